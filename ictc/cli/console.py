@@ -1,0 +1,153 @@
+"""Progress on the terminal: bars where somebody looks, plain lines where a file or a pipe listens."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TextIO
+
+from tqdm import tqdm
+
+from ictc.stages.outcome import Status
+
+SECONDS_BETWEEN_LINES = 10.0
+
+
+class ConsoleReporter:
+    """Reports on `stream`."""
+
+    def __init__(self, stream: TextIO = sys.stderr) -> None:
+        self._stream = stream
+
+    def note(self, text: str) -> None:
+        """Print one line."""
+        tqdm.write(text, file=self._stream)
+        self._stream.flush()
+
+    @contextmanager
+    def stage(self, title: str, total: int, done: int) -> Iterator[BarProgress | LineProgress]:
+        """Show the progress of one step until the block ends."""
+        progress_type = BarProgress if self._stream.isatty() else LineProgress
+        progress = progress_type(title, total, done, self._stream)
+        try:
+            yield progress
+        finally:
+            progress.close()
+
+
+class Tally:
+    """Counts the work of this run alone: what earlier runs did says nothing about this one's speed."""
+
+    def __init__(self, total: int, done: int) -> None:
+        self.total = total
+        self.done_before = done
+        self.done_now = 0
+        self.tokens = 0
+        self.statuses: Counter[Status] = Counter()
+        self._started = time.monotonic()
+
+    def add(self, status: Status, tokens: int) -> None:
+        """Count one image."""
+        self.done_now += 1
+        self.tokens += tokens
+        self.statuses[status] += 1
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the step began."""
+        return max(time.monotonic() - self._started, 1e-6)
+
+    @property
+    def images_per_second(self) -> float:
+        return self.done_now / self.seconds
+
+    @property
+    def remaining_seconds(self) -> float | None:
+        """Estimated seconds to the end, None before the first image."""
+        if not self.done_now:
+            return None
+        return (self.total - self.done_before - self.done_now) / self.images_per_second
+
+    @property
+    def tokens_text(self) -> str:
+        return f"{self.tokens / self.seconds:,.0f} tokens/s"
+
+    @property
+    def exceptions_text(self) -> str:
+        """What did not go the usual way, such as "2 broken, 1 rejected"."""
+        others = (Status.UI_ONLY, Status.BROKEN, Status.REJECTED)
+        return ", ".join(f"{self.statuses[status]} {status}" for status in others if self.statuses[status])
+
+
+class BarProgress:
+    """A bar, for a terminal."""
+
+    def __init__(self, title: str, total: int, done: int, stream: TextIO) -> None:
+        self._tally = Tally(total, done)
+        self._bar = tqdm(
+            total=total,
+            initial=done,
+            desc=title,
+            unit="image",
+            file=stream,
+            dynamic_ncols=True,
+            bar_format="{desc} {percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} [{rate_fmt}{postfix}, ETA {remaining}]",
+            unit_scale=False,
+        )
+
+    def advance(self, status: Status, tokens: int) -> None:
+        """Count one image."""
+        self._tally.add(status, tokens)
+        notes = [self._tally.tokens_text, self._tally.exceptions_text]
+        self._bar.set_postfix_str(", ".join(note for note in notes if note), refresh=False)
+        self._bar.update()
+
+    def close(self) -> None:
+        """Leave the bar as it stands."""
+        self._bar.close()
+
+
+class LineProgress:
+    """A line now and then, for log files and pipes."""
+
+    def __init__(self, title: str, total: int, done: int, stream: TextIO) -> None:
+        self._title = title
+        self._stream = stream
+        self._tally = Tally(total, done)
+        self._last_line = time.monotonic()
+        self._print()
+
+    def advance(self, status: Status, tokens: int) -> None:
+        """Count one image, and print if it is time."""
+        self._tally.add(status, tokens)
+        if time.monotonic() - self._last_line >= SECONDS_BETWEEN_LINES:
+            self._print()
+
+    def close(self) -> None:
+        """Print where the step stands at its end."""
+        self._print()
+
+    def _print(self) -> None:
+        tally = self._tally
+        parts = [f"{self._title}: {tally.done_before + tally.done_now:,}/{tally.total:,}"]
+        if tally.done_now:
+            parts += [f"{tally.images_per_second:,.1f} images/s", tally.tokens_text]
+            parts += [f"ETA {format_seconds(tally.remaining_seconds or 0)}", tally.exceptions_text]
+        print("  ".join(part for part in parts if part), file=self._stream, flush=True)
+        self._last_line = time.monotonic()
+
+
+def format_seconds(seconds: float) -> str:
+    """Return a duration for people.
+
+    >>> format_seconds(5025)
+    '1h23m'
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours}h{minutes:02d}m"
+    return f"{minutes}m{rest:02d}s" if minutes else f"{rest}s"

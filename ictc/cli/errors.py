@@ -1,0 +1,26 @@
+"""Turns what the parser and the settings object to into one line for the user."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pydantic
+from cyclopts import CycloptsError
+
+
+def describe_usage_error(error: CycloptsError) -> str:
+    """Return one line: which flag, what is wrong, what would be right."""
+    cause = error.__cause__
+    if isinstance(cause, pydantic.ValidationError):
+        return "; ".join(describe_setting_error(dict(problem)) for problem in cause.errors(include_url=False))
+    message = " ".join(str(error).split())
+    return message if "--help" in message else f"{message} (ictc run --help lists all flags)"
+
+
+def describe_setting_error(problem: dict[str, Any]) -> str:
+    """Return what pydantic found wrong with one setting, under the name that the user knows."""
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    names = [part for part in problem["loc"] if isinstance(part, str)]
+    if not names or message.startswith("--"):
+        return message
+    return f"--{names[-1]} {problem['input']}: {message[:1].lower()}{message[1:]}"

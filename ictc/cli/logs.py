@@ -1,0 +1,58 @@
+"""Log files beside the results: everything of ours, warnings of others, rotating."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+
+from tqdm import tqdm
+
+from ictc.storage.atomic import storage_errors
+
+MAX_LOG_BYTES = 20 * 2**20
+MAX_LOG_FILES = 5
+
+
+class ConsoleHandler(logging.Handler):
+    """Prints a record as one line above the progress bar."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print the message without its traceback; the log file has that."""
+        tqdm.write(f"{record.levelname.lower()}: {' '.join(record.getMessage().split())}")
+
+
+@contextmanager
+def logging_to(directory: Path, *, verbose: bool) -> Iterator[Path]:
+    """Log into a new file in `directory` until the block ends; warnings also go to the terminal.
+
+    Yields:
+        The path of the file.
+
+    Raises:
+        StorageError: the file can't be made.
+    """
+    path = directory / f"ictc_{datetime.now():%Y%m%d_%H%M%S_%f}.log"
+    with storage_errors(path):
+        directory.mkdir(parents=True, exist_ok=True)
+        file_handler = RotatingFileHandler(
+            path, maxBytes=MAX_LOG_BYTES, backupCount=MAX_LOG_FILES - 1, encoding="utf-8"
+        )
+    file_handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    console_handler = ConsoleHandler(logging.INFO if verbose else logging.WARNING)
+    root, ours = logging.getLogger(), logging.getLogger("ictc")
+    handlers = (file_handler, console_handler)
+    for handler in handlers:
+        root.addHandler(handler)
+    ours.setLevel(logging.DEBUG if verbose else logging.INFO)
+    logging.captureWarnings(True)
+    try:
+        yield path
+    finally:
+        logging.captureWarnings(False)
+        for handler in handlers:
+            root.removeHandler(handler)
+            handler.close()

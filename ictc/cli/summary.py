@@ -1,0 +1,53 @@
+"""The end of a run on the terminal: the clusters, their sizes and a few members each."""
+
+from __future__ import annotations
+
+import shutil
+import textwrap
+
+from ictc.stages.results import ResultRow
+from ictc.track_run import ClusterSummary, TrackSummary
+
+WORDS_OF_STATUS = {
+    "done": "captioned",
+    "ui_only": "interface only",
+    "broken": "broken",
+    "rejected": "rejected",
+}
+
+
+def print_summary(summary: TrackSummary) -> None:
+    """Print what came out of one track."""
+    width = min(shutil.get_terminal_size((100, 24)).columns, 100)
+    print(f"\n{summary.criterion} ({summary.track}): {summary.num_images:,} images, {describe_captions(summary)}")
+    total = sum(cluster.size for cluster in summary.clusters)
+    for cluster in summary.clusters:
+        print_cluster(cluster, total, width)
+    for stage, counts in summary.statuses.items():
+        if counts.get("rejected"):
+            print(
+                f"{counts['rejected']:,} rejected in the {stage} step; see {summary.directory.path / 'rejected.jsonl'}"
+            )
+    print(f"Results: {summary.directory.path}")
+
+
+def describe_captions(summary: TrackSummary) -> str:
+    """Return how the images left Step 1, such as "70 captioned, 4 broken"."""
+    counts = summary.statuses.get("caption", {})
+    return ", ".join(f"{count:,} {WORDS_OF_STATUS[status]}" for status, count in counts.items())
+
+
+def print_cluster(cluster: ClusterSummary, total: int, width: int) -> None:
+    """Print one cluster with its share of all assigned images and its surest members."""
+    share = cluster.size / total if total else 0.0
+    print(f"\n{cluster.size:>7,}  {share:>4.0%}  {cluster.definition.name}")
+    indent = " " * 15
+    print(textwrap.fill(cluster.definition.description, width, initial_indent=indent, subsequent_indent=indent))
+    for row in cluster.examples:
+        print(textwrap.shorten(f"{indent}- {describe_row(row)}", width, placeholder=" …", drop_whitespace=False))
+
+
+def describe_row(row: ResultRow) -> str:
+    """Return one member in a line: its id, label and the words on it."""
+    words = row.caption.brand or row.caption.text or row.caption.summary
+    return f"{row.image.image_id}: {row.label}" + (f" ({words})" if words else "")

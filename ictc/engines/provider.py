@@ -1,0 +1,73 @@
+"""Loads the model that a step needs, when it needs it, and holds at most one at a time."""
+
+from __future__ import annotations
+
+import logging
+from typing import Literal
+
+from ictc.config import EngineSettings, ModelSpec
+from ictc.engines.base import Engine
+
+logger = logging.getLogger(__name__)
+
+Role = Literal["vlm", "llm"]
+
+
+async def build_engine(spec: ModelSpec) -> Engine:
+    """Load the model of `spec`. The only function that knows which engines there are.
+
+    Raises:
+        EngineLoadError: with the cause and a remedy.
+    """
+    if spec.engine == "vllm":
+        from ictc.engines.vllm import load_vllm_engine
+
+        return await load_vllm_engine(spec)
+    if spec.engine == "openai":
+        from ictc.engines.openai import load_openai_engine
+
+        return await load_openai_engine(spec)
+    if spec.engine == "lite":
+        from ictc.engines.lite import load_lite_engine
+
+        return await load_lite_engine(spec)
+    from ictc.engines.scripted import load_scripted_engine
+
+    return await load_scripted_engine(spec)
+
+
+class EngineProvider:
+    """Hands out the engine of a role.
+
+    In unified mode one load serves both roles; in separate mode the vision-language model is
+    unloaded before the text model is loaded. A run that has no captions to make loads without vision.
+    """
+
+    def __init__(self, settings: EngineSettings, seed: int) -> None:
+        self._settings = settings
+        self._seed = seed
+        self._loaded: tuple[ModelSpec, Engine] | None = None
+
+    async def get(self, role: Role) -> Engine:
+        """Return the engine for `role`, loading it if needed.
+
+        Raises:
+            EngineLoadError: with the cause and a remedy.
+        """
+        spec = self._settings.model_spec(role, self._seed)
+        if self._loaded is not None:
+            loaded_spec, engine = self._loaded
+            if spec == loaded_spec or (self._settings.is_unified and loaded_spec.vision):
+                return engine
+            await self.close()
+        logger.info("loading %s with the %s engine%s", spec.model, spec.engine, "" if spec.vision else ", text only")
+        engine = await build_engine(spec)
+        self._loaded = (spec, engine)
+        return engine
+
+    async def close(self) -> None:
+        """Unload what is loaded."""
+        if self._loaded is not None:
+            _, engine = self._loaded
+            self._loaded = None
+            await engine.close()

@@ -1,0 +1,212 @@
+"""An engine without a model: answers that satisfy each request's constraint, derived from its input.
+
+For dry runs and tests of everything around a model. The same request always gets the same answer,
+whatever came before it. `--engine_options` scripts delays and failures:
+
+    latency_s     seconds that each answer takes
+    fail          ids whose requests fail as items
+    invalid       ids whose answers ignore the constraint
+    die_on        ids that kill the engine
+    hang_on       ids that never get an answer
+    window        requests in flight
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterable, Mapping
+from functools import partial
+from hashlib import blake2b
+from random import Random
+from typing import Any
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ictc.config import ModelSpec
+from ictc.engines.base import (
+    Answer,
+    ChoiceAnswer,
+    GenerationRequest,
+    GenerationResult,
+    ItemError,
+    ItemErrorKind,
+    JsonAnswer,
+    generate_in_window,
+)
+from ictc.errors import EngineDeadError, EngineLoadError
+
+WORDS = [
+    "amber",
+    "autumn",
+    "bright",
+    "calm",
+    "candid",
+    "cedar",
+    "clever",
+    "copper",
+    "coral",
+    "curious",
+    "daily",
+    "distant",
+    "early",
+    "eager",
+    "festive",
+    "gentle",
+    "golden",
+    "honest",
+    "hidden",
+    "humble",
+    "indigo",
+    "ivory",
+    "jolly",
+    "keen",
+    "lively",
+    "loyal",
+    "lunar",
+    "mellow",
+    "misty",
+    "modest",
+    "noble",
+    "open",
+    "patient",
+    "plain",
+    "proud",
+    "quick",
+    "quiet",
+    "rapid",
+    "river",
+    "rustic",
+    "sacred",
+    "silent",
+    "silver",
+    "simple",
+    "solar",
+    "steady",
+    "stone",
+    "sunny",
+    "tender",
+    "timber",
+    "urban",
+    "vivid",
+]
+
+
+class ScriptedOptions(BaseModel):
+    """What `--engine_options` may say."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    latency_s: float = Field(0.0, ge=0)
+    window: int = Field(64, ge=1)
+    fail: frozenset[str] = frozenset()
+    invalid: frozenset[str] = frozenset()
+    die_on: frozenset[str] = frozenset()
+    hang_on: frozenset[str] = frozenset()
+
+
+async def load_scripted_engine(spec: ModelSpec) -> ScriptedEngine:
+    """Return the engine that `spec.options` script.
+
+    Raises:
+        EngineLoadError: an option is unknown or out of range.
+    """
+    try:
+        return ScriptedEngine(ScriptedOptions(**spec.options))
+    except ValidationError as error:
+        first = error.errors()[0]
+        known = ", ".join(ScriptedOptions.model_fields)
+        raise EngineLoadError(
+            f"--engine_options: {'.'.join(map(str, first['loc']))}: {first['msg']}; the scripted engine knows {known}"
+        ) from None
+
+
+class ScriptedEngine:
+    """Answers from a script."""
+
+    def __init__(self, options: ScriptedOptions) -> None:
+        self._options = options
+
+    @property
+    def window(self) -> int:
+        return self._options.window
+
+    def generate(self, requests: AsyncIterable[GenerationRequest]) -> AsyncGenerator[GenerationResult, None]:
+        return generate_in_window(requests, self._answer, self.window)
+
+    async def close(self) -> None:
+        """Nothing to release."""
+
+    async def _answer(self, request: GenerationRequest) -> GenerationResult:
+        options, request_id = self._options, request.request_id
+        if request_id in options.die_on:
+            raise EngineDeadError(f"scripted: the engine died on {request_id!r}")
+        if request_id in options.hang_on:
+            await asyncio.Event().wait()
+        if options.latency_s:
+            await asyncio.sleep(options.latency_s)
+        if request_id in options.fail:
+            return ItemError(request_id, ItemErrorKind.REFUSED, "scripted failure")
+        text, scores = ("scripted nonsense", None) if request_id in options.invalid else answer_for(request)
+        prompt_tokens = sum(len(message.text) for message in request.messages) // 4
+        image_tokens = request.image.num_tokens if request.image else 0
+        return Answer(request_id, text, prompt_tokens + image_tokens, len(text) // 4 + 1, scores=scores)
+
+
+def answer_for(request: GenerationRequest) -> tuple[str, Mapping[str, float] | None]:
+    """Return an answer that satisfies the request's constraint, and scores for a closed choice."""
+    random = Random(_fingerprint(request))
+    if isinstance(request.answer, JsonAnswer):
+        return orjson.dumps(sample_json(request.answer.schema, random)).decode(), None
+    if isinstance(request.answer, ChoiceAnswer):
+        weights = [random.random() for _ in request.answer.options]
+        scores = {option: weight / sum(weights) for option, weight in zip(request.answer.options, weights, strict=True)}
+        return max(scores, key=scores.__getitem__), scores
+    return " ".join(random.choices(WORDS, k=8)), None
+
+
+def sample_json(schema: Mapping[str, Any], random: Random) -> Any:
+    """Return a value that satisfies `schema`: objects, arrays, strings of bounded length, enums, booleans, numbers.
+
+    Raises:
+        ValueError: the schema uses something else.
+    """
+    return _sample(schema, schema.get("$defs", {}), random)
+
+
+def _sample(schema: Mapping[str, Any], definitions: Mapping[str, Any], random: Random) -> Any:
+    sample = partial(_sample, definitions=definitions, random=random)
+    if "$ref" in schema:
+        return sample(definitions[schema["$ref"].rpartition("/")[2]])
+    if "enum" in schema:
+        return random.choice(schema["enum"])
+    if "const" in schema:
+        return schema["const"]
+    match schema.get("type"):
+        case "object":
+            return {name: sample(part) for name, part in schema.get("properties", {}).items()}
+        case "array":
+            return [sample(schema["items"]) for _ in range(schema.get("minItems", 1))]
+        case "string":
+            return _sample_string(schema, random)
+        case "boolean":
+            return random.random() < 0.05
+        case "integer" | "number":
+            return random.randint(int(schema.get("minimum", 0)), int(schema.get("maximum", 100)))
+    raise ValueError(f"the scripted engine cannot answer the schema {dict(schema)}")
+
+
+def _sample_string(schema: Mapping[str, Any], random: Random) -> str:
+    """Return a few words: two, some much more frequent than others, where a pattern asks for a label; else five."""
+    if "pattern" in schema:
+        return " ".join(WORDS[int(len(WORDS) * random.random() ** 3)] for _ in range(2))
+    text = " ".join(random.sample(WORDS, k=5)).ljust(schema.get("minLength", 0), ".")
+    return text[: schema.get("maxLength", len(text))].rstrip()
+
+
+def _fingerprint(request: GenerationRequest) -> int:
+    """Return a seed from what the answer may depend on: task, inputs, pixels, sampling; not from the id."""
+    image = request.image.rgb if request.image else b""
+    content = [request.task.value, request.inputs, request.sampling.seed, request.sampling.temperature]
+    options = orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS
+    return int.from_bytes(blake2b(orjson.dumps(content, option=options) + image, digest_size=8).digest(), "big")

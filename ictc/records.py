@@ -1,0 +1,119 @@
+"""What the stages hand each other: plain, frozen records that know nothing of files, models or prompts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+IMAGE_TOKEN_SIDE_PX = 32
+"""Qwen3.5 spends one token on 32×32 pixels (patch 16, merge 2)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRecord:
+    """One image of the collection, as Step 0 found it.
+
+    Attributes:
+        image_id: unique in the collection; the key of every later record.
+        path: relative to `--ads_dir`, with forward slashes.
+        platform: such as "Facebook", where the metadata says so.
+        ad_format: such as "FEED_BASED", where the metadata says so.
+        timestamp: when the ad was observed, ISO 8601 in UTC.
+        num_bytes: size of the file, 0 if unknown; another size means another image.
+        problem: why there is nothing to decode (an empty folder, say); None for an ordinary image.
+    """
+
+    image_id: str
+    path: str
+    platform: str | None = None
+    ad_format: str | None = None
+    timestamp: str | None = None
+    num_bytes: int = 0
+    problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DecodedImage:
+    """An image ready for a model: upright RGB, both sides multiples of `IMAGE_TOKEN_SIDE_PX`.
+
+    Attributes:
+        width, height: in pixels.
+        rgb: `height * width * 3` bytes, row by row.
+    """
+
+    width: int
+    height: int
+    rgb: bytes
+
+    @property
+    def num_tokens(self) -> int:
+        """Image tokens that a Qwen3.5 model spends on it."""
+        return (self.width // IMAGE_TOKEN_SIDE_PX) * (self.height // IMAGE_TOKEN_SIDE_PX)
+
+
+@dataclass(frozen=True, slots=True)
+class BrokenImage:
+    """A file that cannot be decoded, with the reason in words for the user."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Caption:
+    """What the vision-language model saw in one image (Step 1).
+
+    Attributes:
+        category: what is advertised or shown, in a few words.
+        brand: the advertiser or maker as named in the image, "" if none.
+        text: the words in the image.
+        summary: the track's reading of the image in prose.
+        ui_only: the screen shows nothing but the user interface of an app.
+        analysis: a track's further fields, by name.
+    """
+
+    image_id: str
+    category: str
+    brand: str
+    text: str
+    summary: str
+    ui_only: bool = False
+    analysis: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """A label of 2 to 4 words for one image (Step 2a)."""
+
+    image_id: str
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterDefinition:
+    """One of the K clusters (Step 2b); `cluster_id` counts from 1."""
+
+    cluster_id: int
+    name: str
+    description: str
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """The one cluster of one image (Step 3); `confidence` in [0, 1] where the engine gives scores."""
+
+    image_id: str
+    cluster_id: int
+    confidence: float | None = None
+
+
+StageName = Literal["caption", "label", "synthesize", "assign"]
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """An image that a stage gave up on, with the reason and what the model last said."""
+
+    image_id: str
+    stage: StageName
+    reason: str
+    raw_text: str = ""

@@ -1,0 +1,79 @@
+"""Step 1: the vision-language model describes each image and sets interface screens apart."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ictc.engines.base import Answer, GenerationRequest, JsonAnswer, Task
+from ictc.records import BrokenImage, Caption, DecodedImage, ImageRecord, StageName
+from ictc.stages.outcome import Outcome, Status
+from ictc.stages.retry import Attempt
+from ictc.storage.keys import digest
+from ictc.tracks.base import Track, parse_caption
+
+MAX_TOKENS = 768
+MIN_IMAGE_TOKENS = 64
+
+Decode = Callable[[Path, int], Awaitable[DecodedImage | BrokenImage]]
+
+
+@dataclass(frozen=True)
+class CaptionStage:
+    """Ask for a caption of every image.
+
+    Attributes:
+        images: the manifest, iterable more than once.
+        decode: from a path and a token budget to pixels; None where captions are only looked up.
+    """
+
+    images: Iterable[ImageRecord]
+    ads_dir: Path
+    track: Track
+    criterion: str
+    decode: Decode | None
+    max_image_tokens: int
+    seed: int
+    name: StageName = "caption"
+
+    def iter_items(self) -> Iterator[ImageRecord]:
+        return iter(self.images)
+
+    def identify(self, item: ImageRecord) -> tuple[str, str]:
+        return item.image_id, digest([item.path, item.num_bytes, item.problem])
+
+    async def build_request(self, item: ImageRecord, attempt: Attempt) -> GenerationRequest | Outcome:
+        if item.problem is not None:
+            return Outcome(Status.BROKEN, {"reason": item.problem})
+        budget = max(MIN_IMAGE_TOKENS, int(self.max_image_tokens * attempt.image_share))
+        assert self.decode is not None
+        image = await self.decode(self.ads_dir / item.path, budget)
+        if isinstance(image, BrokenImage):
+            return Outcome(Status.BROKEN, {"reason": image.reason})
+        return GenerationRequest(
+            request_id=item.image_id,
+            task=Task.CAPTION,
+            messages=self.track.caption.render(criterion=self.criterion),
+            answer=JsonAnswer(self.track.caption.schema),
+            sampling=attempt.sampling(MAX_TOKENS, self.seed),
+            image=image,
+            inputs={"criterion": self.criterion},
+        )
+
+    def parse_answer(self, item: ImageRecord, answer: Answer) -> Outcome:
+        caption = parse_caption(item.image_id, answer.text, self.track.caption.answer)
+        return Outcome(Status.UI_ONLY if caption.ui_only else Status.DONE, caption_data(caption))
+
+
+def caption_data(caption: Caption) -> dict[str, Any]:
+    """Return what the journal keeps of a caption: all of it but the id."""
+    data = asdict(caption)
+    del data["image_id"]
+    return data
+
+
+def load_caption(record: dict[str, Any]) -> Caption:
+    """Return the caption of a journal record."""
+    return Caption(image_id=record["id"], **record["data"])

@@ -1,0 +1,180 @@
+"""The files that users and notebooks read, made from the journals: the same bytes for the same run.
+
+No clock time, host or path of the run goes in here; those are in `run.json`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from ictc.records import StageName
+from ictc.stages.histogram import LabelHistogram
+from ictc.stages.image_links import link_images
+from ictc.stages.outcome import Status
+from ictc.stages.results import ResultRow, Results
+from ictc.storage.atomic import atomic_writer, storage_errors
+from ictc.storage.json_files import write_json, write_lines, write_mapping, write_table
+
+RESULT_FIELDS = (
+    "image_id",
+    "image_path",
+    "platform",
+    "ad_format",
+    "timestamp",
+    "category",
+    "brand",
+    "text",
+    "summary",
+    "label",
+    "cluster_id",
+    "cluster",
+    "confidence",
+)
+ROWS_PER_BATCH = 10_000
+
+FILES_OF_STAGE: Mapping[StageName, tuple[str, ...]] = {
+    "caption": ("image_mapping.json", "step1_captions.json", "ui_only_images.json", "broken_images.json"),
+    "label": ("step2a_hooks.json",),
+    "synthesize": ("step2b_dynamic_clusters.json", "step2b_metadata.json"),
+    "assign": (
+        "step3_final_assignment.json",
+        "step3_metadata.json",
+        "ictc_final_results.json",
+        "results.parquet",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Exports:
+    """Writes each stage's files into `directory` once the stage is complete."""
+
+    directory: Path
+    results: Results
+
+    def are_complete(self, stage: StageName) -> bool:
+        """Whether all files of `stage` are there."""
+        return all((self.directory / name).is_file() for name in FILES_OF_STAGE[stage])
+
+    def remove(self, stages: Iterable[StageName]) -> None:
+        """Delete what `stages` wrote, as it is about to become stale."""
+        for stage in stages:
+            for name in FILES_OF_STAGE[stage]:
+                with storage_errors(self.directory / name):
+                    (self.directory / name).unlink(missing_ok=True)
+
+    def write_captions(self, ads_dir: Path) -> None:
+        """Write the files of Step 1 and sort the images into `categorized_images/`."""
+        write_mapping(self.directory / "image_mapping.json", self._iter_mapping())
+        write_mapping(self.directory / "step1_captions.json", self._iter_caption_data(Status.DONE))
+        ui_only = ((image_id, describe_ui_only(data)) for image_id, data in self._iter_caption_data(Status.UI_ONLY))
+        write_mapping(self.directory / "ui_only_images.json", ui_only)
+        write_mapping(self.directory / "broken_images.json", self._iter_caption_data(Status.BROKEN))
+        link_images(self.directory / "categorized_images", self.results, ads_dir)
+        self._write_rejections()
+
+    def write_labels(self) -> None:
+        """Write the files of Step 2a."""
+        labels = ((caption.image_id, label) for caption, label in self.results.iter_labeled() if label)
+        write_mapping(self.directory / "step2a_hooks.json", labels)
+        self._write_rejections()
+
+    def write_definitions(self, histogram: LabelHistogram, settings: Mapping[str, Any]) -> None:
+        """Write the files of Step 2b; `settings` says what the clusters were made by."""
+        definitions = [asdict(definition) for definition in self.results.definitions]
+        write_json(self.directory / "step2b_dynamic_clusters.json", definitions)
+        metadata = {
+            **settings,
+            "labeled_images": histogram.num_images,
+            "distinct_labels": histogram.num_distinct,
+            "labels_read": len(histogram.labels),
+            "images_covered": histogram.covered_images,
+            "share_covered": round(histogram.coverage, 4),
+            "labels": [{"label": label, "count": count} for label, count in histogram.labels],
+        }
+        write_json(self.directory / "step2b_metadata.json", metadata)
+
+    def write_assignments(self, settings: Mapping[str, Any]) -> None:
+        """Write the files of Step 3 and the final results of all steps."""
+        pairs = ((row.image.image_id, row.cluster.name) for row in self.results.iter_rows())
+        write_mapping(self.directory / "step3_final_assignment.json", pairs)
+        sizes = Counter(row.cluster.cluster_id for row in self.results.iter_rows())
+        metadata = {
+            **settings,
+            "images": self.results.manifest.num_images,
+            "step1": status_counts(self.results, "caption"),
+            "step2a": status_counts(self.results, "label"),
+            "step3": status_counts(self.results, "assign"),
+        }
+        definitions = [asdict(definition) for definition in self.results.definitions]
+        clusters = [{**definition, "size": sizes[definition["cluster_id"]]} for definition in definitions]
+        write_json(self.directory / "step3_metadata.json", {**metadata, "clusters": clusters})
+        write_table(
+            self.directory / "ictc_final_results.json",
+            {"metadata": metadata, "cluster_definitions": definitions},
+            "results",
+            map(result_fields, self.results.iter_rows()),
+        )
+        write_parquet(self.directory / "results.parquet", map(result_fields, self.results.iter_rows()))
+        self._write_rejections()
+
+    def _iter_mapping(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        for image in self.results.manifest:
+            fields = asdict(image)
+            del fields["num_bytes"], fields["problem"]
+            yield fields.pop("image_id"), fields
+
+    def _iter_caption_data(self, status: Status) -> Iterator[tuple[str, dict[str, Any]]]:
+        for image, record in self.results.iter_records("caption"):
+            if record["status"] == status:
+                yield image.image_id, flatten_caption(record["data"])
+
+    def _write_rejections(self) -> None:
+        write_lines(self.directory / "rejected.jsonl", map(asdict, self.results.iter_rejections()))
+
+
+def flatten_caption(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a caption as users see it, a track's own fields beside the common ones."""
+    fields = dict(data)
+    fields.pop("ui_only", None)
+    return {**fields, **fields.pop("analysis", {})}
+
+
+def describe_ui_only(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return why a screen was set apart, with what was seen on it."""
+    return {"reason": "the screen shows only the interface of an app", **data}
+
+
+def status_counts(results: Results, stage: StageName) -> dict[str, int]:
+    """Return how many images left `stage` in which way, all ways listed."""
+    counts = results.count_statuses(stage)
+    return {status.value: counts[status] for status in Status if counts[status] or status is Status.DONE}
+
+
+def result_fields(row: ResultRow) -> dict[str, Any]:
+    """Return the row as users see it: `RESULT_FIELDS`, in that order."""
+    image, caption, assignment = row.image, row.caption, row.assignment
+    values = (
+        *(image.image_id, image.path, image.platform, image.ad_format, image.timestamp),
+        *(caption.category, caption.brand, caption.text, caption.summary),
+        *(row.label, assignment.cluster_id, row.cluster.name, assignment.confidence),
+    )
+    return dict(zip(RESULT_FIELDS, values, strict=True))
+
+
+def write_parquet(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    """Write result rows as a Parquet table."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    types = {"cluster_id": pa.int32(), "confidence": pa.float64()}
+    schema = pa.schema([(name, types.get(name, pa.string())) for name in RESULT_FIELDS])
+    iterator = iter(rows)
+    with atomic_writer(path) as file, parquet.ParquetWriter(file, schema) as writer:
+        while batch := list(islice(iterator, ROWS_PER_BATCH)):
+            writer.write_table(pa.Table.from_pylist(batch, schema=schema))

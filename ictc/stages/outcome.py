@@ -1,0 +1,40 @@
+"""What a map stage concludes about one image, and how that is written to its journal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+
+class Status(StrEnum):
+    """How one image left a stage; every image leaves every stage it enters in exactly one way."""
+
+    DONE = "done"
+    UI_ONLY = "ui_only"
+    BROKEN = "broken"
+    REJECTED = "rejected"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The end of one image in one stage; `data` is the stage's own (a caption, say, or `reason` and `raw_text`)."""
+
+    status: Status
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+
+def rejected(reason: str, raw_text: str = "") -> Outcome:
+    """Return the outcome of an image that the stage gave up on."""
+    return Outcome(Status.REJECTED, {"reason": reason, "raw_text": raw_text})
+
+
+def to_record(image_id: str, input_digest: str, outcome: Outcome) -> dict[str, Any]:
+    """Return the journal record; `input_digest` tells later whether it is still about the same input."""
+    return {"id": image_id, "input": input_digest, "status": outcome.status.value, "data": outcome.data}
+
+
+def status_of(record: Mapping[str, Any] | None) -> Status | None:
+    """Return how a journalled image left its stage, None if it has not."""
+    return Status(record["status"]) if record is not None else None

@@ -1,0 +1,227 @@
+"""The one durable loop behind Steps 1, 2a and 3: items in, engine, one journal record out for each.
+
+It knows order, windows, retries and the journal. What is asked and what an answer means belong to the
+stage; how it is answered belongs to the engine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Generic, Protocol, TypeVar
+
+from ictc.engines.base import Answer, Engine, GenerationRequest, GenerationResult
+from ictc.errors import EngineError, InvalidAnswer
+from ictc.records import StageName
+from ictc.stages.outcome import Outcome, Status, rejected, to_record
+from ictc.stages.retry import CUT_OFF, FIRST, INVALID, Attempt, next_attempt
+from ictc.storage.journal import Journal
+
+logger = logging.getLogger(__name__)
+
+STOP_GRACE_S = 8.0
+"""How long requests in flight may still finish after a stop was asked for."""
+
+ItemT = TypeVar("ItemT")
+
+
+class MapStage(Protocol[ItemT]):
+    """A step that treats each image on its own."""
+
+    @property
+    def name(self) -> StageName: ...
+
+    def iter_items(self) -> Iterator[ItemT]:
+        """Yield every image that enters the stage, done or not, in the order of the manifest."""
+        ...
+
+    def identify(self, item: ItemT) -> tuple[str, str]:
+        """Return the image id and a digest of everything about this image that its outcome depends on."""
+        ...
+
+    async def build_request(self, item: ItemT, attempt: Attempt) -> GenerationRequest | Outcome:
+        """Return what to ask, or the outcome where no model is needed."""
+        ...
+
+    def parse_answer(self, item: ItemT, answer: Answer) -> Outcome:
+        """Return what the answer means.
+
+        Raises:
+            InvalidAnswer: it means nothing.
+        """
+        ...
+
+
+class StageProgress(Protocol):
+    """Told of every image that leaves a stage, for bars and lines."""
+
+    def advance(self, status: Status, tokens: int) -> None: ...
+
+
+@dataclass
+class _Pending(Generic[ItemT]):
+    """An image on its way through the stage."""
+
+    item: ItemT
+    image_id: str
+    input_digest: str
+    attempt: Attempt = FIRST
+    tokens: int = 0
+
+
+@dataclass
+class MapRunner(Generic[ItemT]):
+    """Run one map stage to its end.
+
+    Attributes:
+        journal: gets exactly one record for each image that finishes, and none for the others.
+        window: most requests in flight, on top of the engine's own limit.
+        prefetch: how many requests to prepare ahead of the engine (images decode while it computes).
+        stop: when set, no new work is taken, what is in flight finishes, and `run` returns.
+    """
+
+    stage: MapStage[ItemT]
+    journal: Journal
+    progress: StageProgress
+    stop: asyncio.Event
+    window: int
+    prefetch: int = 0
+    _in_flight: dict[str, _Pending[ItemT]] = field(default_factory=dict)
+    _retries: deque[GenerationRequest] = field(default_factory=deque)
+    _wake: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def run(self, engine: Engine) -> None:
+        """Finish every image that has no up-to-date record yet, or stop early if told to.
+
+        Raises:
+            EngineError: the engine cannot go on; what had finished is in the journal.
+            StorageError: the disk refused.
+        """
+        tasks = [
+            asyncio.create_task(work) for work in (self._consume(engine), self._deadline(), self._sync_regularly())
+        ]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in tasks:
+                if task.done():
+                    task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            self.journal.sync()
+
+    def iter_todo(self) -> Iterator[_Pending[ItemT]]:
+        """Yield the images whose record is missing or about another input."""
+        for item in self.stage.iter_items():
+            image_id, input_digest = self.stage.identify(item)
+            record = self.journal.get(image_id)
+            if record is None or record["input"] != input_digest:
+                yield _Pending(item, image_id, input_digest)
+
+    async def _consume(self, engine: Engine) -> None:
+        async with aclosing(self._requests()) as requests, aclosing(engine.generate(requests)) as results:
+            async for result in results:
+                await self._settle(result)
+                self._wake.set()
+
+    async def _deadline(self) -> None:
+        """Return when a stop was asked for and what is in flight has had its time."""
+        await self.stop.wait()
+        self._wake.set()
+        await asyncio.sleep(STOP_GRACE_S)
+        logger.warning("%s: gave up on %d requests in flight", self.stage.name, len(self._in_flight))
+
+    async def _sync_regularly(self) -> None:
+        while True:
+            await asyncio.sleep(1.0)
+            self.journal.sync_if_due()
+
+    async def _requests(self) -> AsyncGenerator[GenerationRequest, None]:
+        """Yield retries first, then new images, then wait until nothing in flight can come back."""
+        async with aclosing(self._prepare_ahead()) as prepared:
+            exhausted = False
+            while not self.stop.is_set():
+                self._wake.clear()
+                if self._retries:
+                    yield self._retries.popleft()
+                elif not exhausted and len(self._in_flight) < self.window:
+                    following = await anext(prepared, None)
+                    if following is None:
+                        exhausted = True
+                        continue
+                    pending, request = following
+                    self._in_flight[request.request_id] = pending
+                    yield request
+                elif self._in_flight:
+                    await self._wake.wait()
+                else:
+                    return
+
+    async def _prepare_ahead(self) -> AsyncGenerator[tuple[_Pending[ItemT], GenerationRequest], None]:
+        """Build requests in order, up to `prefetch` of them ahead; outcomes without a model are recorded here."""
+        todo = self.iter_todo()
+        building: deque[tuple[_Pending[ItemT], asyncio.Future[GenerationRequest | Outcome]]] = deque()
+        try:
+            while not self.stop.is_set():
+                while len(building) <= self.prefetch and (new := next(todo, None)) is not None:
+                    building.append((new, asyncio.ensure_future(self.stage.build_request(new.item, new.attempt))))
+                if not building:
+                    return
+                pending, future = building.popleft()
+                request = await future
+                if isinstance(request, Outcome):
+                    self._record(pending, request)
+                else:
+                    yield pending, request
+        finally:
+            for _, future in building:
+                future.cancel()
+
+    async def _settle(self, result: GenerationResult) -> None:
+        """Turn one result into a record, or into the next attempt."""
+        pending = self._in_flight.get(result.request_id)
+        if pending is None:
+            raise EngineError(f"the engine answered {result.request_id!r} twice or unasked")
+        outcome, failure = self._judge(pending, result)
+        following = next_attempt(pending.attempt, failure) if failure else None
+        if following is None:
+            self._finish(pending, outcome)
+        elif self.stop.is_set():
+            del self._in_flight[pending.image_id]  # not finished: the next run tries it again
+        else:
+            await self._retry(pending, following, failure)
+
+    async def _retry(self, pending: _Pending[ItemT], attempt: Attempt, failure: str | None) -> None:
+        logger.debug("%s %s: %s; attempt %d", self.stage.name, pending.image_id, failure, attempt.number + 1)
+        pending.attempt = attempt
+        request = await self.stage.build_request(pending.item, attempt)
+        if isinstance(request, Outcome):
+            self._finish(pending, request)
+        else:
+            self._retries.append(request)
+
+    def _finish(self, pending: _Pending[ItemT], outcome: Outcome) -> None:
+        del self._in_flight[pending.image_id]
+        self._record(pending, outcome)
+
+    def _judge(self, pending: _Pending[ItemT], result: GenerationResult) -> tuple[Outcome, str | None]:
+        """Return the outcome if this were the last attempt, and the failure that it is, if one."""
+        if not isinstance(result, Answer):
+            return rejected(f"{result.kind.value}: {result.message}", result.raw_text), result.kind
+        pending.tokens += result.prompt_tokens + result.completion_tokens
+        try:
+            return self.stage.parse_answer(pending.item, result), None
+        except InvalidAnswer as error:
+            failure = CUT_OFF if result.finish_reason == "length" else INVALID
+            return rejected(f"{failure}: {error}", result.text), failure
+
+    def _record(self, pending: _Pending[ItemT], outcome: Outcome) -> None:
+        self.journal.append(to_record(pending.image_id, pending.input_digest, outcome))
+        self.progress.advance(outcome.status, pending.tokens)
+        if outcome.status is Status.REJECTED:
+            logger.info("%s %s rejected: %s", self.stage.name, pending.image_id, outcome.data["reason"])

@@ -1,0 +1,73 @@
+"""Files that are either whole or absent, also after a crash and on network file systems."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO
+
+from ictc.errors import StorageError
+
+_REMEDIES = {
+    errno.ENOSPC: "the disk is full; free some space and run the same command again",
+    errno.EDQUOT: "the disk quota is used up; free some space and run the same command again",
+    errno.EROFS: "the file system is read-only; choose another --output_dir or remount it",
+    errno.EACCES: "permission denied; choose another --output_dir or change its owner",
+    errno.EIO: "the disk reports an error; check it, then run the same command again",
+}
+
+
+@contextmanager
+def storage_errors(path: Path) -> Iterator[None]:
+    """Turn an `OSError` while writing `path` into a `StorageError` that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        remedy = _REMEDIES.get(error.errno or 0, error.strerror or str(error))
+        raise StorageError(f"cannot write {path}: {remedy}") from error
+
+
+@contextmanager
+def atomic_writer(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file that replaces `path` as a whole when the block ends, and leaves it alone if the block raises.
+
+    Raises:
+        StorageError: the disk refused.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with temporary.open("wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+            fsync_directory(path.parent)
+        except BaseException:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise
+
+
+def write_atomic(path: Path, content: bytes) -> None:
+    """Replace the content of `path` at once.
+
+    Raises:
+        StorageError: the disk refused.
+    """
+    with atomic_writer(path) as file:
+        file.write(content)
+
+
+def fsync_directory(directory: Path) -> None:
+    """Make the names in `directory` durable, where the file system lets directories be synced."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

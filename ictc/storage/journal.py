@@ -1,0 +1,225 @@
+"""Append-only records of one stage: what makes a run of days safe to kill at any instruction.
+
+A journal is a folder of segments. A segment has one writer and one record a line, each with a checksum;
+on reading, all segments of all writers are united and the last record of an id counts. A record is
+handed to the operating system when it is appended, so it survives the death of the process; it is
+synced to the disk every few hundred records or seconds, so that a crash of the machine costs no more.
+
+The journal knows ids and bytes; what the records mean is the stages' matter.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO, Self
+
+import orjson
+
+from ictc.errors import StorageError
+from ictc.storage.atomic import fsync_directory, storage_errors
+
+FORMAT_VERSION = 1
+MAX_SEGMENT_BYTES = 256 * 2**20
+_CHECKSUM_CHARS = 8
+_OFFSET_BITS = 40
+
+
+def encode_line(record: dict[str, Any]) -> bytes:
+    """Return `record` as one journal line: CRC-32 in hex, a space, JSON, a newline."""
+    payload = orjson.dumps(record)
+    return b"%08x %s\n" % (zlib.crc32(payload), payload)
+
+
+def decode_line(line: bytes) -> dict[str, Any] | None:
+    """Return the record of a journal line, or None if the line is torn or damaged."""
+    checksum, payload = line[:_CHECKSUM_CHARS], line[_CHECKSUM_CHARS + 1 : -1]
+    if not line.endswith(b"\n") or checksum != b"%08x" % zlib.crc32(payload):
+        return None
+    record: dict[str, Any] = orjson.loads(payload)
+    return record
+
+
+class Journal:
+    """The records of one stage, by id.
+
+    Memory grows with the ids only; the records stay on the disk.
+
+    Attributes:
+        num_damaged: lines inside a segment whose checksum failed; their records count as never made.
+    """
+
+    def __init__(self, directory: Path, *, writer: str = "0", sync_records: int = 1000, sync_seconds: float = 5.0):
+        """Open the journal in `directory`, making it if needed, and cut this writer's torn tail.
+
+        Args:
+            directory: one folder a journal.
+            writer: names the segments that this process appends to; no two live processes share one.
+            sync_records: records after which the disk is synced.
+            sync_seconds: seconds after which the disk is synced if there is anything new.
+
+        Raises:
+            StorageError: the disk refused, or a newer version of ictc wrote the journal.
+        """
+        self.directory = directory
+        self.num_damaged = 0
+        self._writer = writer
+        self._sync_records = sync_records
+        self._sync_seconds = sync_seconds
+        self._locations: dict[str, int] = {}
+        self._segments: list[Path] = []
+        self._readers: dict[int, BinaryIO] = {}
+        self._unsynced = 0
+        self._last_sync = time.monotonic()
+        self._output: int | None = None
+        self._end = 0
+        with storage_errors(directory):
+            directory.mkdir(parents=True, exist_ok=True)
+            for path in sorted(directory.glob("*.jsonl")):
+                self._index(path)
+
+    def __len__(self) -> int:
+        return len(self._locations)
+
+    def __contains__(self, record_id: str) -> bool:
+        return record_id in self._locations
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._locations)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def get(self, record_id: str) -> dict[str, Any] | None:
+        """Return the last record of `record_id`, or None if there is none.
+
+        Raises:
+            StorageError: the record was damaged after the journal was opened.
+        """
+        location = self._locations.get(record_id)
+        if location is None:
+            return None
+        number, offset = location >> _OFFSET_BITS, location & ((1 << _OFFSET_BITS) - 1)
+        reader = self._readers.get(number)
+        if reader is None:
+            reader = self._readers[number] = self._segments[number].open("rb")
+        reader.seek(offset)
+        record = decode_line(reader.readline())
+        if record is None:
+            raise StorageError(
+                f"{self._segments[number]}: the record of {record_id!r} is damaged; run again to redo it"
+            )
+        return record
+
+    def append(self, record: dict[str, Any]) -> None:
+        """Add a record; its "id" says whose it is.
+
+        Raises:
+            StorageError: the disk refused; everything before this record is intact.
+        """
+        line = encode_line(record)
+        if self._output is None or self._end + len(line) > MAX_SEGMENT_BYTES:
+            self._open_segment()
+        location = (len(self._segments) - 1) << _OFFSET_BITS | self._end
+        self._write(line)
+        self._locations[record["id"]] = location
+        self._unsynced += 1
+        if self._unsynced >= self._sync_records:
+            self.sync()
+
+    def sync(self) -> None:
+        """Make all records durable.
+
+        Raises:
+            StorageError: the disk refused.
+        """
+        if self._output is not None and self._unsynced:
+            with storage_errors(self._segments[-1]):
+                os.fsync(self._output)
+        self._unsynced = 0
+        self._last_sync = time.monotonic()
+
+    def sync_if_due(self) -> None:
+        """Sync if `sync_seconds` have passed since the last time."""
+        if time.monotonic() - self._last_sync >= self._sync_seconds:
+            self.sync()
+
+    def close(self) -> None:
+        """Sync and close; the journal can't be used afterwards."""
+        self.sync()
+        if self._output is not None:
+            os.close(self._output)
+            self._output = None
+        for reader in self._readers.values():
+            reader.close()
+        self._readers.clear()
+
+    def _index(self, path: Path) -> None:
+        """Read one segment, remember where its records lie, and cut the torn tail if it is this writer's."""
+        number = len(self._segments)
+        self._segments.append(path)
+        offset = end_of_valid = damaged = 0
+        with path.open("rb") as file:
+            for line in file:
+                record = decode_line(line)
+                if record is None:
+                    damaged += 1
+                else:
+                    if "id" in record:
+                        self._locations[record["id"]] = number << _OFFSET_BITS | offset
+                    else:
+                        check_header(path, record)
+                    self.num_damaged += damaged
+                    damaged = 0
+                    end_of_valid = offset + len(line)
+                offset += len(line)
+        if end_of_valid < offset and self._is_own(path):
+            os.truncate(path, end_of_valid)
+
+    def _is_own(self, path: Path) -> bool:
+        return path.name.rpartition("-")[0] == self._writer
+
+    def _open_segment(self) -> None:
+        """Start this writer's next segment; segments of earlier runs are never appended to."""
+        if self._output is not None:
+            self.sync()
+            os.close(self._output)
+        own = [int(path.stem.rpartition("-")[2]) for path in self._segments if self._is_own(path)]
+        path = self.directory / f"{self._writer}-{max(own, default=-1) + 1:06d}.jsonl"
+        with storage_errors(path):
+            self._output = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
+            self._segments.append(path)
+            self._end = 0
+            self._write(encode_line({"journal": FORMAT_VERSION}))
+            fsync_directory(self.directory)
+
+    def _write(self, line: bytes) -> None:
+        """Write the whole line, or leave the segment as it was."""
+        assert self._output is not None
+        path = self._segments[-1]
+        with storage_errors(path):
+            written = 0
+            try:
+                while written < len(line):
+                    written += os.write(self._output, line[written:])
+            except OSError:
+                os.ftruncate(self._output, self._end)
+                raise
+        self._end += len(line)
+
+
+def check_header(path: Path, header: dict[str, Any]) -> None:
+    """Refuse a segment that a newer version wrote.
+
+    Raises:
+        StorageError: its format is newer than `FORMAT_VERSION`.
+    """
+    version = header.get("journal")
+    if version != FORMAT_VERSION:
+        raise StorageError(f"{path}: journal format {version}, this ictc reads {FORMAT_VERSION}; use the newer ictc")

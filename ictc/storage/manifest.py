@@ -1,0 +1,70 @@
+"""The list of images that a run is about, frozen in a file: one line an image, in order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from ictc.errors import StorageError
+from ictc.records import ImageRecord
+from ictc.storage.atomic import atomic_writer, write_atomic
+from ictc.storage.keys import StageKey
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A finished manifest. Iterating reads the file, so memory does not grow with the collection.
+
+    Attributes:
+        key: what it was made from.
+    """
+
+    path: Path
+    key: StageKey
+    num_images: int
+
+    def __len__(self) -> int:
+        return self.num_images
+
+    def __iter__(self) -> Iterator[ImageRecord]:
+        with self.path.open("rb") as file:
+            for line in file:
+                yield ImageRecord(**orjson.loads(line))
+
+
+def load_manifest(path: Path, key: StageKey) -> Manifest | None:
+    """Return the manifest at `path` if it was made from `key`, else None."""
+    try:
+        marker: dict[str, Any] = orjson.loads(_marker_path(path).read_bytes())
+    except (OSError, orjson.JSONDecodeError):
+        return None
+    if marker["key"] != key or not path.is_file():
+        return None
+    return Manifest(path, key, marker["num_images"])
+
+
+def save_manifest(path: Path, key: StageKey, images: Iterable[ImageRecord]) -> Manifest:
+    """Write the manifest and return it; the marker that makes it count comes last.
+
+    Raises:
+        StorageError: the disk refused.
+    """
+    try:
+        _marker_path(path).unlink(missing_ok=True)
+    except OSError as error:
+        raise StorageError(f"cannot replace {path}: {error.strerror}") from error
+    num_images = 0
+    with atomic_writer(path) as file:
+        for image in images:
+            file.write(orjson.dumps(asdict(image)) + b"\n")
+            num_images += 1
+    write_atomic(_marker_path(path), orjson.dumps({"key": key, "num_images": num_images}))
+    return Manifest(path, key, num_images)
+
+
+def _marker_path(path: Path) -> Path:
+    return path.with_suffix(".key.json")

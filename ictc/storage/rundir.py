@@ -1,0 +1,92 @@
+"""The folder of one run: where everything lies, and which key each step's result carries.
+
+    OUT/
+    ├── *.json, results.parquet   exports (`ictc.stages.export`), made from the state below
+    ├── run.json, prompts.json    how the run was made
+    ├── logs/
+    └── state/
+        ├── manifest.jsonl
+        └── <stage>/
+            ├── current.json          key of the result in use
+            └── <digest of a key>/    a journal, or definitions.json
+
+Results of other keys stay beside the current one: going back to an earlier criterion or K costs nothing.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from ictc.records import ClusterDefinition, StageName
+from ictc.storage.atomic import storage_errors, write_atomic
+from ictc.storage.journal import Journal
+from ictc.storage.json_files import write_json
+from ictc.storage.keys import StageKey, digest
+
+
+class RunDirectory:
+    """The folder of one run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def manifest_path(self) -> Path:
+        return self.path / "state" / "manifest.jsonl"
+
+    def current_key(self, stage: StageName) -> dict[str, Any] | None:
+        """Return the key of the result in use, None if the stage never started."""
+        key: dict[str, Any] | None = self._load_json(self._stage_path(stage) / "current.json")
+        return key
+
+    def start_stage(self, stage: StageName, key: StageKey, *, afresh: bool = False) -> None:
+        """Make `key` the stage's current one, before any of its work: a crash must not orphan results (D2).
+
+        Args:
+            afresh: throw away what the stage already has under this key.
+        """
+        if afresh:
+            with storage_errors(self._result_path(stage, key)):
+                shutil.rmtree(self._result_path(stage, key), ignore_errors=True)
+        if self.current_key(stage) != key:
+            write_atomic(self._stage_path(stage) / "current.json", orjson.dumps(key, option=orjson.OPT_INDENT_2))
+
+    def open_journal(self, stage: StageName, key: StageKey, *, sync_records: int = 1000) -> Journal:
+        """Open the journal of a map stage's result under `key`."""
+        return Journal(self._result_path(stage, key), sync_records=sync_records)
+
+    def load_definitions(self, key: StageKey) -> tuple[ClusterDefinition, ...] | None:
+        """Return the definitions that Step 2b made under `key`, None if there are none."""
+        rows = self._load_json(self._result_path("synthesize", key) / "definitions.json")
+        return None if rows is None else tuple(ClusterDefinition(**row) for row in rows)
+
+    def save_definitions(self, key: StageKey, definitions: tuple[ClusterDefinition, ...]) -> None:
+        """Keep the definitions of Step 2b."""
+        rows = [asdict(definition) for definition in definitions]
+        write_atomic(self._result_path("synthesize", key) / "definitions.json", orjson.dumps(rows))
+
+    def load_run_info(self) -> dict[str, Any]:
+        """Return `run.json` of the run before, {} if there was none."""
+        return self._load_json(self.path / "run.json") or {}
+
+    def save_json(self, name: str, value: Any) -> None:
+        """Write a small, readable JSON file into the folder."""
+        write_json(self.path / name, value)
+
+    def _stage_path(self, stage: StageName) -> Path:
+        return self.path / "state" / stage
+
+    def _result_path(self, stage: StageName, key: StageKey) -> Path:
+        return self._stage_path(stage) / digest(key)
+
+    @staticmethod
+    def _load_json(path: Path) -> Any:
+        try:
+            return orjson.loads(path.read_bytes())
+        except (FileNotFoundError, orjson.JSONDecodeError):
+            return None

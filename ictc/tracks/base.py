@@ -1,0 +1,281 @@
+"""What a track is: the prompts of the four model steps and the shape of each answer, in one place.
+
+A track knows words only. It never sees an engine, a file or another image. The values that it is
+rendered with are named here, and a template that asks for anything else, or forgets what its step
+needs, is refused when the track is made, not on the 50,000th image.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from string import Template
+from typing import Annotated, Any, ClassVar, TypeVar
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+
+from ictc.engines.base import Message
+from ictc.errors import InvalidAnswer, TrackError
+from ictc.records import Caption, ClusterDefinition
+
+Model = TypeVar("Model", bound=BaseModel)
+
+LABEL_PATTERN = r'^[^ \t\n"\\]{1,24}( [^ \t\n"\\]{1,24}){1,3}$'
+"""Two to four words; as a pattern, so that an engine that constrains can't answer otherwise."""
+
+
+class ResponseModel(BaseModel):
+    """Base of what a model is asked to answer: exactly these fields, every length bounded.
+
+    The bounds matter: without them a constrained model may write one string until its tokens run out.
+    """
+
+    model_config = ConfigDict(extra="forbid", str_strip_whitespace=True)
+
+
+class CaptionAnswer(ResponseModel):
+    """The answer of Step 1; a track may derive its own and add string fields, which become `Caption.analysis`."""
+
+    text: str = Field(max_length=700)
+    brand: str = Field(max_length=80)
+    ui_only: bool
+    category: str = Field(max_length=60)
+    summary: str = Field(max_length=700)
+
+
+class LabelAnswer(ResponseModel):
+    """The answer of Step 2a."""
+
+    label: str = Field(pattern=LABEL_PATTERN)
+
+
+class ClusterAnswer(ResponseModel):
+    """One cluster in the answer of Step 2b."""
+
+    name: str = Field(min_length=2, max_length=60)
+    description: str = Field(min_length=2, max_length=300)
+
+
+class ClustersAnswer(ResponseModel):
+    """The answer of Step 2b; `clusters_answer` fixes the number of clusters."""
+
+    clusters: list[ClusterAnswer]
+
+
+def clusters_answer(num_clusters: int) -> type[ClustersAnswer]:
+    """Return the response model for exactly `num_clusters` clusters."""
+    exactly = Annotated[list[ClusterAnswer], Field(min_length=num_clusters, max_length=num_clusters)]
+    return create_model("ClustersAnswer", __base__=ClustersAnswer, clusters=(exactly, ...))
+
+
+@dataclass(frozen=True)
+class PromptTemplate:
+    """A system and a user turn with `$placeholders`.
+
+    Values are inserted as they are and never read as templates again, so text from an image can't
+    address a placeholder.
+    """
+
+    system: str
+    user: str
+    required: ClassVar[frozenset[str]] = frozenset()
+    allowed: ClassVar[frozenset[str]] = frozenset()
+
+    def __post_init__(self) -> None:
+        used = {name for text in (self.system, self.user) for name in placeholders(text)}
+        if unknown := used - self.required - self.allowed:
+            known = ", ".join(f"${name}" for name in sorted(self.required | self.allowed))
+            raise TrackError(f"{type(self).__name__} uses ${min(unknown)}, which it is not given; it may use {known}")
+        if missing := self.required - used:
+            raise TrackError(f"{type(self).__name__} never uses ${min(missing)}, without which it can't be answered")
+
+    def render(self, **values: str | int) -> tuple[Message, ...]:
+        """Return the conversation with every placeholder filled in."""
+        return (
+            Message("system", Template(self.system).substitute(values)),
+            Message("user", Template(self.user).substitute(values)),
+        )
+
+
+def placeholders(text: str) -> list[str]:
+    """Return the names of the `$placeholders` in `text`.
+
+    Raises:
+        TrackError: a `$` starts no name; a literal one is written `$$`.
+    """
+    if not Template(text).is_valid():
+        raise TrackError(f"a prompt has a '$' that starts no name; write '$$' for a dollar sign: {text[:60]!r}…")
+    return Template(text).get_identifiers()
+
+
+@dataclass(frozen=True)
+class CaptionPrompt(PromptTemplate):
+    """Step 1. Given: `$criterion`, and the image, which comes before the user turn."""
+
+    answer: type[CaptionAnswer] = CaptionAnswer
+
+    @cached_property
+    def schema(self) -> dict[str, Any]:
+        """Return the JSON Schema of `answer`."""
+        return self.answer.model_json_schema()
+
+    allowed: ClassVar[frozenset[str]] = frozenset({"criterion"})
+
+
+@dataclass(frozen=True)
+class LabelPrompt(PromptTemplate):
+    """Step 2a. Given: `$criterion` and `$image`, the caption as JSON."""
+
+    answer: type[LabelAnswer] = LabelAnswer
+
+    @cached_property
+    def schema(self) -> dict[str, Any]:
+        """Return the JSON Schema of `answer`."""
+        return self.answer.model_json_schema()
+
+    required: ClassVar[frozenset[str]] = frozenset({"image"})
+    allowed: ClassVar[frozenset[str]] = frozenset({"criterion"})
+
+
+@dataclass(frozen=True)
+class SynthesizePrompt(PromptTemplate):
+    """Step 2b. Given: `$criterion`, `$num_clusters`, `$labels` (a line each, with its count) and `$coverage`."""
+
+    required: ClassVar[frozenset[str]] = frozenset({"num_clusters", "labels"})
+    allowed: ClassVar[frozenset[str]] = frozenset({"criterion", "coverage"})
+
+
+@dataclass(frozen=True)
+class AssignPrompt(PromptTemplate):
+    """Step 3. Given: `$criterion`, `$clusters` (a line each, its letter first) and `$image`, caption and label as JSON."""
+
+    required: ClassVar[frozenset[str]] = frozenset({"clusters", "image"})
+    allowed: ClassVar[frozenset[str]] = frozenset({"criterion"})
+
+
+@dataclass(frozen=True)
+class Track:
+    """A way of looking at images.
+
+    Attributes:
+        name: what `--track` calls it.
+        directory: its folder below `--output_dir` when several tracks run together.
+        criterion: what it clusters by unless `--criterion` says otherwise; None if it must be given.
+        number: a short name for `--track`, for the built-in ones.
+        source: the file that defines it, "" for the built-in ones.
+    """
+
+    name: str
+    directory: str
+    criterion: str | None
+    caption: CaptionPrompt
+    label: LabelPrompt
+    synthesize: SynthesizePrompt
+    assign: AssignPrompt
+    number: int | None = None
+    source: str = ""
+
+    @cached_property
+    def prompts(self) -> dict[str, dict[str, Any]]:
+        """Return each step's templates and answer schema: what is saved with the results and hashed into the keys."""
+        answers: dict[str, type[BaseModel]] = {
+            "caption": self.caption.answer,
+            "label": self.label.answer,
+            "synthesize": ClustersAnswer,
+        }
+        return {
+            step: {
+                "system": prompt.system,
+                "user": prompt.user,
+                "answer": answers[step].model_json_schema() if step in answers else "the letter of one cluster",
+            }
+            for step, prompt in (
+                ("caption", self.caption),
+                ("label", self.label),
+                ("synthesize", self.synthesize),
+                ("assign", self.assign),
+            )
+        }
+
+
+def parse_caption(image_id: str, text: str, model: type[CaptionAnswer] = CaptionAnswer) -> Caption:
+    """Parse an answer of Step 1.
+
+    Raises:
+        InvalidAnswer: it does not satisfy `model`.
+    """
+    fields = {name: clean_text(value) for name, value in _validate(text, model).model_dump().items()}
+    common = {name: fields.pop(name) for name in CaptionAnswer.model_fields}
+    return Caption(image_id=image_id, analysis=fields, **common)
+
+
+def parse_label(text: str, model: type[LabelAnswer] = LabelAnswer) -> str:
+    """Parse an answer of Step 2a into a label in lower case.
+
+    Raises:
+        InvalidAnswer: it is no label of two to four words.
+    """
+    label: str = clean_text(_validate(text, model).label).lower()
+    return label
+
+
+def parse_clusters(text: str, num_clusters: int) -> tuple[ClusterDefinition, ...]:
+    """Parse an answer of Step 2b.
+
+    Raises:
+        InvalidAnswer: there are not exactly `num_clusters` clusters with distinct names and some description.
+    """
+    answer = _validate(text, clusters_answer(num_clusters))
+    definitions = tuple(
+        ClusterDefinition(number, clean_text(cluster.name), clean_text(cluster.description))
+        for number, cluster in enumerate(answer.clusters, start=1)
+    )
+    names = [definition.name.casefold() for definition in definitions]
+    for name in names:
+        if not any(character.isalnum() for character in name):
+            raise InvalidAnswer(f"a cluster is named {name!r}")
+        if names.count(name) > 1:
+            raise InvalidAnswer(f"two clusters are named {name!r}")
+    return definitions
+
+
+def clean_text(value: Any) -> Any:
+    """Return a string without control characters and with single spaces; anything else as it is."""
+    if not isinstance(value, str):
+        return value
+    return " ".join("".join(" " if unicodedata.category(char) in ("Cc", "Cs") else char for char in value).split())
+
+
+def image_json(caption: Caption, label: str | None = None) -> str:
+    """Return what the text steps see of one image: brand, category, text and analysis, as JSON.
+
+    JSON because its quoting marks where foreign text begins and ends, whatever that text says.
+    """
+    return orjson.dumps(image_inputs(caption, label), option=orjson.OPT_INDENT_2).decode()
+
+
+def image_inputs(caption: Caption, label: str | None = None) -> Mapping[str, Any]:
+    """Return the same as `image_json` as a mapping, for engines that do not read prompts."""
+    inputs: dict[str, Any] = {
+        "brand": caption.brand,
+        "category": caption.category,
+        "text": caption.text,
+        "summary": caption.summary,
+    }
+    if caption.analysis:
+        inputs["analysis"] = caption.analysis
+    if label is not None:
+        inputs["label"] = label
+    return inputs
+
+
+def _validate(text: str, model: type[Model]) -> Model:
+    try:
+        return model.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise InvalidAnswer(f"{where}: {first['msg']}" if where else first["msg"]) from None
