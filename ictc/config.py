@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
+import yaml
 from cyclopts import Group, Parameter
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -71,7 +72,8 @@ class ClusteringSettings(SettingsGroup):
     track: str | None = Field(
         None,
         description="marketing (1), identity (2), cultural (3), general, or a Python file with a track of your own; "
-        "several, separated by commas, each into its own folder. Unset: general if --criterion is given, else marketing.",
+        "several, separated by commas, each into its own folder. Unset: what --output_dir holds already, else general "
+        "if --criterion is given, else marketing.",
     )
     criterion: str | None = Field(
         None, min_length=1, description="What to cluster by, in words. Unset: the track's own."
@@ -215,6 +217,16 @@ class ControlSettings(SettingsGroup):
                 raise ValueError(f"no step {step!r}; the steps are {', '.join(STEPS)}")
         return value
 
+    @field_validator("steps")
+    @classmethod
+    def check_no_gap(cls, value: str | None) -> str | None:
+        """A step between two chosen ones can't be left out: the later one reads what it makes."""
+        positions = sorted({STEPS.index(step) for step in STEPS if step in parse_steps(value or "")})
+        for position in range(positions[0], positions[-1]) if positions else ():
+            if position not in positions:
+                raise ValueError(f"{value} leaves out {STEPS[position]}, which the later step reads; add it")
+        return value
+
     def chosen_steps(self, is_part: bool) -> tuple[Step, ...]:
         """Return the steps to run, in order."""
         if self.steps is None:
@@ -258,6 +270,15 @@ class RunSettings(SettingsGroup):
             if step not in steps:
                 raise ValueError(f"--force_steps {step} is not among the steps to run ({','.join(steps)})")
         return self
+
+    def to_flags(self) -> dict[str, Any]:
+        """Return every setting under the name of its flag, those that are unset left out."""
+        groups = self.model_dump(mode="json", exclude_none=True).values()
+        return {name: value for group in groups for name, value in group.items()}
+
+    def to_yaml(self) -> str:
+        """Return the settings as a file for `--config`."""
+        return yaml.safe_dump(self.to_flags(), sort_keys=False, allow_unicode=True)
 
 
 @dataclass(frozen=True, slots=True)

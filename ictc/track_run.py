@@ -228,7 +228,10 @@ class TrackRun:
         self._start("synthesize", key)
         definitions = self.directory.load_definitions(key)
         if definitions is None:
-            self.reporter.note(f"{TITLES['synthesize']}: {num_clusters} from {histogram.num_distinct:,} labels")
+            self.reporter.note(
+                f"{self._title('synthesize')}: {num_clusters} from {histogram.num_distinct:,} labels; the "
+                f"{len(histogram.labels)} most frequent ones cover {histogram.coverage:.0%} of the images"
+            )
             self.exports.remove(STAGES[STAGES.index("synthesize") :])
             stage = SynthesizeStage(histogram, num_clusters, self.track, self.criterion, self.settings.control.seed)
             definitions = await stage.run(await engines.get("llm"))

@@ -17,10 +17,10 @@ SECONDS_BETWEEN_LINES = 10.0
 
 
 class ConsoleReporter:
-    """Reports on `stream`."""
+    """Reports on stderr, so that stdout holds the results alone."""
 
-    def __init__(self, stream: TextIO = sys.stderr) -> None:
-        self._stream = stream
+    def __init__(self) -> None:
+        self._stream = sys.stderr
 
     def note(self, text: str) -> None:
         """Print one line."""
@@ -146,6 +146,8 @@ def format_seconds(seconds: float) -> str:
     >>> format_seconds(5025)
     '1h23m'
     """
+    if seconds < 9.95:
+        return f"{seconds:.1f}s"
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:

@@ -7,6 +7,8 @@ from typing import Any
 import pydantic
 from cyclopts import CycloptsError
 
+from ictc.config import RunSettings
+
 
 def describe_usage_error(error: CycloptsError) -> str:
     """Return one line: which flag, what is wrong, what would be right."""
@@ -21,6 +23,20 @@ def describe_setting_error(problem: dict[str, Any]) -> str:
     """Return what pydantic found wrong with one setting, under the name that the user knows."""
     message = str(problem["msg"]).removeprefix("Value error, ")
     names = [part for part in problem["loc"] if isinstance(part, str)]
+    if problem["type"] == "missing":
+        return f"{', '.join(required_flags(names))} must be given (ictc run --help lists all flags)"
     if not names or message.startswith("--"):
         return message
     return f"--{names[-1]} {problem['input']}: {message[:1].lower()}{message[1:]}"
+
+
+def required_flags(names: list[str]) -> list[str]:
+    """Return the flags meant by a missing setting, given as its group or as group and name."""
+    group = RunSettings.model_fields[names[0]].annotation
+    assert group is not None
+    assert issubclass(group, pydantic.BaseModel)
+    return [
+        f"--{name}"
+        for name, field in group.model_fields.items()
+        if field.is_required() and name in (names[1:] or [name])
+    ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -22,7 +23,7 @@ class ConsoleHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print the message without its traceback; the log file has that."""
-        tqdm.write(f"{record.levelname.lower()}: {' '.join(record.getMessage().split())}")
+        tqdm.write(f"{record.levelname.lower()}: {' '.join(record.getMessage().split())}", file=sys.stderr)
 
 
 @contextmanager

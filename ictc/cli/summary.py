@@ -44,7 +44,7 @@ def print_cluster(cluster: ClusterSummary, total: int, width: int) -> None:
     indent = " " * 15
     print(textwrap.fill(cluster.definition.description, width, initial_indent=indent, subsequent_indent=indent))
     for row in cluster.examples:
-        print(textwrap.shorten(f"{indent}- {describe_row(row)}", width, placeholder=" …", drop_whitespace=False))
+        print(indent + textwrap.shorten(f"- {describe_row(row)}", width - len(indent), placeholder=" …"))
 
 
 def describe_row(row: ResultRow) -> str:

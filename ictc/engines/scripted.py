@@ -36,60 +36,11 @@ from ictc.engines.base import (
 )
 from ictc.errors import EngineDeadError, EngineLoadError
 
-WORDS = [
-    "amber",
-    "autumn",
-    "bright",
-    "calm",
-    "candid",
-    "cedar",
-    "clever",
-    "copper",
-    "coral",
-    "curious",
-    "daily",
-    "distant",
-    "early",
-    "eager",
-    "festive",
-    "gentle",
-    "golden",
-    "honest",
-    "hidden",
-    "humble",
-    "indigo",
-    "ivory",
-    "jolly",
-    "keen",
-    "lively",
-    "loyal",
-    "lunar",
-    "mellow",
-    "misty",
-    "modest",
-    "noble",
-    "open",
-    "patient",
-    "plain",
-    "proud",
-    "quick",
-    "quiet",
-    "rapid",
-    "river",
-    "rustic",
-    "sacred",
-    "silent",
-    "silver",
-    "simple",
-    "solar",
-    "steady",
-    "stone",
-    "sunny",
-    "tender",
-    "timber",
-    "urban",
-    "vivid",
-]
+WORDS = """
+amber autumn bright calm candid cedar clever copper coral curious daily distant early eager festive gentle golden honest
+hidden humble indigo ivory jolly keen lively loyal lunar mellow misty modest noble open patient plain proud quick quiet
+rapid river rustic sacred silent silver simple solar steady stone sunny tender timber urban vivid
+""".split()  # noqa: SIM905 - a list literal would be a page long
 
 
 class ScriptedOptions(BaseModel):
@@ -177,11 +128,9 @@ def sample_json(schema: Mapping[str, Any], random: Random) -> Any:
 def _sample(schema: Mapping[str, Any], definitions: Mapping[str, Any], random: Random) -> Any:
     sample = partial(_sample, definitions=definitions, random=random)
     if "$ref" in schema:
-        return sample(definitions[schema["$ref"].rpartition("/")[2]])
-    if "enum" in schema:
-        return random.choice(schema["enum"])
-    if "const" in schema:
-        return schema["const"]
+        schema = definitions[schema["$ref"].rpartition("/")[2]]
+    if "enum" in schema or "const" in schema:
+        return random.choice(schema.get("enum", [schema.get("const")]))
     match schema.get("type"):
         case "object":
             return {name: sample(part) for name, part in schema.get("properties", {}).items()}

@@ -97,6 +97,8 @@ class MapRunner(Generic[ItemT]):
     async def run(self, engine: Engine) -> None:
         """Finish every image that has no up-to-date record yet, or stop early if told to.
 
+        An engine that dies after a stop was asked for is no error: the signal may have reached it as well.
+
         Raises:
             EngineError: the engine cannot go on; what had finished is in the journal.
             StorageError: the disk refused.
@@ -107,7 +109,7 @@ class MapRunner(Generic[ItemT]):
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in tasks:
-                if task.done():
+                if task.done() and not (self.stop.is_set() and isinstance(task.exception(), EngineError)):
                     task.result()
         finally:
             for task in tasks:
@@ -181,6 +183,7 @@ class MapRunner(Generic[ItemT]):
         finally:
             for _, future in building:
                 future.cancel()
+            await asyncio.gather(*(future for _, future in building), return_exceptions=True)
 
     async def _settle(self, result: GenerationResult) -> None:
         """Turn one result into a record, or into the next attempt."""
@@ -197,7 +200,7 @@ class MapRunner(Generic[ItemT]):
             await self._retry(pending, following, failure)
 
     async def _retry(self, pending: _Pending[ItemT], attempt: Attempt, failure: str | None) -> None:
-        logger.debug("%s %s: %s; attempt %d", self.stage.name, pending.image_id, failure, attempt.number + 1)
+        logger.debug("%s %r: %s; attempt %d", self.stage.name, pending.image_id, failure, attempt.number + 1)
         pending.attempt = attempt
         request = await self.stage.build_request(pending.item, attempt)
         if isinstance(request, Outcome):
@@ -224,4 +227,6 @@ class MapRunner(Generic[ItemT]):
         self.journal.append(to_record(pending.image_id, pending.input_digest, outcome))
         self.progress.advance(outcome.status, pending.tokens)
         if outcome.status is Status.REJECTED:
-            logger.info("%s %s rejected: %s", self.stage.name, pending.image_id, outcome.data["reason"])
+            logger.info("%s %r rejected: %s", self.stage.name, pending.image_id, outcome.data["reason"])
+        else:
+            logger.debug("%s %r %s, %d tokens", self.stage.name, pending.image_id, outcome.status, pending.tokens)

@@ -59,5 +59,6 @@ def _line_in(error: Exception, path: Path) -> str:
     """Return ":line" of the last place in `path` that `error` passed through, "" if it never did."""
     if isinstance(error, SyntaxError):
         return f":{error.lineno}"
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == path]
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if Path(frame.filename).resolve() == path.resolve()]
     return f":{lines[-1]}" if lines else ""

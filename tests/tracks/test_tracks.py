@@ -1,0 +1,124 @@
+"""Prompts and parsers: what a model is asked, and what counts as an answer."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ictc.errors import InvalidAnswer
+from ictc.records import Caption
+from ictc.tracks import BUILT_IN_TRACKS, Track, load_track
+from ictc.tracks.base import image_json, parse_caption, parse_clusters, parse_label
+
+CAPTION = Caption("id", "shoes", "Acme", "BIG SALE", "A shoe on sale.", analysis={"lifestyle": "sporty"})
+
+
+@pytest.mark.parametrize("track", BUILT_IN_TRACKS, ids=lambda track: track.name)
+class TestBuiltInTracks:
+    def test_it_is_found_by_name_and_number(self, track: Track) -> None:
+        assert load_track(track.name) is track
+        if track.number is not None:
+            assert load_track(str(track.number)) is track
+
+    def test_text_steps_see_brand_text_and_analysis(self, track: Track) -> None:
+        """D4: the reference left out the track's analysis wherever an ad had text."""
+        image = image_json(CAPTION, "some label")
+        for messages in (
+            track.label.render(criterion="C", image=image),
+            track.assign.render(criterion="C", clusters="A. x: y", image=image),
+        ):
+            for words in ("Acme", "BIG SALE", "A shoe on sale.", "sporty"):
+                assert words in messages[1].text
+
+    def test_labels_can_not_parrot_an_example(self, track: Track) -> None:
+        """D22: a prompt with example labels gets those back."""
+        text = track.label.system + track.label.user
+        assert "example" not in text.casefold()
+        assert "e.g." not in text
+        assert "such as" not in text
+
+    def test_every_caption_answer_has_the_common_fields(self, track: Track) -> None:
+        assert {"text", "brand", "ui_only", "category", "summary"} <= set(track.caption.schema["properties"])
+        for name in track.caption.schema["properties"]:
+            assert f"- {name}:" in track.caption.user
+
+    def test_every_string_is_bounded(self, track: Track) -> None:
+        """Without a bound a constrained model may write one string until its tokens run out."""
+        for name, field in track.caption.schema["properties"].items():
+            assert field["type"] == "boolean" or field["maxLength"] <= 1000, name
+
+
+def test_foreign_text_is_never_read_as_a_template() -> None:
+    caption = Caption("id", "", "$criterion", "${clusters} $$ {0} %s", "")
+    text = load_track("marketing").label.render(criterion="secret", image=image_json(caption))[1].text
+    assert '"$criterion"' in text
+    assert "${clusters} $$ {0} %s" in text
+
+
+@given(st.text(max_size=200))
+def test_foreign_text_can_not_leave_its_quotes(words: str) -> None:
+    image = image_json(Caption("id", "", "", words, ""))
+    assert orjson.loads(image)["text"] == words
+
+
+class TestParseCaption:
+    ANSWER: ClassVar = {"text": "a", "brand": "b", "ui_only": False, "category": "c", "summary": "d"}
+
+    def test_a_valid_answer(self) -> None:
+        caption = parse_caption("id", orjson.dumps(self.ANSWER).decode())
+        assert caption == Caption("id", category="c", brand="b", text="a", summary="d")
+
+    def test_a_track_s_own_fields_become_the_analysis(self) -> None:
+        model = load_track("identity").caption.answer
+        extra = dict.fromkeys(("socio_economic_status", "gender_performance", "cultural_signals", "lifestyle"), "x")
+        assert parse_caption("id", orjson.dumps({**self.ANSWER, **extra}).decode(), model).analysis == extra
+
+    def test_control_characters_do_not_get_through(self) -> None:
+        answer = orjson.dumps({**self.ANSWER, "text": "a\x00b\x1b[31m\n\nc"}).decode()
+        assert parse_caption("id", answer).text == "a b [31m c"
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "",
+            "an ad",
+            "{}",
+            '{"text": "a"',
+            "null",
+            "[]",
+            '{"text":1,"brand":"","ui_only":false,"category":"","summary":""}',
+        ],
+    )
+    def test_anything_else_is_invalid(self, text: str) -> None:
+        with pytest.raises(InvalidAnswer):
+            parse_caption("id", text)
+
+
+class TestParseLabel:
+    @pytest.mark.parametrize("label", ["two words", "one two three four", "Käufer's choice", "限时 优惠"])
+    def test_two_to_four_words(self, label: str) -> None:
+        assert parse_label(orjson.dumps({"label": label}).decode()) == label.lower()
+
+    @pytest.mark.parametrize("label", ["", "one", "one two three four five", 'a "quote', "a\nb", "x" * 30 + " y"])
+    def test_anything_else_is_invalid(self, label: str) -> None:
+        with pytest.raises(InvalidAnswer):
+            parse_label(orjson.dumps({"label": label}).decode())
+
+
+class TestParseClusters:
+    @staticmethod
+    def answer(*names: str) -> str:
+        return orjson.dumps({"clusters": [{"name": name, "description": "what it is"} for name in names]}).decode()
+
+    def test_exactly_k_distinct_clusters(self) -> None:
+        definitions = parse_clusters(self.answer("Left", "Right"), 2)
+        assert [(one.cluster_id, one.name) for one in definitions] == [(1, "Left"), (2, "Right")]
+
+    @pytest.mark.parametrize("names", [("Left",), ("Left", "Right", "Both"), ("Left", "left "), ("Left", "--")])
+    def test_anything_else_is_invalid(self, names: tuple[str, ...]) -> None:
+        with pytest.raises(InvalidAnswer):
+            parse_clusters(self.answer(*names), 2)
