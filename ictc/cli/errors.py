@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_type_hints
 
 import pydantic
 from cyclopts import CycloptsError
@@ -31,12 +31,7 @@ def describe_setting_error(problem: dict[str, Any]) -> str:
 
 
 def required_flags(names: list[str]) -> list[str]:
-    """Return the flags meant by a missing setting, given as its group or as group and name."""
-    group = RunSettings.model_fields[names[0]].annotation
-    assert group is not None
-    assert issubclass(group, pydantic.BaseModel)
-    return [
-        f"--{name}"
-        for name, field in group.model_fields.items()
-        if field.is_required() and name in (names[1:] or [name])
-    ]
+    """Return the flags meant by a missing setting, given as its group, or as its group and its name."""
+    group = get_type_hints(RunSettings)[names[0]]
+    wanted = names[1:] or [name for name, field in group.model_fields.items() if field.is_required()]
+    return [f"--{name}" for name in wanted]
