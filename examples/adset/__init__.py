@@ -1,0 +1,1 @@
+"""Draws the example collection: invented ads, interface screens and broken files, with Pillow alone."""
