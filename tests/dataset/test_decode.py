@@ -1,0 +1,326 @@
+"""Decoding of every kind of image file, good, odd or bad."""
+
+from __future__ import annotations
+
+import os
+import random
+import struct
+import zlib
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import ExifTags, Image, features
+
+from ictc.dataset.decode import MAX_IMAGE_PIXELS, decode_image
+from ictc.records import BrokenImage, DecodedImage
+
+RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
+TOLERANCE = 12
+"""Levels by which a lossy format may change a flat color."""
+
+
+def save(image: Image.Image, path: Path, **options: Any) -> Path:
+    image.save(path, **options)
+    return path
+
+
+def decoded(path: Path, max_image_tokens: int = 256) -> Image.Image:
+    """Decode, check what every decoded image must satisfy, and return it as an image to look into."""
+    result = decode_image(path, max_image_tokens)
+    assert isinstance(result, DecodedImage), result
+    assert result.width % 32 == result.height % 32 == 0
+    assert 64 <= result.num_tokens <= max_image_tokens
+    assert len(result.rgb) == result.width * result.height * 3
+    return Image.frombytes("RGB", (result.width, result.height), result.rgb)
+
+
+def broken(path: Path) -> str:
+    result = decode_image(path, 256)
+    assert isinstance(result, BrokenImage)
+    assert str(path.parent) not in result.reason
+    assert "\n" not in result.reason
+    return result.reason
+
+
+def assert_color(image: Image.Image, x: float, y: float, color: tuple[int, int, int]) -> None:
+    """Compare the pixel at (x, y), in shares of the sides."""
+    pixel = image.getpixel((int(x * image.width), int(y * image.height)))
+    assert isinstance(pixel, tuple)
+    assert all(abs(a - b) <= TOLERANCE for a, b in zip(pixel, color, strict=True)), (pixel, color)
+
+
+def two_colors(mode: str = "RGB", size: tuple[int, int] = (256, 256)) -> Image.Image:
+    """Draw red on the left, blue on the right."""
+    image = Image.new("RGB", size, RED)
+    image.paste(BLUE, (size[0] // 2, 0, *size))
+    return image.convert(mode)
+
+
+def noise(size: tuple[int, int] = (256, 256)) -> Image.Image:
+    return Image.frombytes("RGB", size, random.Random(0).randbytes(size[0] * size[1] * 3))
+
+
+@pytest.mark.parametrize(
+    ("suffix", "mode", "options"),
+    [
+        ("jpg", "RGB", {"quality": 95}),
+        ("jpg", "RGB", {"quality": 95, "progressive": True}),
+        ("jpg", "CMYK", {"quality": 95}),
+        ("png", "RGB", {}),
+        ("png", "P", {}),
+        ("png", "RGBA", {}),
+        ("webp", "RGB", {"quality": 95}),
+        ("webp", "RGBA", {"lossless": True}),
+        ("gif", "P", {}),
+        ("bmp", "RGB", {}),
+        ("dib", "RGB", {}),
+        ("tiff", "RGB", {}),
+        ("tiff", "RGB", {"compression": "tiff_lzw"}),
+        ("tiff", "CMYK", {}),
+        ("tiff", "YCbCr", {}),
+    ],
+)
+def test_formats_and_modes(tmp_path: Path, suffix: str, mode: str, options: dict[str, Any]) -> None:
+    image = decoded(save(two_colors(mode), tmp_path / f"ad.{suffix}", **options))
+    assert_color(image, 0.1, 0.5, RED)
+    assert_color(image, 0.9, 0.5, BLUE)
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="this Pillow has no AVIF")
+def test_avif(tmp_path: Path) -> None:
+    assert_color(decoded(save(two_colors(), tmp_path / "ad.avif", quality=95)), 0.1, 0.5, RED)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA"])
+def test_gray(tmp_path: Path, mode: str) -> None:
+    image = decoded(save(Image.new("L", (256, 256), 255).convert(mode), tmp_path / "ad.png"))
+    assert_color(image, 0.5, 0.5, WHITE)
+
+
+@pytest.mark.parametrize("name", ["little.png", "little.tiff", "big.tiff", "wide.tiff"])
+def test_sixteen_bits_are_scaled_not_clipped(tmp_path: Path, name: str) -> None:
+    row = struct.pack("<256H", *[65535] * 128, *[32768] * 64, *[0] * 64)
+    image = Image.frombytes("I;16", (256, 256), row * 256)
+    mode = {"little": "I;16", "big": "I;16B", "wide": "I"}[Path(name).stem]
+    path = save(image.convert("I").convert(mode), tmp_path / name)
+    with Image.open(path) as stored:
+        assert stored.mode == mode
+    result = decoded(path)
+    assert_color(result, 0.1, 0.5, WHITE)
+    assert_color(result, 0.6, 0.5, (128, 128, 128))
+    assert_color(result, 0.9, 0.5, (0, 0, 0))
+
+
+def test_real_numbers_are_scaled_by_their_extremes(tmp_path: Path) -> None:
+    image = Image.new("F", (256, 256), -1.0)
+    image.paste(1.0, (0, 0, 128, 256))
+    result = decoded(save(image, tmp_path / "ad.tiff"))
+    assert_color(result, 0.1, 0.5, WHITE)
+    assert_color(result, 0.9, 0.5, (0, 0, 0))
+    assert "finite" in broken(save(Image.new("F", (64, 64), float("nan")), tmp_path / "nan.tiff"))
+
+
+def transparent_right_half(mode: str) -> Image.Image:
+    image = two_colors("RGBA")
+    image.paste((0, 0, 0, 0), (128, 0, 256, 256))
+    return image.convert(mode)
+
+
+@pytest.mark.parametrize("name", ["rgba.png", "rgba.webp", "palette.png", "palette.gif", "gray.png"])
+def test_transparency_lies_on_white(tmp_path: Path, name: str) -> None:
+    mode = {"rgba": "RGBA", "palette": "RGBA", "gray": "LA"}[Path(name).stem]
+    image = transparent_right_half(mode)
+    if name == "palette.png":
+        image = image.quantize(16)
+        assert isinstance(image.info.get("transparency", b""), bytes)
+    result = decoded(save(image, tmp_path / name, **({"lossless": True} if name.endswith("webp") else {})))
+    assert_color(result, 0.9, 0.5, WHITE)
+    assert_color(result, 0.1, 0.5, (76, 76, 76) if mode == "LA" else RED)
+
+
+def test_color_key_and_half_transparency(tmp_path: Path) -> None:
+    path = save(two_colors(), tmp_path / "key.png", transparency=BLUE)
+    assert_color(decoded(path), 0.9, 0.5, WHITE)
+    path = save(Image.new("RGBA", (256, 256), (255, 0, 0, 128)), tmp_path / "half.png")
+    assert_color(decoded(path), 0.5, 0.5, (255, 127, 127))
+
+
+def test_adobe_cmyk_is_not_inverted(tmp_path: Path) -> None:
+    path = save(Image.new("CMYK", (256, 256), (0, 255, 255, 0)), tmp_path / "ad.jpg", quality=95)
+    assert b"Adobe" in path.read_bytes()[:100]
+    assert_color(decoded(path), 0.5, 0.5, RED)
+
+
+@pytest.mark.parametrize("suffix", ["gif", "webp", "png", "tiff"])
+def test_first_frame_of_an_animated_file(tmp_path: Path, suffix: str) -> None:
+    frames = [Image.new("RGB", (256, 256), color) for color in (RED, GREEN, BLUE)]
+    path = save(frames[0], tmp_path / f"ad.{suffix}", save_all=True, append_images=frames[1:])
+    with Image.open(path) as image:
+        assert image.n_frames == 3  # type: ignore[attr-defined]
+    assert_color(decoded(path), 0.5, 0.5, RED)
+
+
+CORNERS_AS_STORED = {
+    1: "ABCD", 2: "BADC", 3: "DCBA", 4: "CDAB", 5: "ACBD", 6: "BDAC", 7: "DBCA", 8: "CADB",
+}  # fmt: skip
+"""Corners of the stored image (top left, top right, bottom left, bottom right) whose upright form is ABCD."""
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tiff"])
+def test_exif_orientation(tmp_path: Path, orientation: int, suffix: str) -> None:
+    colors = {"A": RED, "B": GREEN, "C": BLUE, "D": (0, 0, 0)}
+    size = (640, 320) if orientation < 5 else (320, 640)
+    stored = Image.new("RGB", size)
+    for index, corner in enumerate(CORNERS_AS_STORED[orientation]):
+        box = (index % 2 * size[0] // 2, index // 2 * size[1] // 2)
+        stored.paste(colors[corner], (*box, box[0] + size[0] // 2, box[1] + size[1] // 2))
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    image = decoded(save(stored, tmp_path / f"ad.{suffix}", exif=exif, quality=95))
+    assert image.width == 2 * image.height
+    for (x, y), corner in zip([(0.2, 0.2), (0.8, 0.2), (0.2, 0.8), (0.8, 0.8)], "ABCD", strict=True):
+        assert_color(image, x, y, colors[corner])
+
+
+@pytest.mark.parametrize("exif", [b"Exif\0\0", b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0MM" + b"\xff" * 500])
+def test_corrupt_exif_costs_nothing(tmp_path: Path, exif: bytes) -> None:
+    for suffix in ("jpg", "png", "webp"):
+        assert_color(decoded(save(two_colors(), tmp_path / f"ad.{suffix}", exif=exif)), 0.1, 0.5, RED)
+
+
+def test_misnamed_image_decodes(tmp_path: Path) -> None:
+    path = save(two_colors(), tmp_path / "ad.jpg").rename(tmp_path / "ad.png")
+    assert_color(decoded(path), 0.1, 0.5, RED)
+
+
+@given(width=st.integers(1, 3000), height=st.integers(1, 3000), max_image_tokens=st.integers(64, 1280))
+@settings(max_examples=25, deadline=None)
+def test_any_size_fits(
+    tmp_path_factory: pytest.TempPathFactory, width: int, height: int, max_image_tokens: int
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "any_size.bmp"
+    image = decoded(save(Image.new("1", (width, height), 1), path), max_image_tokens)
+    assert max(image.size) < 200 * min(image.size)
+    assert image.getextrema() == ((255, 255),) * 3
+
+
+def test_strip_is_padded_with_white(tmp_path: Path) -> None:
+    image = decoded(save(Image.new("RGB", (5000, 4), RED), tmp_path / "strip.png"), 1280)
+    assert_color(image, 0.5, 0.5, RED)
+    assert_color(image, 0.5, 0.0, WHITE)
+    assert_color(image, 0.5, 0.99, WHITE)
+
+
+def test_large_photograph_keeps_its_content(tmp_path: Path) -> None:
+    image = decoded(save(two_colors(size=(6000, 4000)), tmp_path / "photo.jpg"), 1280)
+    assert_color(image, 0.45, 0.5, RED)
+    assert_color(image, 0.55, 0.5, BLUE)
+
+
+def png_claiming(width: int, height: int) -> bytes:
+    """Build a small PNG whose header claims any size."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 64)) + chunk(b"IEND", b"")
+    )
+
+
+def bytes_of(image: Image.Image, kind: str, **options: Any) -> bytes:
+    buffer = BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("side", [20_000, 100_000, 2**31 - 1])
+def test_decompression_bomb(tmp_path: Path, side: int) -> None:
+    assert side**2 > MAX_IMAGE_PIXELS
+    (tmp_path / "bomb.png").write_bytes(png_claiming(side, side))
+    assert "268 megapixels" in broken(tmp_path / "bomb.png")
+
+
+def test_large_but_accepted_image_is_not_a_bomb(tmp_path: Path) -> None:
+    path = save(Image.new("L", (14_000, 14_000), 255), tmp_path / "large.jpg")
+    assert_color(decoded(path), 0.5, 0.5, WHITE)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"])
+def test_truncated_file_is_broken_at_any_length(tmp_path: Path, kind: str) -> None:
+    content = bytes_of(noise(), kind)
+    for share in (0.01, 0.3, 0.9):
+        (tmp_path / "ad.img").write_bytes(content[: int(len(content) * share)])
+        assert broken(tmp_path / "ad.img")
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "empty"),
+        (b"<html>404</html>", "not an image"),
+        (b"\xff\xd8\xff", "not an image"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not an image"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "heic"),
+        (png_claiming(0, 10), ""),
+        (bytes_of(noise(), "JPEG")[:20_000], "truncated"),
+    ],
+)
+def test_reasons(tmp_path: Path, content: bytes, reason: str) -> None:
+    (tmp_path / "ad.jpg").write_bytes(content)
+    assert reason in broken(tmp_path / "ad.jpg")
+
+
+def test_huge_metadata(tmp_path: Path) -> None:
+    content = bytes_of(two_colors(), "PNG")
+    text = b"zTXtcomment\0\0" + zlib.compress(b"\0" * 70_000_000)
+    chunk = struct.pack(">I", len(text) - 4) + text + struct.pack(">I", zlib.crc32(text))
+    (tmp_path / "ad.png").write_bytes(content[:33] + chunk + content[33:])
+    assert "damaged" in broken(tmp_path / "ad.png")
+    path = save(two_colors(), tmp_path / "icc.jpg", icc_profile=b"\0" * 5_000_000, comment=b"x" * 60_000)
+    assert_color(decoded(path), 0.1, 0.5, RED)
+
+
+def test_missing_and_irregular_files(tmp_path: Path) -> None:
+    assert broken(tmp_path / "gone.jpg") == "the file cannot be read: No such file or directory"
+    (tmp_path / "folder.jpg").mkdir()
+    assert broken(tmp_path / "folder.jpg") == "is not a regular file"
+    os.mkfifo(tmp_path / "pipe.jpg")
+    assert broken(tmp_path / "pipe.jpg") == "is not a regular file"
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [(OSError(5, "Input/output error"), "Input/output error"), (MemoryError(), "not enough memory")],
+)
+def test_failing_disk_or_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException, reason: str
+) -> None:
+    def fail(*args: object, **options: object) -> None:
+        raise error
+
+    path = save(two_colors(), tmp_path / "ad.png")
+    monkeypatch.setattr(Image, "open", fail)
+    assert reason in broken(path)
+
+
+@given(data=st.data())
+@settings(max_examples=150, deadline=None)
+def test_damaged_files_never_raise(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+    kind = data.draw(st.sampled_from(["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"]))
+    content = bytearray(bytes_of(two_colors(size=(64, 64)), kind))
+    for _ in range(data.draw(st.integers(1, 8))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    path = tmp_path_factory.getbasetemp() / "damaged.img"
+    path.write_bytes(content)
+    result = decode_image(path, 64)
+    if isinstance(result, DecodedImage):
+        assert result.num_tokens == 64
+    else:
+        assert result.reason

@@ -1,0 +1,304 @@
+"""Step 0: which images there are, in which order, under which ids."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ictc.dataset.discover import iter_images, list_collection
+from ictc.errors import InputError
+from ictc.records import ImageRecord
+
+NOBODY_UID = 65534
+NAMES = st.text(alphabet="abcAB01_- .é漢", min_size=1, max_size=6).filter(lambda name: name.strip(" .") == name)
+
+
+def touch(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"")
+
+
+def write_observation(folder: Path, data: Any = None, images: tuple[str, ...] = ("image.jpg",)) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for image in images:
+        touch(folder / image)
+    if data is not None:
+        (folder / "full_data.json").write_text(json.dumps(data), encoding="utf-8")
+
+
+def discover(ads_dir: Path, layout: str = "auto", **options: Any) -> list[ImageRecord]:
+    return list(iter_images(list_collection(ads_dir, layout), **options))  # type: ignore[arg-type]
+
+
+def ids(records: list[ImageRecord]) -> list[str]:
+    return [record.image_id for record in records]
+
+
+def test_observation_becomes_a_record_with_its_metadata(tmp_path: Path) -> None:
+    data = {
+        "observation_id": "obs-1",
+        "timestamp": 1714564800,
+        "observation": {"uuid": "u-1", "platform": "Facebook", "ad_format": "FEED_BASED"},
+        "observer": {"age": 30, "gender": "x"},
+    }
+    write_observation(tmp_path / "folder", data)
+    assert discover(tmp_path) == [
+        ImageRecord("obs-1", "folder/image.jpg", "Facebook", "FEED_BASED", "2024-05-01T12:00:00Z")
+    ]
+
+
+def test_flat_image_is_named_by_its_path_without_suffix(tmp_path: Path) -> None:
+    for name in ("ad_001.jpg", "sub/ad_001.PNG", "sub/deep/ad.v2.webp", "notes.txt"):
+        touch(tmp_path / name)
+    assert [(record.image_id, record.path) for record in discover(tmp_path)] == [
+        ("ad_001", "ad_001.jpg"),
+        ("sub/ad_001", "sub/ad_001.PNG"),
+        ("sub/deep/ad.v2", "sub/deep/ad.v2.webp"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("data", "image_id"),
+    [
+        ({"observation_id": "top", "observation": {"uuid": "inner"}}, "top"),
+        ({"observation_id": "  ", "observation": {"uuid": "inner"}}, "inner"),
+        ({"observation_id": None, "observation": {"uuid": " inner "}}, "inner"),
+        ({"observation_id": 7, "observation": {"uuid": ["x"]}}, "folder"),
+        ({"observation": None}, "folder"),
+        ({"observation_id": "../../etc/passwd"}, "../../etc/passwd"),
+        ({"observation_id": "\ud800x"}, "\\ud800x"),
+        ([1, 2], "folder"),
+        (None, "folder"),
+    ],
+)
+def test_id_rules(tmp_path: Path, data: Any, image_id: str) -> None:
+    write_observation(tmp_path / "folder", data)
+    (record,) = discover(tmp_path, "observations")
+    assert (record.image_id, record.path) == (image_id, "folder/image.jpg")
+
+
+@pytest.mark.parametrize("corrupt", [b"", b"{", b"\xff\xfe\x00", b"[" * 100_000, b'{"timestamp": ' + b"9" * 5000])
+def test_corrupt_metadata_falls_back_to_data_json(tmp_path: Path, corrupt: bytes) -> None:
+    write_observation(tmp_path / "folder")
+    (tmp_path / "folder/full_data.json").write_bytes(corrupt)
+    assert ids(discover(tmp_path)) == ["folder"]
+    (tmp_path / "folder/data.json").write_text('{"observation_id": "second"}')
+    assert ids(discover(tmp_path)) == ["second"]
+
+
+def test_frames_are_in_natural_order_and_nested_ones_last(tmp_path: Path) -> None:
+    images = ("a/image_1.jpg", "image_1040.jpg", "image_480.jpg", "cover.png", "image.jpg")
+    write_observation(tmp_path / "ad", {"observation_id": "x"}, images)
+    assert [record.path for record in discover(tmp_path)] == ["ad/cover.png"]
+    assert [(record.image_id, record.path) for record in discover(tmp_path, frames="all")] == [
+        ("x_cover", "ad/cover.png"),
+        ("x_image", "ad/image.jpg"),
+        ("x_480", "ad/image_480.jpg"),
+        ("x_1040", "ad/image_1040.jpg"),
+        ("x_a/image_1", "ad/a/image_1.jpg"),
+    ]
+
+
+def test_folder_without_image_is_not_lost(tmp_path: Path) -> None:
+    write_observation(tmp_path / "a", {"observation_id": "x", "observation": {"platform": "TikTok"}}, images=())
+    write_observation(tmp_path / "b")
+    touch(tmp_path / "loose.jpg")
+    assert discover(tmp_path) == [
+        ImageRecord("x", "a", platform="TikTok", problem="folder holds no image"),
+        ImageRecord("b", "b/image.jpg"),
+        ImageRecord("loose", "loose.jpg"),
+    ]
+
+
+def test_layout_is_told_by_metadata_in_the_first_hundred_folders(tmp_path: Path) -> None:
+    for index in range(100):
+        write_observation(tmp_path / f"{index:03}")
+    write_observation(tmp_path / "zzz", {})
+    assert list_collection(tmp_path).layout == "flat"
+    write_observation(tmp_path / "099", {})
+    assert list_collection(tmp_path).layout == "observations"
+
+
+def test_suffixes(tmp_path: Path) -> None:
+    suffixes = "jpg jpeg jpe jfif png webp gif bmp tif tiff avif heic heif JPG Png".split()  # noqa: SIM905
+    for index, suffix in enumerate(suffixes):
+        touch(tmp_path / f"{index:02}.{suffix}")
+        touch(tmp_path / f"{index:02}.{suffix}.txt")
+    assert ids(discover(tmp_path)) == [f"{index:02}" for index in range(len(suffixes))]
+
+
+def test_hidden_names_are_ignored(tmp_path: Path) -> None:
+    for name in (".hidden.jpg", "._ad.jpg", ".git/x.jpg", "sub/._ad.jpg", "ad.jpg"):
+        touch(tmp_path / name)
+    assert ids(discover(tmp_path)) == ["ad"]
+
+
+def test_links_are_followed_and_cycles_survived(tmp_path: Path) -> None:
+    ads_dir = tmp_path / "ads"
+    touch(ads_dir / "sub/ad.jpg")
+    touch(tmp_path / "elsewhere/other.jpg")
+    (ads_dir / "linked").symlink_to(tmp_path / "elsewhere")
+    (ads_dir / "sub/back").symlink_to(ads_dir)
+    (ads_dir / "above").symlink_to(tmp_path)
+    (ads_dir / "self").symlink_to(ads_dir / "self")
+    (ads_dir / "dangling.jpg").symlink_to(tmp_path / "nowhere.jpg")
+    found = ids(discover(ads_dir, "flat"))
+    assert found == ["above/elsewhere/other", "dangling", "linked/other", "sub/ad"]
+    assert "dangling" in ids(discover(ads_dir, "observations"))
+
+
+def test_name_that_is_not_utf8_is_reported(tmp_path: Path) -> None:
+    bad_name = os.fsdecode(b"caf\xe9")
+    touch(tmp_path / f"{bad_name}.jpg")
+    write_observation(tmp_path / f"folder_{bad_name}")
+    for layout in ("flat", "observations"):
+        records = discover(tmp_path, layout)
+        assert len(records) == 2
+        for record in records:
+            assert "UTF-8" in (record.problem or "")
+            assert "caf\\udce9" in record.path
+            json.dumps(record.image_id).encode("ascii")
+            record.path.encode()
+
+
+def test_duplicate_ids_are_an_error_that_names_both(tmp_path: Path) -> None:
+    touch(tmp_path / "ad_001.jpg")
+    touch(tmp_path / "ad_001.png")
+    with pytest.raises(InputError, match=r"'ad_001'.*'ad_001\.jpg'.*'ad_001\.png'"):
+        discover(tmp_path)
+
+
+def test_duplicate_observations_and_frames(tmp_path: Path) -> None:
+    write_observation(tmp_path / "a", {"observation_id": "x"}, ("image_1.jpg", "image_1.png"))
+    with pytest.raises(InputError, match=r"'x_1'.*'a/image_1\.jpg'.*'a/image_1\.png'"):
+        discover(tmp_path, frames="all")
+    write_observation(tmp_path / "b", {"observation_id": "x"})
+    with pytest.raises(InputError, match=r"'x'.*'a/image_1\.jpg'.*'b/image\.jpg'"):
+        discover(tmp_path)
+    assert ids(discover(tmp_path, start=1)) == ["x"]
+
+
+def test_missing_file_and_empty_folders_are_clear_errors(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"missing does not exist; give --ads_dir"):
+        list_collection(tmp_path / "missing")
+    with pytest.raises(InputError, match="is empty"):
+        list_collection(tmp_path)
+    touch(tmp_path / "file.txt")
+    with pytest.raises(InputError, match=r"file\.txt is not a folder"):
+        list_collection(tmp_path / "file.txt")
+    touch(tmp_path / "sub/notes.md")
+    with pytest.raises(InputError, match=r"holds no image, only 2 other files.*\.jpg.*\.png"):
+        list_collection(tmp_path)
+
+
+@contextmanager
+def unprivileged() -> Iterator[None]:
+    """Drop root's right to read everything."""
+    uid = os.geteuid()
+    if uid == 0:
+        os.seteuid(NOBODY_UID)
+    try:
+        yield
+    finally:
+        os.seteuid(uid)
+
+
+@pytest.fixture
+def public_dir() -> Iterator[Path]:
+    """A folder that another user may enter, which those of tmp_path are not."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+def test_unreadable_folder_is_a_clear_error(public_dir: Path) -> None:
+    touch(public_dir / "sub/ad.jpg")
+    (public_dir / "sub").chmod(0)
+    with unprivileged():
+        for ads_dir in (public_dir / "sub", public_dir):
+            with pytest.raises(InputError, match=r"sub cannot be read \(Permission denied\)"):
+                list_collection(ads_dir)
+
+
+def test_unreadable_observation_is_not_lost(public_dir: Path) -> None:
+    write_observation(public_dir / "good", {})
+    write_observation(public_dir / "locked")
+    (public_dir / "locked").chmod(0)
+    with unprivileged():
+        records = discover(public_dir)
+    assert records[0].problem is None
+    assert records[1] == ImageRecord("locked", "locked", problem="folder cannot be read: Permission denied")
+
+
+def test_observation_that_vanishes_after_listing_is_not_lost(tmp_path: Path) -> None:
+    write_observation(tmp_path / "ad")
+    collection = list_collection(tmp_path, "observations")
+    (tmp_path / "ad").rename(tmp_path.parent / f"{tmp_path.name}-moved")
+    (record,) = iter_images(collection)
+    assert (record.image_id, record.problem) == ("ad", "folder cannot be read: No such file or directory")
+
+
+def test_only_the_slice_is_read(tmp_path: Path) -> None:
+    for name in "abcd":
+        write_observation(tmp_path / name, {})
+    collection = list_collection(tmp_path)
+    for name in "ad":
+        (tmp_path / name).rename(tmp_path / f".{name}")
+    assert [record.problem for record in iter_images(collection, start=1, end=3)] == [None, None]
+    assert len(list(iter_images(collection, max_images=2, start=1, end=99))) == 2
+    assert list(iter_images(collection, start=9, end=None)) == []
+    assert list(iter_images(collection, start=2, end=2)) == []
+
+
+@given(names=st.lists(NAMES, min_size=1, max_size=12, unique=True), seed=st.integers(0, 999))
+@settings(max_examples=40, deadline=None)
+def test_order_and_fingerprint_do_not_depend_on_creation(names: list[str], seed: int) -> None:
+    shuffled = random.Random(seed).sample(names, len(names))
+    collections = []
+    for order in (names, shuffled):
+        with tempfile.TemporaryDirectory() as folder:
+            for name in order:
+                touch(Path(folder) / f"{name}.jpg")
+            collections.append(list_collection(Path(folder)))
+    first, second = collections
+    assert first.units == second.units == tuple(sorted(f"{name}.jpg" for name in names))
+    assert first.fingerprint == second.fingerprint
+    with tempfile.TemporaryDirectory() as folder:
+        for name in [*names, "one more"]:
+            touch(Path(folder) / f"{name}.jpg")
+        assert list_collection(Path(folder)).fingerprint != first.fingerprint
+
+
+@given(
+    num_frames=st.lists(st.integers(0, 3), min_size=1, max_size=10),
+    cuts=st.lists(st.integers(0, 12), max_size=4),
+    frames=st.sampled_from(["first", "all"]),
+)
+@settings(max_examples=40, deadline=None)
+def test_slices_concatenated_are_the_whole_and_nothing_is_lost(
+    num_frames: list[int], cuts: list[int], frames: Any
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        for index, count in enumerate(num_frames):
+            write_observation(Path(folder) / f"{index}", {}, tuple(f"image_{n}.jpg" for n in range(count)))
+        collection = list_collection(Path(folder))
+        whole = list(iter_images(collection, frames=frames))
+        bounds = [0, *sorted(cuts), None]
+        parts = [
+            list(iter_images(collection, start=start or 0, end=end, frames=frames)) for start, end in pairwise(bounds)
+        ]
+    assert [record for part in parts for record in part] == whole
+    expected = [max(1, count) if frames == "all" else 1 for count in num_frames]
+    assert len(whole) == sum(expected)
+    assert sum(record.problem is not None for record in whole) == num_frames.count(0)
