@@ -6,7 +6,8 @@
     ├── TrackError             a track module must change
     ├── EngineError            the engine cannot go on; the run stops, finished records are kept
     │   ├── EngineLoadError    it never started: wrong model, no memory, no GPU, no server
-    │   └── EngineDeadError    it died on the way
+    │   ├── EngineDeadError    it died on the way; restarting it may help
+    │   └── EngineUnavailableError   the servers behind it do not answer; restarting it does not help
     ├── StorageError           the run directory cannot be read or written
     └── StageError             a step has no valid outcome
         └── InvalidAnswer      one answer of a model does not satisfy its request; retried, then rejected
@@ -45,7 +46,11 @@ class EngineLoadError(EngineError):
 
 
 class EngineDeadError(EngineError):
-    """The engine stopped working during a run."""
+    """The engine stopped working during a run; it can be started anew."""
+
+
+class EngineUnavailableError(EngineError):
+    """The servers behind the engine stopped answering during a run; they are not ours to restart."""
 
 
 class StorageError(IctcError):

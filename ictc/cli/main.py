@@ -28,6 +28,8 @@ app = App(
     help_format="plaintext",
 )
 app.command("ictc.cli.run:run")
+app.command("ictc.cli.status:status")
+app.command("ictc.cli.verify:verify")
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

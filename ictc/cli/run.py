@@ -18,7 +18,7 @@ from ictc.cli.signals import stop_on_signals
 from ictc.cli.summary import print_summary
 from ictc.config import RunSettings
 from ictc.pipeline import Interrupted, run_pipeline
-from ictc.track_run import TrackSummary
+from ictc.run_summary import TrackSummary
 
 
 def run(

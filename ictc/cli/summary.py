@@ -5,8 +5,8 @@ from __future__ import annotations
 import shutil
 import textwrap
 
+from ictc.run_summary import ClusterSummary, TrackSummary
 from ictc.stages.results import ResultRow
-from ictc.track_run import ClusterSummary, TrackSummary
 
 WORDS_OF_STATUS = {
     "done": "captioned",
@@ -25,10 +25,8 @@ def print_summary(summary: TrackSummary) -> None:
         print_cluster(cluster, total, width)
     for stage, counts in summary.statuses.items():
         if counts.get("rejected"):
-            print(
-                f"{counts['rejected']:,} rejected in the {stage} step; see {summary.directory.path / 'rejected.jsonl'}"
-            )
-    print(f"Results: {summary.directory.path}")
+            print(f"{counts['rejected']:,} rejected in the {stage} step; see {summary.directory / 'rejected.jsonl'}")
+    print(f"Results: {summary.directory}")
 
 
 def describe_captions(summary: TrackSummary) -> str:

@@ -30,7 +30,7 @@ from ictc.engines.base import (
     generate_in_window,
 )
 from ictc.engines.chat_completions import build_fields, build_messages, encode_image, read_completion
-from ictc.errors import ConfigError, EngineDeadError, EngineLoadError
+from ictc.errors import ConfigError, EngineUnavailableError, EngineLoadError
 
 if TYPE_CHECKING:
     from openai import APIStatusError, AsyncOpenAI
@@ -342,7 +342,7 @@ class OpenAIEngine:
     def _judge_refusal(self, server: _Server, request: GenerationRequest, error: APIStatusError) -> ItemError:
         reason = _reason(error)
         if error.status_code in (401, 403, 404):
-            raise EngineDeadError(
+            raise EngineUnavailableError(
                 f"{server.url} no longer serves {server.model!r} ({reason}): check the key, the model and --base_url, "
                 "then run the same command again to resume"
             )
@@ -362,6 +362,6 @@ class OpenAIEngine:
         if not any(await asyncio.gather(*(server.is_reachable() for server in self._servers))):
             raise self._dead("no server can be reached")
 
-    def _dead(self, what: str) -> EngineDeadError:
+    def _dead(self, what: str) -> EngineUnavailableError:
         errors = "; ".join(f"{server.url}: {server.last_error}" for server in self._servers)
-        return EngineDeadError(f"{what} ({errors}): restart them, then run the same command again to resume")
+        return EngineUnavailableError(f"{what} ({errors}): restart them, then run the same command again to resume")

@@ -76,13 +76,13 @@ class Exports:
         write_mapping(self.directory / "ui_only_images.json", ui_only)
         write_mapping(self.directory / "broken_images.json", self._iter_caption_data(Status.BROKEN))
         link_images(self.directory / "categorized_images", self.results, ads_dir)
-        self._write_rejections()
+        self.write_rejections()
 
     def write_labels(self) -> None:
         """Write the files of Step 2a."""
         labels = ((caption.image_id, label) for caption, label in self.results.iter_labeled() if label)
         write_mapping(self.directory / "step2a_hooks.json", labels)
-        self._write_rejections()
+        self.write_rejections()
 
     def write_definitions(self, histogram: LabelHistogram, settings: Mapping[str, Any]) -> None:
         """Write the files of Step 2b; `settings` says what the clusters were made by."""
@@ -121,7 +121,7 @@ class Exports:
             map(result_fields, self.results.iter_rows()),
         )
         write_parquet(self.directory / "results.parquet", map(result_fields, self.results.iter_rows()))
-        self._write_rejections()
+        self.write_rejections()
 
     def _iter_mapping(self) -> Iterator[tuple[str, dict[str, Any]]]:
         for image in self.results.manifest:
@@ -134,7 +134,8 @@ class Exports:
             if record["status"] == status:
                 yield image.image_id, flatten_caption(record["data"])
 
-    def _write_rejections(self) -> None:
+    def write_rejections(self) -> None:
+        """Write what each stage gave up on so far."""
         write_lines(self.directory / "rejected.jsonl", map(asdict, self.results.iter_rejections()))
 
 

@@ -35,6 +35,13 @@ def to_record(image_id: str, input_digest: str, outcome: Outcome) -> dict[str, A
     return {"id": image_id, "input": input_digest, "status": outcome.status.value, "data": outcome.data}
 
 
+def is_up_to_date(record: Mapping[str, Any] | None, input_digest: str, *, retry_rejected: bool = False) -> bool:
+    """Return whether a journalled image needs no more work: its record is about the input as it is now."""
+    if record is None or record["input"] != input_digest:
+        return False
+    return not (retry_rejected and record["status"] == Status.REJECTED)
+
+
 def status_of(record: Mapping[str, Any] | None) -> Status | None:
     """Return how a journalled image left its stage, None if it has not."""
     return Status(record["status"]) if record is not None else None

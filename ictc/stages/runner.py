@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
@@ -15,16 +16,20 @@ from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
 from ictc.engines.base import Answer, Engine, GenerationRequest, GenerationResult
-from ictc.errors import EngineError, InvalidAnswer
+from ictc.errors import EngineDeadError, EngineError, InvalidAnswer, StageError
 from ictc.records import StageName
-from ictc.stages.outcome import Outcome, Status, rejected, to_record
+from ictc.stages.outcome import Outcome, Status, is_up_to_date, rejected, to_record
 from ictc.stages.retry import CUT_OFF, FIRST, INVALID, Attempt, next_attempt
+from ictc.stages.suspects import Suspects
 from ictc.storage.journal import Journal
 
 logger = logging.getLogger(__name__)
 
 STOP_GRACE_S = 8.0
 """How long requests in flight may still finish after a stop was asked for."""
+
+MIN_IMAGES_TO_JUDGE = 200
+"""Before so many images, a share of rejected ones says little."""
 
 ItemT = TypeVar("ItemT")
 
@@ -73,23 +78,48 @@ class _Pending(Generic[ItemT]):
     tokens: int = 0
 
 
+@dataclass(frozen=True)
+class Limits:
+    """How much a runner does at a time, and when it gives up.
+
+    Attributes:
+        window: most requests in flight.
+        prefetch: how many requests to prepare ahead of the engine (images decode while it computes).
+        hang_timeout_s: seconds without any result after which the engine counts as dead.
+        max_rejected: share of rejected images, in [0, 1], beyond which the run is going wrong.
+        retry_rejected: whether images that were rejected earlier are tried again.
+    """
+
+    window: int
+    prefetch: int = 0
+    hang_timeout_s: float = 600.0
+    max_rejected: float = 1.0
+    retry_rejected: bool = False
+
+
 @dataclass
 class MapRunner(Generic[ItemT]):
     """Run one map stage to its end.
 
     Attributes:
         journal: gets exactly one record for each image that finishes, and none for the others.
-        window: most requests in flight, on top of the engine's own limit.
-        prefetch: how many requests to prepare ahead of the engine (images decode while it computes).
+        suspects: told what is in flight.
         stop: when set, no new work is taken, what is in flight finishes, and `run` returns.
+        limits: how much to do at a time, and when to give up.
+        alone: do only what is suspect, one image at a time.
+        num_finished: images that this runner has written to the journal.
     """
 
     stage: MapStage[ItemT]
     journal: Journal
+    suspects: Suspects
     progress: StageProgress
     stop: asyncio.Event
-    window: int
-    prefetch: int = 0
+    limits: Limits
+    alone: bool = False
+    num_finished: int = 0
+    _num_rejected: int = 0
+    _last_result: float = field(default_factory=time.monotonic)
     _in_flight: dict[str, _Pending[ItemT]] = field(default_factory=dict)
     _retries: deque[GenerationRequest] = field(default_factory=deque)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
@@ -101,11 +131,11 @@ class MapRunner(Generic[ItemT]):
 
         Raises:
             EngineError: the engine cannot go on; what had finished is in the journal.
+            StageError: too many images are rejected.
             StorageError: the disk refused.
         """
-        tasks = [
-            asyncio.create_task(work) for work in (self._consume(engine), self._deadline(), self._sync_regularly())
-        ]
+        work = (self._consume(engine), self._deadline(), self._watch())
+        tasks = [asyncio.create_task(one) for one in work]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in tasks:
@@ -122,7 +152,9 @@ class MapRunner(Generic[ItemT]):
         for item in self.stage.iter_items():
             image_id, input_digest = self.stage.identify(item)
             record = self.journal.get(image_id)
-            if record is None or record["input"] != input_digest:
+            if is_up_to_date(record, input_digest, retry_rejected=self.limits.retry_rejected):
+                continue
+            if not self.alone or image_id in self.suspects:
                 yield _Pending(item, image_id, input_digest)
 
     async def _consume(self, engine: Engine) -> None:
@@ -138,10 +170,15 @@ class MapRunner(Generic[ItemT]):
         await asyncio.sleep(STOP_GRACE_S)
         logger.warning("%s: gave up on %d requests in flight", self.stage.name, len(self._in_flight))
 
-    async def _sync_regularly(self) -> None:
+    async def _watch(self) -> None:
+        """Sync regularly, and notice an engine that hangs."""
         while True:
             await asyncio.sleep(1.0)
             self.journal.sync_if_due()
+            if not self._in_flight:
+                self._last_result = time.monotonic()
+            if time.monotonic() - self._last_result > self.limits.hang_timeout_s:
+                raise EngineDeadError(f"the engine has given no result for {self.limits.hang_timeout_s:.0f} s")
 
     async def _requests(self) -> AsyncGenerator[GenerationRequest, None]:
         """Yield retries first, then new images, then wait until nothing in flight can come back."""
@@ -151,13 +188,14 @@ class MapRunner(Generic[ItemT]):
                 self._wake.clear()
                 if self._retries:
                     yield self._retries.popleft()
-                elif not exhausted and len(self._in_flight) < self.window:
+                elif not exhausted and len(self._in_flight) < (1 if self.alone else self.limits.window):
                     following = await anext(prepared, None)
                     if following is None:
                         exhausted = True
                         continue
                     pending, request = following
-                    self._in_flight[request.request_id] = pending
+                    self._in_flight[pending.image_id] = pending
+                    self.suspects.start(pending.image_id)
                     yield request
                 elif self._in_flight:
                     await self._wake.wait()
@@ -170,14 +208,15 @@ class MapRunner(Generic[ItemT]):
         building: deque[tuple[_Pending[ItemT], asyncio.Future[GenerationRequest | Outcome]]] = deque()
         try:
             while not self.stop.is_set():
-                while len(building) <= self.prefetch and (new := next(todo, None)) is not None:
-                    building.append((new, asyncio.ensure_future(self.stage.build_request(new.item, new.attempt))))
+                while len(building) <= self.limits.prefetch and (new := next(todo, None)) is not None:
+                    building.append((new, asyncio.ensure_future(self._build(new))))
                 if not building:
                     return
                 pending, future = building.popleft()
                 request = await future
                 if isinstance(request, Outcome):
                     self._record(pending, request)
+                    self.suspects.end(pending.image_id)
                 else:
                     yield pending, request
         finally:
@@ -185,8 +224,15 @@ class MapRunner(Generic[ItemT]):
                 future.cancel()
             await asyncio.gather(*(future for _, future in building), return_exceptions=True)
 
+    async def _build(self, pending: _Pending[ItemT]) -> GenerationRequest | Outcome:
+        verdict = self.suspects.verdict(pending.image_id)
+        if verdict is not None:
+            return rejected(f"quarantined: {verdict}")
+        return await self.stage.build_request(pending.item, pending.attempt)
+
     async def _settle(self, result: GenerationResult) -> None:
         """Turn one result into a record, or into the next attempt."""
+        self._last_result = time.monotonic()
         pending = self._in_flight.get(result.request_id)
         if pending is None:
             raise EngineError(f"the engine answered {result.request_id!r} twice or unasked")
@@ -195,7 +241,7 @@ class MapRunner(Generic[ItemT]):
         if following is None:
             self._finish(pending, outcome)
         elif self.stop.is_set():
-            del self._in_flight[pending.image_id]  # not finished: the next run tries it again
+            self._leave(pending)  # not finished: the next run tries it again
         else:
             await self._retry(pending, following, failure)
 
@@ -209,8 +255,12 @@ class MapRunner(Generic[ItemT]):
             self._retries.append(request)
 
     def _finish(self, pending: _Pending[ItemT], outcome: Outcome) -> None:
-        del self._in_flight[pending.image_id]
         self._record(pending, outcome)
+        self._leave(pending)
+
+    def _leave(self, pending: _Pending[ItemT]) -> None:
+        del self._in_flight[pending.image_id]
+        self.suspects.end(pending.image_id)
 
     def _judge(self, pending: _Pending[ItemT], result: GenerationResult) -> tuple[Outcome, str | None]:
         """Return the outcome if this were the last attempt, and the failure that it is, if one."""
@@ -226,7 +276,18 @@ class MapRunner(Generic[ItemT]):
     def _record(self, pending: _Pending[ItemT], outcome: Outcome) -> None:
         self.journal.append(to_record(pending.image_id, pending.input_digest, outcome))
         self.progress.advance(outcome.status, pending.tokens)
+        self.num_finished += 1
         if outcome.status is Status.REJECTED:
+            self._num_rejected += 1
+            self._check_rejections(outcome)
             logger.info("%s %r rejected: %s", self.stage.name, pending.image_id, outcome.data["reason"])
         else:
             logger.debug("%s %r %s, %d tokens", self.stage.name, pending.image_id, outcome.status, pending.tokens)
+
+    def _check_rejections(self, outcome: Outcome) -> None:
+        share = self._num_rejected / self.num_finished
+        if self.num_finished >= MIN_IMAGES_TO_JUDGE and share > self.limits.max_rejected:
+            raise StageError(
+                f"{self.stage.name}: {self._num_rejected} of {self.num_finished} images are rejected, more than "
+                f"--max_rejected {self.limits.max_rejected}; what is done is kept. The last: {outcome.data['reason']}"
+            )

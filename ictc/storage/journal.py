@@ -52,7 +52,15 @@ class Journal:
         num_damaged: lines inside a segment whose checksum failed; their records count as never made.
     """
 
-    def __init__(self, directory: Path, *, writer: str = "0", sync_records: int = 1000, sync_seconds: float = 5.0):
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        writer: str = "0",
+        sync_records: int = 1000,
+        sync_seconds: float = 5.0,
+        read_only: bool = False,
+    ):
         """Open the journal in `directory`, making it if needed, and cut this writer's torn tail.
 
         Args:
@@ -60,6 +68,7 @@ class Journal:
             writer: names the segments that this process appends to; no two live processes share one.
             sync_records: records after which the disk is synced.
             sync_seconds: seconds after which the disk is synced if there is anything new.
+            read_only: leave the disk as it is: make nothing, cut nothing.
 
         Raises:
             StorageError: the disk refused, or a newer version of ictc wrote the journal.
@@ -67,6 +76,7 @@ class Journal:
         self.directory = directory
         self.num_damaged = 0
         self._writer = writer
+        self._read_only = read_only
         self._sync_records = sync_records
         self._sync_seconds = sync_seconds
         self._locations: dict[str, int] = {}
@@ -77,7 +87,8 @@ class Journal:
         self._output: int | None = None
         self._end = 0
         with storage_errors(directory):
-            directory.mkdir(parents=True, exist_ok=True)
+            if not read_only:
+                directory.mkdir(parents=True, exist_ok=True)
             for path in sorted(directory.glob("*.jsonl")):
                 self._index(path)
 
@@ -179,7 +190,7 @@ class Journal:
                     damaged = 0
                     end_of_valid = offset + len(line)
                 offset += len(line)
-        if end_of_valid < offset and self._is_own(path):
+        if end_of_valid < offset and self._is_own(path) and not self._read_only:
             os.truncate(path, end_of_valid)
 
     def _is_own(self, path: Path) -> bool:

@@ -37,7 +37,7 @@ from ictc.engines.base import (
 )
 from ictc.engines.chat_completions import strip_thinking
 from ictc.engines.openai import load_openai_engine
-from ictc.errors import ConfigError, EngineDeadError, EngineLoadError
+from ictc.errors import ConfigError, EngineUnavailableError, EngineLoadError
 from ictc.records import DecodedImage
 
 SCHEMA = {
@@ -416,7 +416,7 @@ def test_max_tokens_goes_by_its_other_name_where_it_must() -> None:
 
 @pytest.mark.parametrize("status", [401, 403, 404])
 def test_a_key_or_model_that_is_gone_ends_the_run(status: int) -> None:
-    with pytest.raises(EngineDeadError, match=r"no longer serves 'tiny' .*run the same command again"):
+    with pytest.raises(EngineUnavailableError, match=r"no longer serves 'tiny' .*run the same command again"):
         answer_with([failure(status, "gone")], ask(), max_retries=3)
 
 
@@ -424,7 +424,7 @@ def test_a_key_or_model_that_is_gone_ends_the_run(status: int) -> None:
 def test_a_server_that_only_fails_ends_the_run(fault: Reply) -> None:
     async def run(server: FaultServer) -> None:
         async with engine_on(server, window=4) as engine:
-            with pytest.raises(EngineDeadError, match=r"10 requests in a row .*(out of memory|no images)"):
+            with pytest.raises(EngineUnavailableError, match=r"10 requests in a row .*(out of memory|no images)"):
                 await collect(engine, [ask(f"ad_{i}") for i in range(1000)])
         assert len(server.requests) < 20
 
@@ -438,7 +438,7 @@ def test_a_server_that_is_gone_ends_the_run_and_rejects_nothing() -> None:
         async with engine_on(server, window=3) as engine:
             await collect(engine, [ask(f"ad_{i}") for i in range(100)], results)
 
-    with pytest.raises(EngineDeadError, match="no server can be reached"):
+    with pytest.raises(EngineUnavailableError, match="no server can be reached"):
         on_server(run, die_after=20)
     assert all(isinstance(result, Answer) for result in results)
     assert 17 <= len(results) <= 20

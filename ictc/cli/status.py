@@ -1,0 +1,99 @@
+"""`ictc status`: how far runs are, from any machine that sees their files."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import orjson
+from cyclopts import Parameter
+from cyclopts.validators import Number
+
+from ictc.cli.console import format_seconds
+from ictc.run_reader import find_run_directories
+from ictc.track_run import TITLES
+from ictc.watch import RunStatus, RunWatcher, StepStatus
+
+COLUMNS = ("RUN", "STATE", "STEP", "DONE", "OF", "", "IMAGES/S", "ETA", "LAST", "REJECTED")
+LEFT_ALIGNED = ("RUN", "STATE", "STEP", "REJECTED")
+CLEAR_SCREEN = "\x1b[H\x1b[J"
+
+
+def status(
+    *directories: Path,
+    watch: bool = False,
+    json: bool = False,
+    interval_s: Annotated[float, Parameter(validator=Number(gt=0))] = 5.0,
+) -> None:
+    """Tell how far each step of each run is, how fast it goes, what was rejected, and whether the run lives.
+
+    Works while runs are at work and after, and changes nothing. Examples:
+
+    ictc status out
+
+    ictc status out/shard_0 out/shard_1 --watch
+
+    Args:
+        directories: --output_dir of the runs; shards and tracks below are found.
+        watch: Tell again until all runs are finished, or Ctrl-C.
+        json: Print one JSON object a run instead of the table.
+        interval_s: Seconds between two looks of --watch.
+    """
+    watchers = [RunWatcher(directory) for directory in find_run_directories(directories or [Path()])]
+    try:
+        while not tell(watchers, as_json=json, clear=watch and sys.stdout.isatty()) and watch:
+            time.sleep(interval_s)
+    except KeyboardInterrupt:
+        return
+
+
+def tell(watchers: Sequence[RunWatcher], *, as_json: bool, clear: bool) -> bool:
+    """Print the state of all runs once; return whether all are finished."""
+    runs = [watcher.look() for watcher in watchers]
+    lines = [orjson.dumps(describe(run)).decode() for run in runs] if as_json else table(runs)
+    print((CLEAR_SCREEN if clear else "") + "\n".join(lines), flush=True)
+    return all(run.state == "finished" for run in runs)
+
+
+def describe(run: RunStatus) -> dict[str, object]:
+    """Return the run as one JSON object."""
+    return {**asdict(run), "directory": str(run.directory)}
+
+
+def table(runs: Sequence[RunStatus]) -> list[str]:
+    """Return the lines of the table: a row for each step, then who is behind runs that have not finished."""
+    rows = [COLUMNS, *(row for run in runs for row in run_rows(run))]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        cells = zip(row, widths, COLUMNS, strict=True)
+        text = [cell.ljust(width) if title in LEFT_ALIGNED else cell.rjust(width) for cell, width, title in cells]
+        lines.append("  ".join(text).rstrip())
+    return lines + [f"{run.directory}: {run.state}: {run.owner}" for run in runs if run.state != "finished"]
+
+
+def run_rows(run: RunStatus) -> list[tuple[str, ...]]:
+    """Return the rows of one run; the first names it."""
+    rows = [step_row(step) for step in run.steps] or [(run.state, *[""] * (len(COLUMNS) - 2))]
+    names = [str(run.directory), *[""] * (len(rows) - 1)]
+    return [(name, *row) for name, row in zip(names, rows, strict=True)]
+
+
+def step_row(step: StepStatus) -> tuple[str, ...]:
+    """Return the cells of one step but the first."""
+    rejected = sorted(step.rejected.items(), key=lambda pair: -pair[1])
+    return (
+        step.state,
+        TITLES[step.stage],
+        f"{step.done:,}",
+        "" if step.total is None else f"{step.total:,}",
+        f"{100 * step.done // step.total}%" if step.total else "",
+        "" if step.images_per_second is None else f"{step.images_per_second:,.1f}",
+        "" if step.eta_s is None else format_seconds(step.eta_s),
+        "" if step.last_result_s is None else f"{format_seconds(step.last_result_s)} ago",
+        ", ".join(f"{count:,} {kind}" for kind, count in rejected),
+    )

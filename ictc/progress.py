@@ -1,0 +1,201 @@
+"""How far each step of a run directory is, in a small file that other processes may read at any time.
+
+The file serves people who watch: the journal alone says what is done. It is replaced every few seconds, not
+synced, and not worth failing for.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import orjson
+
+from ictc.records import StageName
+from ictc.stages.outcome import Status
+from ictc.stages.runner import StageProgress
+from ictc.storage.heartbeat import heartbeat
+from ictc.storage.keys import digest
+from ictc.storage.rundir import RunDirectory
+from ictc.track_run import STAGES, TITLES, Reporter
+
+logger = logging.getLogger(__name__)
+
+RATE_WINDOW_S = 300.0
+"""The rate is that of the last minutes: long enough to be steady, short enough to notice a slow-down."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepRecord:
+    """Where one step stood at `updated_at`; clock times are ISO 8601 in UTC.
+
+    Attributes:
+        key: digest of the key of the result that it worked on.
+        done_before: images finished by earlier runs, of `total`.
+        done_now: images finished by the run that wrote this.
+        statuses: how those left the step.
+        images_per_second: over the last minutes; once the step has ended, over all of it.
+        last_result_at: when an image last left the step, None if none did.
+        ended_at: when the step ended, finished or not; None while it runs.
+    """
+
+    key: str
+    total: int
+    done_before: int
+    done_now: int
+    statuses: Mapping[str, int]
+    tokens: int
+    images_per_second: float
+    started_at: str
+    updated_at: str
+    last_result_at: str | None = None
+    ended_at: str | None = None
+
+    @property
+    def done(self) -> int:
+        return self.done_before + self.done_now
+
+
+@dataclass
+class StepCounter:
+    """Counts one step while it runs; `advance` costs two additions."""
+
+    key: str
+    total: int
+    done_before: int
+    statuses: Counter[Status] = field(default_factory=Counter)
+    tokens: int = 0
+    ended_at: str | None = None
+
+    def __post_init__(self) -> None:
+        self._started_at = utc_now()
+        self._last_result_at: str | None = None
+        self._samples: deque[tuple[float, int]] = deque([(time.monotonic(), 0)])
+        self._first_sample = self._samples[0]
+
+    def advance(self, status: Status, tokens: int) -> None:
+        """Count one image."""
+        self.statuses[status] += 1
+        self.tokens += tokens
+
+    def record(self) -> StepRecord:
+        """Return where the step stands."""
+        now, now_text = time.monotonic(), utc_now()
+        statuses = dict(self.statuses)  # a copy, as another thread counts on
+        done_now = sum(statuses.values())
+        if done_now > self._samples[-1][1]:
+            self._last_result_at = now_text
+        self._samples.append((now, done_now))
+        while now - self._samples[0][0] > RATE_WINDOW_S and len(self._samples) > 2:
+            self._samples.popleft()
+        then, done_then = self._first_sample if self.ended_at else self._samples[0]
+        return StepRecord(
+            key=self.key,
+            total=self.total,
+            done_before=self.done_before,
+            done_now=done_now,
+            statuses={status.value: count for status, count in statuses.items()},
+            tokens=self.tokens,
+            images_per_second=round((done_now - done_then) / max(now - then, 1e-6), 3),
+            started_at=self._started_at,
+            updated_at=now_text,
+            last_result_at=self._last_result_at,
+            ended_at=self.ended_at,
+        )
+
+
+@dataclass
+class RecordingReporter:
+    """A reporter that also keeps the progress file of one run directory up to date."""
+
+    inner: Reporter
+    directory: RunDirectory
+    _steps: dict[StageName, StepRecord] = field(default_factory=dict)
+    _running: tuple[StageName, StepCounter] | None = None
+    _saving: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        self._steps.update(load_progress(self.directory.path))
+
+    def note(self, text: str) -> None:
+        """Tell one line."""
+        self.inner.note(text)
+
+    def stage(self, title: str, total: int, done: int) -> AbstractContextManager[StageProgress]:
+        """Open the progress of one step, and write the file at its start and end."""
+        return self._stage(title, total, done)
+
+    @contextmanager
+    def _stage(self, title: str, total: int, done: int) -> Iterator[StageProgress]:
+        stage = next(stage for stage in STAGES if title.endswith(TITLES[stage]))
+        counter = StepCounter(digest(self.directory.current_key(stage)), total, done)
+        self._running = stage, counter
+        self.save()
+        try:
+            with self.inner.stage(title, total, done) as progress, heartbeat([self.save]):
+                yield _Both(progress, counter)
+        finally:
+            counter.ended_at = utc_now()
+            self.save()
+            self._running = None
+
+    def save(self) -> None:
+        """Write the file, if a step runs."""
+        with self._saving:
+            if self._running is None:
+                return
+            stage, counter = self._running
+            self._steps[stage] = counter.record()
+            try:
+                replace_unsynced(progress_path(self.directory.path), orjson.dumps(describe(self._steps)))
+            except OSError as error:  # a disk that refuses this will refuse the journal, which says so
+                logger.debug("progress file: %s", error)
+
+
+@dataclass(frozen=True, slots=True)
+class _Both:
+    first: StageProgress
+    second: StageProgress
+
+    def advance(self, status: Status, tokens: int) -> None:
+        self.first.advance(status, tokens)
+        self.second.advance(status, tokens)
+
+
+def progress_path(directory: Path) -> Path:
+    """Return where the progress file of a run directory lies."""
+    return directory / "state" / "progress.json"
+
+
+def load_progress(directory: Path) -> dict[StageName, StepRecord]:
+    """Return where each step of a run directory stood last, {} if nothing readable says so."""
+    try:
+        steps = orjson.loads(progress_path(directory).read_bytes())["steps"]
+        return {stage: StepRecord(**steps[stage]) for stage in STAGES if stage in steps}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def describe(steps: Mapping[StageName, StepRecord]) -> dict[str, object]:
+    """Return the content of the progress file."""
+    return {"steps": {stage: asdict(record) for stage, record in steps.items()}}
+
+
+def replace_unsynced(path: Path, content: bytes) -> None:
+    """Replace a file at once, for readers at this moment; after a crash of the machine it may be the older one."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_bytes(content)
+    temporary.replace(path)
+
+
+def utc_now() -> str:
+    """Return the time, ISO 8601 in UTC."""
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,86 @@
+"""What the result of each step depends on. A change of anything in a key makes the result stale (D6)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ictc.config import ModelSpec, RunSettings
+from ictc.records import ClusterDefinition, StageName
+from ictc.stages.histogram import LabelHistogram
+from ictc.storage.keys import StageKey, digest
+from ictc.tracks import Track
+from ictc.tracks.base import placeholders
+
+
+@dataclass(frozen=True)
+class RunKeys:
+    """The keys of one track under one set of settings.
+
+    What a map stage reads of each image is not in here: every record carries a digest of its own input.
+    """
+
+    settings: RunSettings
+    track: Track
+    criterion: str
+
+    @property
+    def vlm(self) -> ModelSpec:
+        """The model of Step 1."""
+        return self.settings.engine.model_spec("vlm", self.settings.control.seed)
+
+    @property
+    def llm(self) -> ModelSpec:
+        """The model of the text steps."""
+        return self.settings.engine.model_spec("llm", self.settings.control.seed)
+
+    def caption(self) -> StageKey:
+        """Return the key of Step 1."""
+        return {**self._common("caption", self.vlm), "max_image_tokens": self.vlm.max_image_tokens}
+
+    def label(self) -> StageKey:
+        """Return the key of Step 2a."""
+        return self._common("label", self.llm)
+
+    def synthesize(self, histogram: LabelHistogram) -> StageKey:
+        """Return the key of Step 2b."""
+        clustering = self.settings.clustering
+        return {
+            **self._common("synthesize", self.llm),
+            "num_clusters": clustering.num_clusters,
+            "top_hooks": clustering.top_hooks,
+            "labels": digest(histogram),
+        }
+
+    def assign(self, definitions: tuple[ClusterDefinition, ...]) -> StageKey:
+        """Return the key of Step 3."""
+        return {**self._common("assign", self.llm), "clusters": digest(definitions)}
+
+    def _common(self, stage: StageName, spec: ModelSpec) -> StageKey:
+        prompt = self.track.prompts[stage]
+        uses_criterion = "criterion" in placeholders(prompt["system"] + prompt["user"])
+        return {
+            "engine": spec.engine,
+            "model": spec.model,
+            "dtype": spec.dtype,
+            "quantization": spec.quantization,
+            "seed": self.settings.control.seed,
+            "prompt": digest(prompt),
+            "criterion": self.criterion if uses_criterion else None,
+        }
+
+    def metadata(self) -> dict[str, Any]:
+        """Return for people what the results were made by."""
+        clustering = self.settings.clustering
+        return {
+            "track": self.track.name,
+            "criterion": self.criterion,
+            "num_clusters": clustering.num_clusters,
+            "top_hooks": clustering.top_hooks,
+            "engine": self.vlm.engine,
+            "vlm_model": self.vlm.model,
+            "llm_model": self.llm.model,
+            "max_image_tokens": self.vlm.max_image_tokens,
+            "seed": self.settings.control.seed,
+            "prompts": digest(self.track.prompts),
+        }

@@ -1,0 +1,91 @@
+"""Finds and opens run directories for commands that only look: nothing here writes, whoever else is at work there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from ictc.errors import ConfigError
+from ictc.records import StageName
+from ictc.stages.results import Results
+from ictc.storage.journal import Journal
+from ictc.storage.keys import StageKey, digest
+from ictc.storage.lock import find_lock
+from ictc.storage.manifest import Manifest
+from ictc.storage.rundir import RunDirectory
+from ictc.track_run import STAGES
+
+DEEPEST_LEVEL = 2
+"""Run directories lie at most so far below `--output_dir`: a shard, and a track in it."""
+
+
+def find_run_directories(paths: Iterable[Path]) -> list[RunDirectory]:
+    """Return the run directories at and below `paths`, each once, in order.
+
+    Raises:
+        ConfigError: there is none at or below one of the paths.
+    """
+    found: dict[Path, RunDirectory] = {}
+    for path in paths:
+        below = list(_iter_run_directories(path, DEEPEST_LEVEL))
+        if not below:
+            raise ConfigError(f"{path}: no run directory here or below; give the --output_dir of a run")
+        found.update((one.resolve(), RunDirectory(one)) for one in below)
+    return list(found.values())
+
+
+def _iter_run_directories(path: Path, levels: int) -> Iterator[Path]:
+    state = path / "state"
+    if (path / "run.json").is_file() or find_lock(state) is not None or (state / "manifest.jsonl").is_file():
+        yield path
+    elif levels and path.is_dir():
+        for below in sorted(path.iterdir()):
+            if below.is_dir():
+                yield from _iter_run_directories(below, levels - 1)
+
+
+def read_json(path: Path) -> Any:
+    """Return the content of a JSON file, None if it is missing or damaged."""
+    try:
+        return orjson.loads(path.read_bytes())
+    except (OSError, orjson.JSONDecodeError):
+        return None
+
+
+def result_path(directory: RunDirectory, stage: StageName, key: StageKey) -> Path:
+    """Return where the result of `stage` under `key` lies."""
+    return directory.path / "state" / stage / digest(key)
+
+
+def read_manifest(directory: RunDirectory) -> Manifest | None:
+    """Return the manifest in use, None if it is missing or unfinished."""
+    path = directory.manifest_path
+    marker = read_json(path.with_suffix(".key.json"))
+    if not isinstance(marker, dict) or not path.is_file():
+        return None
+    return Manifest(path, marker["key"], marker["num_images"])
+
+
+@contextmanager
+def open_results(directory: RunDirectory, manifest: Manifest) -> Iterator[Results]:
+    """Open the results in use, with a journal for each map stage that has one, and close them again.
+
+    Raises:
+        StorageError: a newer version of ictc wrote a journal.
+    """
+    results = Results(manifest)
+    try:
+        for stage in STAGES:
+            key = directory.current_key(stage)
+            if key is not None and stage == "synthesize":
+                results.definitions = directory.load_definitions(key) or ()
+            elif key is not None and result_path(directory, stage, key).is_dir():
+                results.journals[stage] = Journal(result_path(directory, stage, key), read_only=True)
+        yield results
+    finally:
+        for journal in results.journals.values():
+            journal.close()

@@ -1,0 +1,38 @@
+"""A thread that does small things every few seconds for as long as the process lives, whatever else it is busy with.
+
+A thread and not a task of the event loop: reading a long journal or writing exports keeps the loop busy for
+minutes, and in that time the process must not seem dead.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+logger = logging.getLogger(__name__)
+
+INTERVAL_S = 5.0
+
+
+@contextmanager
+def heartbeat(beats: Sequence[Callable[[], None]], interval_s: float = INTERVAL_S) -> Iterator[None]:
+    """Call all `beats` every `interval_s` seconds until the block ends; an `OSError` of one waits for the next time."""
+    ended = threading.Event()
+
+    def run() -> None:
+        while not ended.wait(interval_s):
+            for beat in beats:
+                try:
+                    beat()
+                except OSError as error:
+                    logger.warning("heartbeat: %s; trying again in %.0f s", error, interval_s)
+
+    thread = threading.Thread(target=run, name="heartbeat", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()

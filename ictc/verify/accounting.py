@@ -1,0 +1,165 @@
+"""Whether every image left every step in one way, and every result is about what it claims to be about."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from ictc.records import ImageRecord, StageName
+from ictc.run_reader import read_json, read_manifest, result_path
+from ictc.stages.histogram import build_histogram
+from ictc.stages.outcome import Status
+from ictc.stages.results import Results
+from ictc.storage.keys import StageKey, digest
+from ictc.storage.rundir import RunDirectory
+from ictc.track_run import TITLES
+from ictc.verify.finding import Finding, name_some
+
+
+def check_manifest(directory: RunDirectory) -> Iterator[Finding]:
+    """Yield what is wrong with the list of images itself."""
+    path = directory.manifest_path
+    manifest = read_manifest(directory)
+    if manifest is None:
+        yield Finding("accounting", path, "is missing or unfinished; run again")
+        return
+    ids: Counter[str] = Counter()
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                ids[ImageRecord(**orjson.loads(line)).image_id] += 1
+            except (orjson.JSONDecodeError, TypeError):
+                yield Finding("accounting", path, f"line {number:,} is damaged")
+    if ids.total() != manifest.num_images:
+        problem = f"lists {ids.total():,} images, and its key file says {manifest.num_images:,}"
+        yield Finding("accounting", path, problem)
+    if twice := [image_id for image_id, count in ids.items() if count > 1]:
+        yield Finding("accounting", path, f"lists images more than once ({name_some(twice)})")
+
+
+def check_key(directory: RunDirectory, stage: StageName) -> Iterator[Finding]:
+    """Yield what is wrong with the key of the result in use."""
+    folder = directory.path / "state" / stage
+    path = folder / "current.json"
+    if not folder.exists():
+        return
+    key = read_json(path)
+    if not isinstance(key, dict):
+        yield Finding("key", path, "is missing or damaged, so that no result of this step is in use")
+    elif not result_path(directory, stage, key).is_dir():
+        there = ", ".join(sorted(entry.name for entry in folder.iterdir() if entry.is_dir())) or "none"
+        problem = f"names a result ({digest(key)}) that is not there ({there}); it was edited, or the step never began"
+        yield Finding("key", path, problem)
+
+
+def check_definitions(directory: RunDirectory, results: Results, key: StageKey) -> Iterator[Finding]:
+    """Yield what is wrong with the clusters: their number, their names, what they were made from."""
+    path = result_path(directory, "synthesize", key) / "definitions.json"
+    definitions = results.definitions
+    if not definitions:
+        yield Finding("accounting", path, "there are no clusters yet, or the file is damaged; run again")
+        return
+    if len(definitions) != key["num_clusters"]:
+        yield Finding("accounting", path, f"holds {len(definitions)} clusters, not {key['num_clusters']}")
+    names = Counter(definition.name.casefold().strip() for definition in definitions)
+    for name, count in names.items():
+        if count > 1 or not name:
+            yield Finding(
+                "accounting", path, f"{count} clusters have the same name {name!r}" if name else "has no name"
+            )
+    if [definition.cluster_id for definition in definitions] != list(range(1, len(definitions) + 1)):
+        yield Finding("accounting", path, f"the clusters are not numbered from 1 to {len(definitions)}")
+    if digest(build_histogram(results.count_labels(), key["top_hooks"])) != key["labels"]:
+        yield Finding("key", path, "is out of date: it was made from other labels than those in use; run again")
+
+
+def check_map_stage(results: Results, stage: StageName, key: StageKey) -> Iterator[Finding]:
+    """Yield what is wrong with the records of Step 1, 2a or 3."""
+    if stage == "assign" and key["clusters"] != digest(results.definitions):
+        path = results.journals[stage].directory
+        yield Finding("key", path, "is out of date: it assigns to other clusters than those in use; run again")
+        return
+    cluster_ids = {definition.cluster_id for definition in results.definitions}
+    check = RecordCheck(results, stage, cluster_ids)
+    for image_id, input_digest in INPUTS[stage](results):
+        check.look_at(image_id, input_digest)
+    yield from check.findings()
+
+
+@dataclass
+class RecordCheck:
+    """Compares the records of one step with what entered it."""
+
+    results: Results
+    stage: StageName
+    cluster_ids: set[int]
+    num_entered: int = 0
+    entered: set[str] = field(default_factory=set)
+    missing: list[str] = field(default_factory=list)
+    outdated: list[str] = field(default_factory=list)
+    senseless: list[str] = field(default_factory=list)
+
+    def look_at(self, image_id: str, input_digest: str) -> None:
+        """Check the record of one image that entered the step."""
+        record = self.results.journals[self.stage].get(image_id)
+        self.entered.add(image_id)
+        if record is None:
+            self.missing.append(image_id)
+        elif record["input"] != input_digest:
+            self.outdated.append(image_id)
+        elif not self._makes_sense(record):
+            self.senseless.append(image_id)
+
+    def _makes_sense(self, record: dict[str, Any]) -> bool:
+        status, data = record["status"], record["data"]
+        if status == Status.REJECTED:
+            return bool(data.get("reason"))
+        if self.stage == "assign":
+            return status == Status.DONE and data.get("cluster_id") in self.cluster_ids
+        if self.stage == "label":
+            return status == Status.DONE and bool(data.get("label"))
+        return status in set(Status)
+
+    def findings(self) -> Iterator[Finding]:
+        """Yield what was found, a line for each kind."""
+        path, title = self.results.journals[self.stage].directory, TITLES[self.stage]
+        senseless = (
+            "are assigned to no existing cluster" if self.stage == "assign" else "have a record without an outcome"
+        )
+        for ids, problem in (
+            (self.missing, "have no record; run again"),
+            (self.outdated, "have a record of another image, caption or label than the one in use; run again"),
+            (self.senseless, senseless),
+        ):
+            if ids:
+                counted = f"{title}: of {len(self.entered):,} images {name_some(ids)}"
+                yield Finding("accounting", path, f"{counted} {problem}")
+        if unknown := [image_id for image_id in self.results.journals[self.stage] if image_id not in self.entered]:
+            problem = (
+                f"{title}: records of images that did not enter this step ({name_some(unknown)}); no result has them"
+            )
+            yield Finding("accounting", path, problem, is_note=True)
+
+
+def _caption_inputs(results: Results) -> Iterator[tuple[str, str]]:
+    return ((image.image_id, digest([image.path, image.num_bytes, image.problem])) for image in results.manifest)
+
+
+def _label_inputs(results: Results) -> Iterator[tuple[str, str]]:
+    return ((caption.image_id, digest(caption)) for caption in results.iter_captions())
+
+
+def _assign_inputs(results: Results) -> Iterator[tuple[str, str]]:
+    return ((caption.image_id, digest([caption, label])) for caption, label in results.iter_labeled())
+
+
+INPUTS: dict[StageName, Callable[[Results], Iterator[tuple[str, str]]]] = {
+    "caption": _caption_inputs,
+    "label": _label_inputs,
+    "assign": _assign_inputs,
+}
+"""From each map stage to the images that enter it, each with the digest of what its outcome depends on."""

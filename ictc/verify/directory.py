@@ -1,0 +1,89 @@
+"""The order of the checks: what a later one relies on is checked before it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+
+from ictc.errors import StorageError
+from ictc.records import StageName
+from ictc.run_reader import open_results, read_manifest, result_path
+from ictc.stages.results import Results
+from ictc.storage.keys import StageKey
+from ictc.storage.lock import find_lock
+from ictc.storage.rundir import RunDirectory
+from ictc.track_run import STAGES
+from ictc.verify.accounting import check_definitions, check_key, check_manifest, check_map_stage
+from ictc.verify.exports import ExportCheck, check_orphans, check_prompts
+from ictc.verify.finding import Finding
+from ictc.verify.segments import check_segments
+
+MAP_STAGES: tuple[StageName, ...] = ("caption", "label", "assign")
+
+
+def verify(directory: RunDirectory) -> Iterator[Finding]:
+    """Yield everything that is wrong in a run directory, changing nothing.
+
+    What depends on something wrong is left out: exports are compared with journals that are in order only.
+    """
+    state = directory.path / "state"
+    lock = find_lock(state)
+    if lock is not None and lock.liveness(time.time()) == "alive":
+        yield Finding("accounting", state, f"{lock} is at work here; what it has not finished counts", is_note=True)
+    errors = Errors()
+    yield from errors.count(check_manifest(directory))
+    for stage in MAP_STAGES:
+        key = directory.current_key(stage)
+        if key is not None:
+            yield from check_segments(result_path(directory, stage, key))
+    manifest = read_manifest(directory)
+    if manifest is not None and not errors.found:
+        try:
+            with open_results(directory, manifest) as results:
+                yield from verify_results(directory, results)
+        except StorageError as error:
+            yield Finding("checksum", state, str(error))
+
+
+def verify_results(directory: RunDirectory, results: Results) -> Iterator[Finding]:
+    """Yield what is wrong with the results in use and with their exports.
+
+    Raises:
+        StorageError: a journal can't be read.
+    """
+    keys: dict[StageName, StageKey] = {}
+    exports = ExportCheck(directory.path, results, keys)
+    errors = Errors()
+    for stage in STAGES:
+        key = directory.current_key(stage)
+        yield from errors.count(check_key(directory, stage))
+        if key is None:
+            yield from check_orphans(directory.path, stage)
+        elif result_path(directory, stage, key).is_dir():
+            keys[stage] = key
+            yield from errors.count(check_stage(directory, results, stage, key))
+            if not errors.found:
+                yield from exports.findings(stage)
+    if keys and not errors.found:
+        yield from exports.check_rejections()
+    yield from check_prompts(directory.path)
+
+
+def check_stage(directory: RunDirectory, results: Results, stage: StageName, key: StageKey) -> Iterator[Finding]:
+    """Yield what is wrong with the result of one stage."""
+    if stage == "synthesize":
+        return check_definitions(directory, results, key)
+    return check_map_stage(results, stage, key)
+
+
+class Errors:
+    """Passes findings on and notices whether one of them is more than a note."""
+
+    def __init__(self) -> None:
+        self.found = False
+
+    def count(self, findings: Iterable[Finding]) -> Iterator[Finding]:
+        """Yield the findings as they are."""
+        for finding in findings:
+            self.found = self.found or not finding.is_note
+            yield finding

@@ -1,0 +1,93 @@
+"""The journals line by line: damage, torn ends, missing and copied segments.
+
+Knows the form of a segment, not what its records mean.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from ictc.storage.journal import decode_line
+from ictc.verify.finding import Finding
+
+MOST_LINES_NAMED = 5
+
+
+def check_segments(directory: Path) -> Iterator[Finding]:
+    """Yield what is wrong with the segments of one journal."""
+    numbers: dict[str, set[int]] = defaultdict(set)
+    seen: set[int] = set()
+    for path in sorted(directory.glob("*.jsonl")):
+        writer, _, number = path.stem.rpartition("-")
+        if not writer or not number.isdecimal():
+            yield Finding("checksum", path, "is no segment of a journal; take it out of this folder")
+            continue
+        numbers[writer].add(int(number))
+        yield from SegmentCheck(path, seen).findings()
+    for writer, found in numbers.items():
+        for absent in sorted(set(range(max(found))) - found):
+            yield Finding("checksum", directory / f"{writer}-{absent:06d}.jsonl", "is missing, with all its records")
+
+
+@dataclass
+class SegmentCheck:
+    """Reads one segment.
+
+    Attributes:
+        seen: hashes of the lines of the journal's segments so far.
+    """
+
+    path: Path
+    seen: set[int]
+    num_records: int = 0
+    num_repeated: int = 0
+    damaged: list[str] = field(default_factory=list)
+
+    def findings(self) -> Iterator[Finding]:
+        """Yield what is wrong with the segment, once it has been read."""
+        offset = 0
+        with self.path.open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                problem = self._check_line(number, offset, line)
+                offset += len(line)
+                if problem is not None:
+                    yield Finding("checksum", self.path, problem)
+        for where in self.damaged[:MOST_LINES_NAMED]:
+            yield Finding("checksum", self.path, f"{where} is damaged: its checksum does not match")
+        if len(self.damaged) > MOST_LINES_NAMED:
+            rest = len(self.damaged) - MOST_LINES_NAMED
+            yield Finding("checksum", self.path, f"{rest:,} more lines are damaged")
+        if self.num_repeated == self.num_records > 1:
+            problem = f"repeats {self.num_records:,} records of earlier segments and has no others: a copy?"
+            yield Finding("checksum", self.path, problem)
+
+    def _check_line(self, number: int, offset: int, line: bytes) -> str | None:
+        if not line.endswith(b"\n"):
+            return f"ends in a torn line at byte {offset:,}; the next run cuts it off"
+        record = decode(line)
+        if record is None:
+            self.damaged.append(f"line {number:,} (byte {offset:,})")
+        elif "id" in record:
+            self._count(line)
+            return "does not begin with its header: the beginning is missing" if number == 1 else None
+        return None
+
+    def _count(self, line: bytes) -> None:
+        self.num_records += 1
+        fingerprint = hash(line)
+        self.num_repeated += fingerprint in self.seen
+        self.seen.add(fingerprint)
+
+
+def decode(line: bytes) -> dict[str, Any] | None:
+    """Return the record of a journal line, or None if it is damaged in any way."""
+    try:
+        return decode_line(line)
+    except orjson.JSONDecodeError:
+        return None

@@ -1,0 +1,229 @@
+"""What `ictc status` tells of a run directory: how far each step is, how fast, what went wrong, who is at work.
+
+Everything is read from files that any machine may see; nothing is written. Counts come from the progress file,
+or from the journals where that says nothing about the result in use; rejections always come from the journals.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import orjson
+
+from ictc.progress import StepRecord, load_progress
+from ictc.records import StageName
+from ictc.run_reader import open_results, read_manifest, result_path
+from ictc.stages.outcome import Status
+from ictc.storage.keys import StageKey, digest
+from ictc.storage.lock import LockFile, find_lock
+from ictc.storage.rundir import RunDirectory
+from ictc.track_run import STAGES
+
+State = Literal["running", "finished", "stopped", "failed", "dead", "stale", "waiting"]
+"""dead: the process is gone. stale: its machine has not been heard of for minutes."""
+
+_ENDS: Mapping[str | None, State] = {"finished": "finished", "stopped": "stopped", "failed": "failed"}
+
+
+@dataclass(frozen=True)
+class StepStatus:
+    """How far one step is.
+
+    Attributes:
+        total: None if it can't be known yet.
+        images_per_second, eta_s: None where nothing runs or nothing is known.
+        last_result_s: seconds since an image last left the step.
+        rejected: how many images by kind of reason.
+    """
+
+    stage: StageName
+    state: State
+    done: int
+    total: int | None
+    images_per_second: float | None = None
+    eta_s: float | None = None
+    last_result_s: float | None = None
+    rejected: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """How far one run directory is.
+
+    Attributes:
+        owner: who is at work there, or was last; None if unknown.
+        steps: those that have started.
+    """
+
+    directory: Path
+    state: State
+    track: str | None
+    criterion: str | None
+    owner: str | None
+    steps: list[StepStatus]
+
+
+class RunWatcher:
+    """Looks at one run directory, as often as asked; looking again reads only what is new in the journals."""
+
+    def __init__(self, directory: RunDirectory) -> None:
+        self._directory = directory
+        self._rejections: dict[Path, RejectionReader] = {}
+
+    def look(self) -> RunStatus:
+        """Return how far the run is now."""
+        info = self._directory.load_run_info()
+        lock = find_lock(self._directory.path / "state")
+        state = judge_state(info.get("status"), lock)
+        records = load_progress(self._directory.path)
+        if lock is not None and lock.owner is not None:
+            records = {stage: end_if_older(record, lock.owner.started_at) for stage, record in records.items()}
+        keys = {stage: self._directory.current_key(stage) for stage in STAGES}
+        steps = [self._look_at(stage, key, records.get(stage), state) for stage, key in keys.items() if key is not None]
+        return RunStatus(
+            directory=self._directory.path,
+            state=state,
+            track=info.get("track"),
+            criterion=info.get("criterion"),
+            owner=str(lock) if lock is not None else None,
+            steps=steps,
+        )
+
+    def _look_at(self, stage: StageName, key: StageKey, record: StepRecord | None, state: State) -> StepStatus:
+        if stage == "synthesize":
+            done, total = len(self._directory.load_definitions(key) or ()), int(key["num_clusters"])
+            return StepStatus(stage, state_of_step(done, total, state, at_work=done == 0), done, total)
+        rejected = self._rejected(stage, key)
+        if record is None or record.key != digest(key):
+            done, count = count_results(self._directory, stage)
+            return StepStatus(stage, state_of_step(done, count, state, at_work=False), done, count, rejected=rejected)
+        step_state = state_of_step(record.done, record.total, state, at_work=record.ended_at is None)
+        rate = record.images_per_second or None
+        return StepStatus(
+            stage=stage,
+            state=step_state,
+            done=record.done,
+            total=record.total,
+            images_per_second=rate,
+            eta_s=(record.total - record.done) / rate if rate and step_state == "running" else None,
+            last_result_s=seconds_since(record.last_result_at),
+            rejected=rejected,
+        )
+
+    def _rejected(self, stage: StageName, key: StageKey) -> dict[str, int]:
+        path = result_path(self._directory, stage, key)
+        reader = self._rejections.setdefault(path, RejectionReader(path))
+        return dict(reader.read())
+
+
+class RejectionReader:
+    """Counts what a journal has rejected, without keeping the rest of it; reading again reads what is new."""
+
+    _ID = re.compile(rb'[0-9a-f]{8} \{"id":("(?:[^"\\]|\\.)*")')
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._offsets: dict[Path, int] = {}
+        self._reasons: dict[bytes, str] = {}
+
+    def read(self) -> Counter[str]:
+        """Return how many images are rejected, by the kind of reason; the last record of an image counts."""
+        with suppress(FileNotFoundError):  # --force_steps deletes the journal
+            sizes = {path: path.stat().st_size for path in sorted(self._directory.glob("*.jsonl"))}
+            if any(sizes.get(path, 0) < offset for path, offset in self._offsets.items()):
+                self._offsets.clear()
+                self._reasons.clear()
+            for path in sizes:
+                self._read_segment(path)
+        return Counter(self._reasons.values())
+
+    def _read_segment(self, path: Path) -> None:
+        offset = self._offsets.get(path, 0)
+        with path.open("rb") as file:
+            file.seek(offset)
+            for line in file:
+                if not line.endswith(b"\n"):  # being written at this moment, or torn
+                    break
+                self._read_line(line)
+                offset += len(line)
+        self._offsets[path] = offset
+
+    def _read_line(self, line: bytes) -> None:
+        match = self._ID.match(line)
+        if match is None:
+            return
+        if b'"status":"rejected"' in line:
+            record = parse_record(line)
+            if record.get("status") == Status.REJECTED:
+                self._reasons[match[1]] = reason_kind(record["data"]["reason"])
+        else:
+            self._reasons.pop(match[1], None)
+
+
+def parse_record(line: bytes) -> dict[str, Any]:
+    """Return the record of a journal line, {} if it is damaged."""
+    try:
+        record: dict[str, Any] = orjson.loads(line.partition(b" ")[2])
+    except orjson.JSONDecodeError:
+        return {}
+    return record
+
+
+def reason_kind(reason: str) -> str:
+    """Return the kind of a rejection's reason, which is what comes before its details.
+
+    >>> reason_kind("answer not valid: 1 validation error")
+    'answer not valid'
+    """
+    return reason.partition(":")[0]
+
+
+def judge_state(saved: str | None, lock: LockFile | None) -> State:
+    """Return the state of a run from what it last wrote of itself and from whether its process lives."""
+    liveness = "released" if lock is None else lock.liveness(time.time())
+    if liveness == "alive":
+        return "running"
+    if liveness == "released":
+        return _ENDS.get(saved, "failed")
+    return "dead" if liveness == "dead" else "stale"
+
+
+def end_if_older(record: StepRecord, started_at: str) -> StepRecord:
+    """Return the record, as of an ended step if it is from a run before the one that started at `started_at`."""
+    older = record.ended_at is None and record.started_at < started_at
+    return replace(record, ended_at=record.updated_at) if older else record
+
+
+def state_of_step(done: int, total: int | None, run: State, *, at_work: bool) -> State:
+    """Return the state of a step from its counts and the state of its run."""
+    if done == total:
+        return "finished"
+    if run == "running":
+        return "running" if at_work else "waiting"
+    return "stopped" if run == "finished" else run
+
+
+def count_results(directory: RunDirectory, stage: StageName) -> tuple[int, int | None]:
+    """Return how many images have left a map stage, and how many enter it, from the journals in use."""
+    manifest = read_manifest(directory)
+    if manifest is None:
+        return 0, None
+    with open_results(directory, manifest) as results:
+        done = results.count_statuses(stage).total()
+        entering = manifest.num_images if stage == "caption" else results.count_statuses("caption")[Status.DONE]
+        return done, entering
+
+
+def seconds_since(moment: str | None) -> float | None:
+    """Return the seconds since a time in ISO 8601, not below 0; None for None."""
+    if moment is None:
+        return None
+    return max((datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds(), 0.0)
