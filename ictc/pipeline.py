@@ -23,6 +23,7 @@ from ictc.errors import ConfigError, StorageError
 from ictc.progress import RecordingReporter
 from ictc.records import ImageRecord
 from ictc.run_summary import TrackSummary
+from ictc.stages.export import FILES_OF_STAGE, remove_exports
 from ictc.storage.atomic import write_atomic
 from ictc.storage.heartbeat import heartbeat
 from ictc.storage.keys import digest
@@ -296,6 +297,7 @@ def build_manifest(settings: RunSettings, reporter: Reporter) -> Callable[[RunDi
     def manifest_of(directory: RunDirectory) -> Manifest:
         manifest = load_manifest(directory.manifest_path, key)
         if manifest is None:
+            remove_exports(directory.path, FILES_OF_STAGE)  # they are about other images
             manifest = save_manifest(directory.manifest_path, key, made[0] if made else images())
         if not made:
             seconds = time.monotonic() - started

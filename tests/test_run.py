@@ -304,6 +304,12 @@ class TestStaleness:
         ictc.succeed(ads, tmp_path / "direct")
         assert exported_bytes(tmp_path / "out") == exported_bytes(tmp_path / "direct")
 
+    def test_fewer_images_leave_no_file_about_more(self, ictc: Ictc, ads: Path, tmp_path: Path) -> None:
+        ictc.succeed(ads, tmp_path / "out")
+        ictc.succeed(ads, tmp_path / "out", "--max_images", 12)
+        ictc.succeed(ads, tmp_path / "direct", "--max_images", 12)
+        assert exported_bytes(tmp_path / "out") == exported_bytes(tmp_path / "direct")
+
     def test_forced_steps_run_again(self, ictc: Ictc, ads: Path, out: Path) -> None:
         ictc.succeed(ads, out)
         forced = ictc.succeed(ads, out, "--steps", "2b,3", "--force_steps", "2b,3").stderr

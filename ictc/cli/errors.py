@@ -16,7 +16,8 @@ def describe_usage_error(error: CycloptsError) -> str:
     if isinstance(cause, pydantic.ValidationError):
         return "; ".join(describe_setting_error(dict(problem)) for problem in cause.errors(include_url=False))
     message = " ".join(str(error).split())
-    return message if "--help" in message else f"{message} (ictc run --help lists all flags)"
+    command = " ".join(["ictc", *(error.command_chain or ())])
+    return message if "--help" in message else f"{message} ({command} --help tells more)"
 
 
 def describe_setting_error(problem: dict[str, Any]) -> str:

@@ -38,7 +38,7 @@ def verify(*directories: Path, json: bool = False) -> int:
         if json:
             print(orjson.dumps(describe(directory.path, findings)).decode(), flush=True)
         else:
-            print(f"{directory.path}: {f'{errors:,} found' if errors else 'in order'}", flush=True)
+            print(f"{directory.path}: {f'{errors:,} errors' if errors else 'in order'}", flush=True)
     return 0 if all_in_order else 1
 
 

@@ -14,7 +14,7 @@ from ictc.stages.retry import Attempt
 from ictc.storage.keys import digest
 from ictc.tracks.base import Track, parse_caption
 
-MAX_TOKENS = 768
+MAX_TOKENS = 1024
 MIN_IMAGE_TOKENS = 64
 
 Decode = Callable[[Path, int], Awaitable[DecodedImage | BrokenImage]]

@@ -63,10 +63,7 @@ class Exports:
 
     def remove(self, stages: Iterable[StageName]) -> None:
         """Delete what `stages` wrote, as it is about to become stale."""
-        for stage in stages:
-            for name in FILES_OF_STAGE[stage]:
-                with storage_errors(self.directory / name):
-                    (self.directory / name).unlink(missing_ok=True)
+        remove_exports(self.directory, stages)
 
     def write_captions(self, ads_dir: Path) -> None:
         """Write the files of Step 1 and sort the images into `categorized_images/`."""
@@ -137,6 +134,18 @@ class Exports:
     def write_rejections(self) -> None:
         """Write what each stage gave up on so far."""
         write_lines(self.directory / "rejected.jsonl", map(asdict, self.results.iter_rejections()))
+
+
+def remove_exports(directory: Path, stages: Iterable[StageName]) -> None:
+    """Delete what `stages` wrote into `directory`.
+
+    Raises:
+        StorageError: the disk refused.
+    """
+    for stage in stages:
+        for name in FILES_OF_STAGE[stage]:
+            with storage_errors(directory / name):
+                (directory / name).unlink(missing_ok=True)
 
 
 def flatten_caption(data: Mapping[str, Any]) -> dict[str, Any]:

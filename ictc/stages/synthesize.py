@@ -16,7 +16,7 @@ from ictc.tracks.base import Track, clusters_answer, parse_clusters
 
 logger = logging.getLogger(__name__)
 
-TOKENS_PER_CLUSTER = 160
+TOKENS_PER_CLUSTER = 200
 TOKENS_BESIDE = 64
 
 

@@ -105,14 +105,17 @@ class LockFile:
 
 
 class RunLock:
-    """The lock of the run directory whose state lies in `directory`, as one process takes it."""
+    """The lock of the run directory whose state lies in `directory`, as one process takes it.
+
+    Attributes:
+        taken_from: the lock of the dead owner that this one replaced, None if there was none.
+    """
 
     def __init__(self, directory: Path) -> None:
+        self.taken_from: LockFile | None = None
         self._directory = directory
         self._owner = Owner.of_this_process()
         self._path: Path | None = None
-        self.taken_from: LockFile | None = None
-        """The lock of the dead owner that this one replaced."""
 
     def __enter__(self) -> Self:
         return self

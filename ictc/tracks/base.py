@@ -220,6 +220,9 @@ def parse_label(text: str, model: type[LabelAnswer] = LabelAnswer) -> str:
         InvalidAnswer: it is no label of two to four words.
     """
     label: str = clean_text(_validate(text, model).label).lower()
+    _validate(json.dumps({"label": label}), model)  # odd spaces may have joined or split words
+    if not any(character.isalnum() for character in label):
+        raise InvalidAnswer(f"label: {label!r} has no letter")
     return label
 
 

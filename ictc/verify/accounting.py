@@ -19,6 +19,12 @@ from ictc.storage.rundir import RunDirectory
 from ictc.track_run import TITLES
 from ictc.verify.finding import Finding, name_some
 
+SENSELESS: dict[StageName, str] = {
+    "caption": "have a record without an outcome",
+    "label": "have a record without an outcome",
+    "assign": "are assigned to no existing cluster",
+}
+
 
 def check_manifest(directory: RunDirectory) -> Iterator[Finding]:
     """Yield what is wrong with the list of images itself."""
@@ -38,7 +44,7 @@ def check_manifest(directory: RunDirectory) -> Iterator[Finding]:
         problem = f"lists {ids.total():,} images, and its key file says {manifest.num_images:,}"
         yield Finding("accounting", path, problem)
     if twice := [image_id for image_id, count in ids.items() if count > 1]:
-        yield Finding("accounting", path, f"lists images more than once ({name_some(twice)})")
+        yield Finding("accounting", path, f"lists {len(twice):,} images more than once ({name_some(twice)})")
 
 
 def check_key(directory: RunDirectory, stage: StageName) -> Iterator[Finding]:
@@ -97,7 +103,6 @@ class RecordCheck:
     results: Results
     stage: StageName
     cluster_ids: set[int]
-    num_entered: int = 0
     entered: set[str] = field(default_factory=set)
     missing: list[str] = field(default_factory=list)
     outdated: list[str] = field(default_factory=list)
@@ -127,22 +132,17 @@ class RecordCheck:
     def findings(self) -> Iterator[Finding]:
         """Yield what was found, a line for each kind."""
         path, title = self.results.journals[self.stage].directory, TITLES[self.stage]
-        senseless = (
-            "are assigned to no existing cluster" if self.stage == "assign" else "have a record without an outcome"
-        )
         for ids, problem in (
             (self.missing, "have no record; run again"),
             (self.outdated, "have a record of another image, caption or label than the one in use; run again"),
-            (self.senseless, senseless),
+            (self.senseless, SENSELESS[self.stage]),
         ):
             if ids:
-                counted = f"{title}: of {len(self.entered):,} images {name_some(ids)}"
-                yield Finding("accounting", path, f"{counted} {problem}")
+                images = f"{len(ids):,} of {len(self.entered):,} images ({name_some(ids)})"
+                yield Finding("accounting", path, f"{title}: {images} {problem}")
         if unknown := [image_id for image_id in self.results.journals[self.stage] if image_id not in self.entered]:
-            problem = (
-                f"{title}: records of images that did not enter this step ({name_some(unknown)}); no result has them"
-            )
-            yield Finding("accounting", path, problem, is_note=True)
+            images = f"{len(unknown):,} images that did not enter this step ({name_some(unknown)})"
+            yield Finding("accounting", path, f"{title}: has records of {images}; no result has them", is_note=True)
 
 
 def _caption_inputs(results: Results) -> Iterator[tuple[str, str]]:

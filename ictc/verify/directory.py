@@ -43,6 +43,9 @@ def verify(directory: RunDirectory) -> Iterator[Finding]:
                 yield from verify_results(directory, results)
         except StorageError as error:
             yield Finding("checksum", state, str(error))
+        except (LookupError, TypeError, ValueError) as error:
+            problem = f"a record has not the form in which it was written ({error}); the checks could not go on"
+            yield Finding("accounting", state, problem)
 
 
 def verify_results(directory: RunDirectory, results: Results) -> Iterator[Finding]:

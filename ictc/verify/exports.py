@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -72,10 +73,12 @@ class ExportCheck:
                 if record["status"] == status and image.problem is None
             }
             there = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
-            if there - expected:
-                yield Finding("export", folder, f"has images that do not belong there ({name_some(there - expected)})")
-            if expected - there and status is not Status.BROKEN:  # a file that could not be read may have vanished
-                yield Finding("export", folder, f"lacks images ({name_some(expected - there)})")
+            if strange := sorted(there - expected):
+                problem = f"has {len(strange):,} images that do not belong there ({name_some(strange)})"
+                yield Finding("export", folder, problem)
+            missing = sorted(expected - there)
+            if missing and status is not Status.BROKEN:  # a file that could not be read may have vanished
+                yield Finding("export", folder, f"lacks {len(missing):,} images ({name_some(missing)})")
 
     # What each file should say
 
@@ -120,10 +123,10 @@ class ExportCheck:
     def assign_metadata(self) -> Iterator[Entry]:
         sizes = Counter(row.cluster.cluster_id for row in self.results.iter_rows())
         clusters = [{**asdict(one), "size": sizes[one.cluster_id]} for one in self.results.definitions]
-        return self._merge_into("step3_metadata.json", {**self._counts(), "clusters": clusters})
+        return self._merge_into("step3_metadata.json", {**self._counts, "clusters": clusters})
 
     def final_results(self) -> Iterator[Entry]:
-        metadata = {**(read_json(self.directory / "step3_metadata.json") or {}), **self._counts()}
+        metadata = {**(read_json(self.directory / "step3_metadata.json") or {}), **self._counts}
         metadata.pop("clusters", None)
         yield "metadata", metadata
         yield "cluster_definitions", [asdict(definition) for definition in self.results.definitions]
@@ -132,6 +135,7 @@ class ExportCheck:
     def rows(self) -> Iterator[Entry]:
         return (row_entry(result_fields(row)) for row in self.results.iter_rows())
 
+    @cached_property
     def _counts(self) -> dict[str, Any]:
         key = self.keys["synthesize"]
         steps: tuple[tuple[str, StageName], ...] = (("step1", "caption"), ("step2a", "label"), ("step3", "assign"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -30,10 +31,10 @@ class Finding:
 
 
 def name_some(names: Iterable[str], most: int = 3) -> str:
-    """Return how many names there are, and the first few of them.
+    """Return the first few names.
 
     >>> name_some(["a", "b", "c", "d"])
-    "4: 'a', 'b', 'c', …"
+    "'a', 'b', 'c', …"
     """
-    listed = list(names)
-    return f"{len(listed):,}: {', '.join(map(repr, listed[:most]))}{', …' if len(listed) > most else ''}"
+    first = list(islice(names, most + 1))
+    return ", ".join(map(repr, first[:most])) + (", …" if len(first) > most else "")

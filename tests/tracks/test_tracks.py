@@ -103,7 +103,9 @@ class TestParseLabel:
     def test_two_to_four_words(self, label: str) -> None:
         assert parse_label(orjson.dumps({"label": label}).decode()) == label.lower()
 
-    @pytest.mark.parametrize("label", ["", "one", "one two three four five", 'a "quote', "a\nb", "x" * 30 + " y"])
+    @pytest.mark.parametrize(
+        "label", ["", "one", "one two three four five", 'a "quote', "a\nb", "a\u2028b", "... !!", "x" * 30 + " y"]
+    )
     def test_anything_else_is_invalid(self, label: str) -> None:
         with pytest.raises(InvalidAnswer):
             parse_label(orjson.dumps({"label": label}).decode())

@@ -1,0 +1,122 @@
+"""From a `ModelSpec` to vLLM's engine arguments and environment; knows their names, loads nothing."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ictc.config import ModelSpec
+from ictc.errors import EngineLoadError
+from ictc.records import IMAGE_TOKEN_SIDE_PX
+
+DEFAULT_ENVIRONMENT = {
+    "VLLM_WORKER_MULTIPROC_METHOD": "spawn",  # a fork would copy our threads, locks and log handlers
+    "VLLM_NO_USAGE_STATS": "1",  # what is clustered here is nobody else's business
+}
+STRUCTURED_OUTPUTS = {
+    # llguidance, not xgrammar: for strings of bounded length over Qwen's 248,000 tokens xgrammar 0.2.8 takes 4.4 ms a
+    # token (llguidance 1.7: 0.09 ms) and 11 s to compile, lets raw control characters in, and allows no escapes.
+    "backend": "guidance",
+    "disable_any_whitespace": True,  # a model can go on with spaces until max_tokens
+}
+
+
+def check_model(spec: ModelSpec) -> None:
+    """Refuse what needs no vLLM to see.
+
+    Raises:
+        EngineLoadError: the model's folder is missing or no checkpoint, or an image leaves no room for words.
+    """
+    folder = Path(spec.model)
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise EngineLoadError(f"no checkpoint in {folder}: it has no config.json")
+    elif not folder.is_file() and _is_path(spec.model):
+        raise EngineLoadError(f"no such model folder: {folder}")
+    if spec.vision and spec.max_image_tokens >= spec.max_model_len:
+        raise EngineLoadError(
+            f"--max_image_tokens {spec.max_image_tokens} leaves no room for a prompt in "
+            f"--max_model_len {spec.max_model_len}: lower the one or raise the other"
+        )
+
+
+def _is_path(model: str) -> bool:
+    """Whether `model` can't be a name of the form owner/name."""
+    return model.startswith((".", "/", "~")) or model.count("/") > 1 or "\\" in model
+
+
+def tensor_parallel_size(spec: ModelSpec, num_visible_gpus: int) -> int:
+    """Return over how many GPUs to divide the model."""
+    asked_for = spec.options.get("tensor_parallel_size") or spec.tensor_parallel_size or spec.num_gpus
+    return int(asked_for or len(spec.gpus) or num_visible_gpus or 1)
+
+
+def engine_arguments(spec: ModelSpec, tensor_parallel_size: int, known: Collection[str]) -> dict[str, Any]:
+    """Return the arguments of vLLM's engine; `spec.options` come last.
+
+    Args:
+        known: the names that the installed version has.
+
+    Raises:
+        EngineLoadError: an option that it has not.
+    """
+    _check_options(spec.options, known)
+    arguments = {
+        "model": spec.model,
+        "dtype": spec.dtype,
+        "quantization": None if spec.quantization == "none" else spec.quantization,
+        "max_model_len": spec.max_model_len,
+        "tensor_parallel_size": tensor_parallel_size,
+        "gpu_memory_utilization": spec.gpu_memory_utilization,
+        "enforce_eager": spec.enforce_eager,
+        "seed": spec.seed,
+        "performance_mode": "throughput",
+        "structured_outputs_config": STRUCTURED_OUTPUTS,
+        "disable_log_stats": True,
+        "use_tqdm_on_load": False,
+        **(vision_arguments(spec, tensor_parallel_size) if spec.vision else {"language_model_only": True}),
+    }
+    return {name: value for name, value in arguments.items() if name in known} | spec.options
+
+
+def vision_arguments(spec: ModelSpec, tensor_parallel_size: int) -> dict[str, Any]:
+    """Return what makes images cost what `--max_image_tokens` says, and no cache that unique images never hit."""
+    token_px = IMAGE_TOKEN_SIDE_PX**2
+    return {
+        "limit_mm_per_prompt": {"image": 1, "video": 0},
+        "mm_processor_kwargs": {
+            "size": {"shortest_edge": token_px, "longest_edge": spec.max_image_tokens * token_px}  # areas, in pixels
+        },
+        "mm_processor_cache_gb": 0,
+        "mm_encoder_tp_mode": "data" if tensor_parallel_size > 1 else "weights",
+    }
+
+
+def _check_options(options: Mapping[str, Any], known: Collection[str]) -> None:
+    for name in options:
+        if name not in known:
+            nearest = difflib.get_close_matches(name.replace("-", "_"), known, n=1)
+            hint = f"did you mean {nearest[0]!r}?" if nearest else "see the engine arguments in vLLM's documentation"
+            raise EngineLoadError(f"--engine_options: vLLM has no engine argument {name!r}; {hint}")
+
+
+@contextmanager
+def loading_environment(spec: ModelSpec) -> Iterator[None]:
+    """Set the environment that vLLM and its processes start in; the user's own settings win over ours."""
+    settings = {name: value for name, value in DEFAULT_ENVIRONMENT.items() if name not in os.environ}
+    if spec.gpus:
+        settings |= {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": ",".join(map(str, spec.gpus))}
+    before = {name: os.environ.get(name) for name in settings}
+    os.environ.update(settings)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

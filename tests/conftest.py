@@ -1,0 +1,42 @@
+"""What tests of any module may need: tiny checkpoints, and an environment in which the real vLLM runs on a CPU."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import support.torchvision_hook.sitecustomize as torchvision_hook
+from support.tiny_qwen import build_tiny_checkpoint
+
+ENVIRONMENT = {
+    "HF_HUB_OFFLINE": "1",  # no test asks the model hub
+    "TORCHDYNAMO_DISABLE": "1",  # compiling takes longer than a tiny model saves, and needs a C++ compiler
+    "VLLM_CPU_KVCACHE_SPACE": "1",  # GiB
+}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Set the environment of this process and of all that tests start."""
+    config.addinivalue_line("filterwarnings", "ignore:Unclosed context <zmq:ResourceWarning")  # vLLM's, at its end
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    hook = str(Path(torchvision_hook.__file__).parent)  # at work in this process since its import above
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [hook, os.environ.get("PYTHONPATH")]))
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Qwen3.5 of 0.9 million random weights that sees images."""
+    return build_checkpoint(tmp_path_factory, "tiny-qwen3.5", vision=True)
+
+
+@pytest.fixture(scope="session")
+def tiny_text_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Qwen3 of random weights that reads text only."""
+    return build_checkpoint(tmp_path_factory, "tiny-qwen3", vision=False)
+
+
+def build_checkpoint(tmp_path_factory: pytest.TempPathFactory, name: str, vision: bool) -> Path:
+    pytest.importorskip("transformers")
+    return build_tiny_checkpoint(tmp_path_factory.mktemp("checkpoints") / name, vision=vision)

@@ -1,0 +1,83 @@
+"""`ictc run` with the real vLLM and a tiny Qwen3.5 of random weights: what the answers say is noise, the rest is real."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from support.cli import load, start_ictc
+from support.collections import draw_flat, draw_image
+
+pytestmark = [pytest.mark.vllm, pytest.mark.timeout(900)]
+
+FAST_LOAD = ("--enforce_eager", "--max_rejected", 1)
+
+
+def run_vllm(ads: Path, out: Path, model: Path, *arguments: object, **environment: str) -> str:
+    """Run in a process of its own, as users do; return what it said on stderr."""
+    track = ("--track", Path(__file__).parent / "support" / "ads_only_track.py")
+    clusters = () if "--num_clusters" in arguments else ("--num_clusters", 2)
+    common = ("run", "--ads_dir", ads, "--output_dir", out, "--vlm_model", model, *track, *FAST_LOAD, *clusters)
+    process = start_ictc(*common, *arguments, env={**os.environ, **environment})
+    stdout, stderr = process.communicate(timeout=600)
+    assert process.returncode == 0, stdout + stderr
+    return stderr
+
+
+def check_accounting(out: Path, num_images: int) -> None:
+    """Check that every image is in exactly one of the four ways out of Step 1, and every valid ad in a cluster."""
+    rejected = [line for line in (out / "rejected.jsonl").read_text().splitlines() if '"stage":"caption"' in line]
+    captions, ui_only, broken = (
+        load(out, f"{name}.json") for name in ("step1_captions", "ui_only_images", "broken_images")
+    )
+    assert len(captions) + len(ui_only) + len(broken) + len(rejected) == num_images
+    assert set(load(out, "step3_final_assignment.json")) == set(captions)
+
+
+def test_all_steps_in_unified_mode_then_another_k(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    ads = draw_flat(tmp_path / "ads", 8)
+    (ads / "broken.jpg").write_bytes(b"\xff\xd8\xff")
+    draw_image(ads / "large.png", 77, size=(3000, 2000))
+    run_vllm(ads, tmp_path / "out", tiny_checkpoint, "--max_image_tokens", 256)
+    check_accounting(tmp_path / "out", 10)
+    assert set(load(tmp_path / "out", "broken_images.json")) == {"broken"}
+    final = load(tmp_path / "out", "ictc_final_results.json")
+    assert len({cluster["name"] for cluster in final["cluster_definitions"]}) == 2
+    assert all(0.5 <= row["confidence"] <= 1 for row in final["results"])
+    labels = [row["label"] for row in final["results"] if row["label"]]
+    assert labels
+    assert all(2 <= len(label.split()) <= 4 for label in labels)
+
+    again = run_vllm(
+        ads, tmp_path / "out", tiny_checkpoint, "--max_image_tokens", 256, "--num_clusters", 3, "--steps", "2b,3"
+    )
+    assert "num_clusters 2 → 3" in again
+    assert len(load(tmp_path / "out", "step2b_dynamic_clusters.json")) == 3
+
+
+def test_an_image_that_makes_its_prompt_too_long_costs_nobody_anything(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    ads = draw_flat(tmp_path / "ads", 5)
+    draw_image(ads / "huge.png", 9, size=(2000, 2000))
+    context = ("--max_model_len", 3100, "--max_image_tokens", 3000, "--steps", "1", "--verbose")
+    run_vllm(ads, tmp_path / "out", tiny_checkpoint, *context)
+    (log,) = (tmp_path / "out" / "logs").glob("ictc_*.log")
+    assert "'huge': prompt too long; attempt 2" in log.read_text()
+    assert "'ad_000': prompt too long" not in log.read_text()
+    assert {"ad_000", "ad_004", "huge"} <= set(load(tmp_path / "out", "step1_captions.json"))
+
+
+def test_a_separate_text_model_does_the_text_steps(
+    tiny_checkpoint: Path, tiny_text_checkpoint: Path, tmp_path: Path
+) -> None:
+    ads = draw_flat(tmp_path / "ads", 6)
+    run_vllm(ads, tmp_path / "out", tiny_checkpoint, "--llm_model", tiny_text_checkpoint)
+    check_accounting(tmp_path / "out", 6)
+    metadata = load(tmp_path / "out", "ictc_final_results.json")["metadata"]
+    assert (metadata["vlm_model"], metadata["llm_model"]) == (str(tiny_checkpoint), str(tiny_text_checkpoint))
+
+
+def test_tensor_parallel_over_two(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    ads = draw_flat(tmp_path / "ads", 4)
+    run_vllm(ads, tmp_path / "out", tiny_checkpoint, "--num_gpus", 2, VLLM_CPU_OMP_THREADS_BIND="0|1")
+    check_accounting(tmp_path / "out", 4)
