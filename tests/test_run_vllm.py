@@ -1,4 +1,4 @@
-"""`ictc run` with the real vLLM and a tiny Qwen3.5 of random weights: what the answers say is noise, the rest is real."""
+"""`ictc run` with the real vLLM and a tiny Qwen3.5 of random weights: the answers are noise, all else is real."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ import ictc
 from ictc.cli.config_file import read_config_file
 from ictc.cli.errors import describe_usage_error
 from ictc.errors import IctcError
-from ictc.pipeline import Interrupted
+from ictc.runs.stopping import Interrupted
 
 logger = logging.getLogger(__name__)
 

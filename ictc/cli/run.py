@@ -17,8 +17,9 @@ from ictc.cli.logs import logging_to
 from ictc.cli.signals import stop_on_signals
 from ictc.cli.summary import print_summary
 from ictc.config import RunSettings
-from ictc.pipeline import Interrupted, run_pipeline
-from ictc.run_summary import TrackSummary
+from ictc.pipeline import run_pipeline
+from ictc.runs.stopping import Interrupted
+from ictc.runs.summary import TrackSummary
 
 
 def run(

@@ -14,9 +14,9 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from ictc.cli.console import format_seconds
-from ictc.run_reader import find_run_directories
-from ictc.track_run import TITLES
-from ictc.watch import RunStatus, RunWatcher, StepStatus
+from ictc.runs.reader import find_run_directories
+from ictc.runs.track_run import TITLES
+from ictc.runs.watch import RunStatus, RunWatcher, StepStatus
 
 COLUMNS = ("RUN", "STATE", "STEP", "DONE", "OF", "", "IMAGES/S", "ETA", "LAST", "REJECTED")
 LEFT_ALIGNED = ("RUN", "STATE", "STEP", "REJECTED")

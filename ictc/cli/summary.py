@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import textwrap
 
-from ictc.run_summary import ClusterSummary, TrackSummary
+from ictc.runs.summary import ClusterSummary, TrackSummary
 from ictc.stages.results import ResultRow
 
 WORDS_OF_STATUS = {

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import orjson
 
-from ictc.run_reader import find_run_directories
-from ictc.verify import Finding
-from ictc.verify import verify as find_problems
+from ictc.runs.reader import find_run_directories
+from ictc.runs.verify import Finding
+from ictc.runs.verify import verify as find_problems
 
 
 def verify(*directories: Path, json: bool = False) -> int:

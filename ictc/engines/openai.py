@@ -30,7 +30,7 @@ from ictc.engines.base import (
     generate_in_window,
 )
 from ictc.engines.chat_completions import build_fields, build_messages, encode_image, read_completion
-from ictc.errors import ConfigError, EngineUnavailableError, EngineLoadError
+from ictc.errors import ConfigError, EngineLoadError, EngineUnavailableError
 
 if TYPE_CHECKING:
     from openai import APIStatusError, AsyncOpenAI

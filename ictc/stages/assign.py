@@ -43,7 +43,7 @@ class AssignStage:
 
     def identify(self, item: LabeledCaption) -> tuple[str, str]:
         caption, label = item
-        return caption.image_id, digest([caption, label])
+        return caption.image_id, assign_input(caption, label)
 
     async def build_request(self, item: LabeledCaption, attempt: Attempt) -> GenerationRequest | Outcome:
         caption, label = shorten(item[0], attempt.text_share), item[1]
@@ -76,6 +76,11 @@ class AssignStage:
         shuffled = list(self.clusters)
         Random(f"{self.seed}/{image_id}").shuffle(shuffled)
         return dict(zip(option_letters(len(shuffled)), shuffled, strict=True))
+
+
+def assign_input(caption: Caption, label: str) -> str:
+    """Return a digest of what the assignment of `caption` is made from, beside the clusters."""
+    return digest([caption, label])
 
 
 def option_letters(count: int) -> list[str]:

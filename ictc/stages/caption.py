@@ -42,7 +42,7 @@ class CaptionStage:
         return iter(self.images)
 
     def identify(self, item: ImageRecord) -> tuple[str, str]:
-        return item.image_id, digest([item.path, item.num_bytes, item.problem])
+        return item.image_id, caption_input(item)
 
     async def build_request(self, item: ImageRecord, attempt: Attempt) -> GenerationRequest | Outcome:
         if item.problem is not None:
@@ -65,6 +65,11 @@ class CaptionStage:
     def parse_answer(self, item: ImageRecord, answer: Answer) -> Outcome:
         caption = parse_caption(item.image_id, answer.text, self.track.caption.answer)
         return Outcome(Status.UI_ONLY if caption.ui_only else Status.DONE, caption_data(caption))
+
+
+def caption_input(image: ImageRecord) -> str:
+    """Return a digest of what the caption of `image` is made from."""
+    return digest([image.path, image.num_bytes, image.problem])
 
 
 def caption_data(caption: Caption) -> dict[str, Any]:

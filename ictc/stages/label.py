@@ -33,7 +33,7 @@ class LabelStage:
         return self.iter_captions()
 
     def identify(self, item: Caption) -> tuple[str, str]:
-        return item.image_id, digest(item)
+        return item.image_id, label_input(item)
 
     async def build_request(self, item: Caption, attempt: Attempt) -> GenerationRequest | Outcome:
         caption = shorten(item, attempt.text_share)
@@ -48,6 +48,11 @@ class LabelStage:
 
     def parse_answer(self, item: Caption, answer: Answer) -> Outcome:
         return Outcome(Status.DONE, {"label": parse_label(answer.text, self.track.label.answer)})
+
+
+def label_input(caption: Caption) -> str:
+    """Return a digest of what the label of `caption` is made from."""
+    return digest(caption)
 
 
 def shorten(caption: Caption, share: float) -> Caption:

@@ -12,9 +12,9 @@ from typing import Any
 
 from ictc.records import Assignment, Caption, ClusterDefinition, ImageRecord, Rejection, StageName
 from ictc.stages.caption import load_caption
+from ictc.stages.label import label_input
 from ictc.stages.outcome import Status, status_of
 from ictc.storage.journal import Journal
-from ictc.storage.keys import digest
 from ictc.storage.manifest import Manifest
 
 
@@ -63,7 +63,7 @@ class Results:
     def label_of(self, caption: Caption) -> str:
         """Return the label of this very caption, "" if there is none."""
         record = self.journals["label"].get(caption.image_id) if "label" in self.journals else None
-        if record is None or status_of(record) is not Status.DONE or record["input"] != digest(caption):
+        if record is None or status_of(record) is not Status.DONE or record["input"] != label_input(caption):
             return ""
         label: str = record["data"]["label"]
         return label

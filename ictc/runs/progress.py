@@ -20,12 +20,12 @@ from pathlib import Path
 import orjson
 
 from ictc.records import StageName
+from ictc.runs.track_run import STAGES, TITLES, Reporter
 from ictc.stages.outcome import Status
 from ictc.stages.runner import StageProgress
 from ictc.storage.heartbeat import heartbeat
 from ictc.storage.keys import digest
 from ictc.storage.rundir import RunDirectory
-from ictc.track_run import STAGES, TITLES, Reporter
 
 logger = logging.getLogger(__name__)
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import orjson
 
+from ictc.runs.verify.finding import Finding
 from ictc.storage.journal import decode_line
-from ictc.verify.finding import Finding
 
 MOST_LINES_NAMED = 5
 

@@ -7,16 +7,16 @@ from collections.abc import Iterable, Iterator
 
 from ictc.errors import StorageError
 from ictc.records import StageName
-from ictc.run_reader import open_results, read_manifest, result_path
+from ictc.runs.reader import open_results, read_manifest, result_path
+from ictc.runs.track_run import STAGES
+from ictc.runs.verify.accounting import check_definitions, check_key, check_manifest, check_map_stage
+from ictc.runs.verify.exports import ExportCheck, check_orphans, check_prompts
+from ictc.runs.verify.finding import Finding
+from ictc.runs.verify.segments import check_segments
 from ictc.stages.results import Results
 from ictc.storage.keys import StageKey
 from ictc.storage.lock import find_lock
 from ictc.storage.rundir import RunDirectory
-from ictc.track_run import STAGES
-from ictc.verify.accounting import check_definitions, check_key, check_manifest, check_map_stage
-from ictc.verify.exports import ExportCheck, check_orphans, check_prompts
-from ictc.verify.finding import Finding
-from ictc.verify.segments import check_segments
 
 MAP_STAGES: tuple[StageName, ...] = ("caption", "label", "assign")
 

@@ -14,8 +14,8 @@ from ictc.engines.base import Engine
 from ictc.engines.provider import EngineProvider, Role
 from ictc.errors import ConfigError, EngineDeadError, StageError
 from ictc.records import ClusterDefinition, StageName
-from ictc.run_keys import RunKeys
-from ictc.run_summary import TrackSummary, summarize
+from ictc.runs.keys import RunKeys
+from ictc.runs.summary import TrackSummary, summarize
 from ictc.stages.assign import AssignStage
 from ictc.stages.caption import CaptionStage, Decode
 from ictc.stages.export import Exports

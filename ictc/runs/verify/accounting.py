@@ -10,14 +10,17 @@ from typing import Any
 import orjson
 
 from ictc.records import ImageRecord, StageName
-from ictc.run_reader import read_json, read_manifest, result_path
+from ictc.runs.reader import read_json, read_manifest, result_path
+from ictc.runs.track_run import TITLES
+from ictc.runs.verify.finding import Finding, name_some
+from ictc.stages.assign import assign_input
+from ictc.stages.caption import caption_input
 from ictc.stages.histogram import build_histogram
+from ictc.stages.label import label_input
 from ictc.stages.outcome import Status
 from ictc.stages.results import Results
 from ictc.storage.keys import StageKey, digest
 from ictc.storage.rundir import RunDirectory
-from ictc.track_run import TITLES
-from ictc.verify.finding import Finding, name_some
 
 SENSELESS: dict[StageName, str] = {
     "caption": "have a record without an outcome",
@@ -146,15 +149,15 @@ class RecordCheck:
 
 
 def _caption_inputs(results: Results) -> Iterator[tuple[str, str]]:
-    return ((image.image_id, digest([image.path, image.num_bytes, image.problem])) for image in results.manifest)
+    return ((image.image_id, caption_input(image)) for image in results.manifest)
 
 
 def _label_inputs(results: Results) -> Iterator[tuple[str, str]]:
-    return ((caption.image_id, digest(caption)) for caption in results.iter_captions())
+    return ((caption.image_id, label_input(caption)) for caption in results.iter_captions())
 
 
 def _assign_inputs(results: Results) -> Iterator[tuple[str, str]]:
-    return ((caption.image_id, digest([caption, label])) for caption, label in results.iter_labeled())
+    return ((caption.image_id, assign_input(caption, label)) for caption, label in results.iter_labeled())
 
 
 INPUTS: dict[StageName, Callable[[Results], Iterator[tuple[str, str]]]] = {

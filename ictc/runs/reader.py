@@ -11,13 +11,13 @@ import orjson
 
 from ictc.errors import ConfigError
 from ictc.records import StageName
+from ictc.runs.track_run import STAGES
 from ictc.stages.results import Results
 from ictc.storage.journal import Journal
 from ictc.storage.keys import StageKey, digest
 from ictc.storage.lock import find_lock
 from ictc.storage.manifest import Manifest
 from ictc.storage.rundir import RunDirectory
-from ictc.track_run import STAGES
 
 DEEPEST_LEVEL = 2
 """Run directories lie at most so far below `--output_dir`: a shard, and a track in it."""

