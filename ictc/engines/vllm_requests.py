@@ -86,7 +86,11 @@ def build_sampling_params(request: GenerationRequest, option_tokens: Sequence[in
 
 
 def can_seed(temperature: float) -> bool:
-    """Whether a request may have a seed of its own: a sampled one with a seed kills vLLM 0.32 on the CPU."""
+    """Whether a request may have a seed of its own.
+
+    On the CPU, vLLM 0.32 dies of one that samples once its prompt is read in parts: "CPU Generator does not use
+    offset". Greedy requests need none.
+    """
     from vllm.platforms import current_platform
 
     return temperature == 0 or not current_platform.is_cpu()

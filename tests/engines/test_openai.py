@@ -37,7 +37,7 @@ from ictc.engines.base import (
 )
 from ictc.engines.chat_completions import strip_thinking
 from ictc.engines.openai import load_openai_engine
-from ictc.errors import ConfigError, EngineUnavailableError, EngineLoadError
+from ictc.errors import ConfigError, EngineLoadError, EngineUnavailableError
 from ictc.records import DecodedImage
 
 SCHEMA = {

@@ -1,0 +1,178 @@
+"""Answers each kind of request with the small models. Knows requests and answers, nothing of concurrency."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import orjson
+
+from ictc.engines.base import (
+    Answer,
+    ChoiceAnswer,
+    GenerationRequest,
+    GenerationResult,
+    ItemError,
+    ItemErrorKind,
+    JsonAnswer,
+    Task,
+)
+from ictc.engines.lite.embedder import Embedder, softmax
+from ictc.engines.lite.judging import Judge
+from ictc.engines.lite.language_model import LanguageModel
+from ictc.engines.lite.naming import Namer
+from ictc.engines.lite.ocr import TextLine, TextReader
+from ictc.engines.lite.schema import RequestRefusedError, Schema, fill, properties_of, resolve
+from ictc.engines.lite.spacing import Spacer
+from ictc.engines.lite.synthesis import LABEL_JOINT, cluster_labels, describe, embed_definition, embed_labels
+
+SUBJECT = "product category"
+"""What the caption's `category` field asks of any image, whatever the criterion."""
+NOTHING_READ = "no readable text"
+NOTHING_READ_SUMMARY = "This engine reads words only, and found none in the image."
+PROMINENT_SHARE = 0.8
+LABEL_WEIGHT = np.float32(0.3)
+"""What a label counts for beside the image's own words: the criterion enters through the label alone."""
+ASSIGN_SHARPNESS = np.float32(20.0)
+SCORE_DIGITS = 4
+MAX_DESCRIPTION_CHARS = 300
+MIN_RARE_WORD_LENGTH = 5
+
+Inputs = Mapping[str, Any]
+
+
+class Answerer:
+    """Answers one request at a time; safe to call from several threads."""
+
+    def __init__(self, vision: bool) -> None:
+        self._reader = TextReader() if vision else None
+        self._embedder = Embedder()
+        self._language_model = LanguageModel()
+        self._spacer = Spacer(word_ranks(self._embedder, self._language_model))
+        self._namer = Namer(self._embedder, self._language_model)
+        self._judge = Judge(self._language_model)
+        self._tasks: dict[Task, Callable[[GenerationRequest], str]] = {
+            Task.CAPTION: self._caption,
+            Task.LABEL: self._label,
+            Task.SYNTHESIZE: self._synthesize,
+        }
+
+    def answer(self, request: GenerationRequest) -> GenerationResult:
+        """Return an answer that satisfies the request's constraint, or the reason why there is none."""
+        try:
+            scores = None
+            if isinstance(request.answer, ChoiceAnswer):
+                scores = self._assign(request.inputs, request.answer.options)
+                text = max(scores, key=scores.__getitem__)
+            else:
+                text = self._tasks[request.task](request)
+        except RequestRefusedError as error:
+            return ItemError(request.request_id, ItemErrorKind.REFUSED, f"lite engine: {error}")
+        num_tokens = self._language_model.count_tokens(text)
+        return Answer(request.request_id, text, completion_tokens=num_tokens, scores=scores)
+
+    def _caption(self, request: GenerationRequest) -> str:
+        if request.image is None or self._reader is None:
+            raise RequestRefusedError("a caption needs an image, and an engine that was loaded with vision")
+        try:
+            found = self._reader.read(request.image)
+        except Exception as error:  # whatever the recognition libraries raise, it is about this image
+            raise RequestRefusedError(f"text recognition failed: {error}") from error
+        lines = [replace(line, text=self._spacer.restore(line.text)) for line in found]
+        return to_json(fill(json_schema(request), self._describe(lines)))
+
+    def _describe(self, lines: list[TextLine]) -> dict[str, str | bool]:
+        text = " ".join(line.text for line in lines)
+        if not any(map(str.isalpha, text)):
+            nothing = {"category": NOTHING_READ, "brand": "", "summary": NOTHING_READ_SUMMARY}
+            return {**nothing, "text": text, "ui_only": False}
+        category = " and ".join(self._namer.name(text, SUBJECT))
+        largest = max(line.height for line in lines)
+        prominent = " ".join(line.text for line in lines if line.height >= PROMINENT_SHARE * largest)
+        return {
+            "text": text,
+            "brand": self._judge.find_brand([line.text for line in lines]),
+            "ui_only": self._judge.is_interface(text),
+            "category": category,
+            "summary": f"Probably about {category}; its most prominent words: {prominent}",
+        }
+
+    def _label(self, request: GenerationRequest) -> str:
+        schema = json_schema(request)
+        content = content_of(request.inputs)
+        label = LABEL_JOINT.join(self._namer.name(content, request.inputs["criterion"])) if content else NOTHING_READ
+        pattern = properties_of(schema, schema)["label"].get("pattern", "")
+        if not re.search(pattern, label):
+            raise RequestRefusedError(f"the label {label!r} does not match {pattern!r}")
+        return to_json(fill(schema, {"label": label}))
+
+    def _synthesize(self, request: GenerationRequest) -> str:
+        inputs, schema = request.inputs, json_schema(request)
+        labels, counts = zip(*((entry["label"], entry["count"]) for entry in inputs["labels"]), strict=True)
+        clusters = cluster_labels(labels, counts, inputs["num_clusters"], self._embedder)
+        if len(clusters) < inputs["num_clusters"]:
+            raise RequestRefusedError(
+                f"{len(labels)} labels are {len(clusters)} different meanings, too few for {inputs['num_clusters']} "
+                "clusters; ask for fewer with --num_clusters"
+            )
+        items = resolve(properties_of(schema, schema)["clusters"]["items"], schema)
+        max_length = resolve(items["properties"]["description"], schema).get("maxLength", MAX_DESCRIPTION_CHARS)
+        return to_json(
+            {
+                "clusters": [
+                    {"name": cluster.name, "description": describe(cluster, inputs["criterion"], max_length)}
+                    for cluster in clusters
+                ]
+            }
+        )
+
+    def _assign(self, inputs: Inputs, options: tuple[str, ...]) -> dict[str, float]:
+        """Return each option's probability: a softmax of its similarity to the image's words and label."""
+        definitions = [inputs["options"][option] for option in options]
+        prototypes = np.stack(
+            [embed_definition(entry["name"], entry["description"], self._embedder) for entry in definitions]
+        )
+        image = self._embedder.embed([content_of(inputs) or NOTHING_READ])[0]
+        if inputs.get("label"):
+            image = image + LABEL_WEIGHT * embed_labels([inputs["label"]], self._embedder)[0]
+        probabilities = softmax(ASSIGN_SHARPNESS * (prototypes @ image))
+        return rounded_to_one(dict(zip(options, probabilities.tolist(), strict=True)))
+
+
+def content_of(inputs: Inputs) -> str:
+    """Return the words to judge an image by: those read in it, else what its caption says, "" if nothing was read."""
+    if inputs["category"] == NOTHING_READ:
+        return ""
+    return inputs["text"] or f"{inputs['category']} {inputs['summary']}".strip()
+
+
+def word_ranks(embedder: Embedder, language_model: LanguageModel) -> dict[str, int]:
+    """Return all words that the two models know whole, the commonest first."""
+    ranks = {word: rank for rank, word in enumerate(embedder.words_by_frequency())}
+    for word in sorted(language_model.whole_words()):
+        if word.islower() and len(word) >= MIN_RARE_WORD_LENGTH:
+            ranks.setdefault(word, len(ranks))
+    return ranks
+
+
+def rounded_to_one(scores: Mapping[str, float]) -> dict[str, float]:
+    """Return the scores to a few digits, the best one absorbing what rounding took from their sum."""
+    rounded = {option: round(score, SCORE_DIGITS) for option, score in scores.items()}
+    best = max(scores, key=scores.__getitem__)
+    rounded[best] = round(rounded[best] + 1 - sum(rounded.values()), SCORE_DIGITS)
+    return rounded
+
+
+def json_schema(request: GenerationRequest) -> Schema:
+    """Return the schema of a JSON request."""
+    if not isinstance(request.answer, JsonAnswer):
+        raise RequestRefusedError(f"{request.task} is answered in JSON only")
+    return request.answer.schema
+
+
+def to_json(value: Any) -> str:
+    """Return `value` as JSON."""
+    return orjson.dumps(value).decode()
