@@ -206,7 +206,6 @@ class ControlSettings(SettingsGroup):
         0.2, gt=0, le=1, description="Stop when a larger share of a step's images is rejected; judged from 200 on."
     )
     hang_timeout_s: float = Field(600, gt=0, description="Restart an engine that gives no result for so many seconds.")
-    yes: bool = Field(False, description="Do not ask before work of more than an hour is done again.")
     ckpt_vlm: int = Field(1000, ge=1, description="Most captions that a crash may cost.")
     ckpt_llm: int = Field(5000, ge=1, description="Most labels or assignments that a crash may cost.")
     decode_workers: int | None = Field(

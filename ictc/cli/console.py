@@ -118,6 +118,7 @@ class LineProgress:
         self._stream = stream
         self._tally = Tally(total, done)
         self._last_line = time.monotonic()
+        self._printed = 0
         self._print()
 
     def advance(self, status: Status, tokens: int) -> None:
@@ -127,8 +128,9 @@ class LineProgress:
             self._print()
 
     def close(self) -> None:
-        """Print where the step stands at its end."""
-        self._print()
+        """Print where the step stands at its end, unless that was just said."""
+        if self._tally.done_now > self._printed:
+            self._print()
 
     def _print(self) -> None:
         tally = self._tally
@@ -137,6 +139,7 @@ class LineProgress:
             parts += [f"{tally.images_per_second:,.1f} images/s", tally.tokens_text]
             parts += [f"ETA {format_seconds(tally.remaining_seconds or 0)}", tally.exceptions_text]
         print("  ".join(part for part in parts if part), file=self._stream, flush=True)
+        self._printed = tally.done_now
         self._last_line = time.monotonic()
 
 

@@ -52,6 +52,9 @@ def logging_to(directory: Path, *, verbose: bool) -> Iterator[Path]:
     logging.captureWarnings(True)
     try:
         yield path
+    except Exception:
+        ours.info("the run ended with an error", exc_info=True)  # in the file: the terminal gets one line
+        raise
     finally:
         logging.captureWarnings(False)
         for handler in handlers:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -14,8 +13,6 @@ from ictc.cli.config_file import read_config_file
 from ictc.cli.errors import describe_usage_error
 from ictc.errors import IctcError
 from ictc.runs.stopping import Interrupted
-
-logger = logging.getLogger(__name__)
 
 USAGE_EXIT_CODE = 2
 
@@ -44,13 +41,11 @@ def run_command(arguments: Sequence[str]) -> int:
     except CycloptsError as error:
         return fail(describe_usage_error(error), USAGE_EXIT_CODE)
     except IctcError as error:
-        logger.debug("the run ended with an error", exc_info=True)
         return fail(str(error), error.exit_code)
     except Interrupted as interruption:
         print(f"\nictc: {interruption}", file=sys.stderr)
         return interruption.exit_code
     except Exception as error:
-        logger.exception("internal error")
         return fail(
             f"internal error: {type(error).__name__}: {error}; the log file has the details, please report it", 1
         )

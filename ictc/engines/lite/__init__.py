@@ -39,7 +39,7 @@ async def load_lite_engine(spec: ModelSpec) -> LiteEngine:
     """
     if spec.options:
         raise EngineLoadError(f"--engine_options: the lite engine has none; remove {min(spec.options)!r}")
-    logger.info(LIMITS)
+    logger.warning(LIMITS)
     try:
         return await asyncio.to_thread(build_engine, spec.vision)
     except ImportError as error:

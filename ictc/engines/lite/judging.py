@@ -14,7 +14,7 @@ from ictc.engines.lite.naming import plain, quote
 
 ADVERTISEMENT = " an advertisement"
 INTERFACE = " the user interface of an app"
-MIN_INTERFACE_LOG_ODDS = 0.5
+MIN_INTERFACE_LOG_ODDS = 0.9
 AS_BRAND = (
     "<|im_start|>user\nWhich company or brand is this from?<|im_end|>\n<|im_start|>assistant\nThe name of the brand is"
 )
