@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import hypothesis
 import pytest
 import support.torchvision_hook.sitecustomize as torchvision_hook
 from support.tiny_qwen import build_tiny_checkpoint
@@ -17,7 +18,11 @@ ENVIRONMENT = {
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Set the environment of this process and of all that tests start."""
+    """Set the environment of this process and of all that tests start; a busy machine is no failure of a property."""
+    hypothesis.settings.register_profile(
+        "shared_machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+    )
+    hypothesis.settings.load_profile("shared_machine")
     config.addinivalue_line("filterwarnings", "ignore:Unclosed context <zmq:ResourceWarning")  # vLLM's, at its end
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)

@@ -18,6 +18,13 @@ MAX_LOG_BYTES = 20 * 2**20
 MAX_LOG_FILES = 5
 
 
+class LogFileHandler(RotatingFileHandler):
+    """Keeps quiet when it can't write: on a full disk the run's own error says what to do."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - named by the base class
+        """Leave the record out."""
+
+
 class ConsoleHandler(logging.Handler):
     """Prints a record as one line above the progress bar."""
 
@@ -39,7 +46,7 @@ def logging_to(directory: Path, *, verbose: bool) -> Iterator[Path]:
     path = directory / f"ictc_{datetime.now():%Y%m%d_%H%M%S_%f}.log"
     with storage_errors(path):
         directory.mkdir(parents=True, exist_ok=True)
-        file_handler = RotatingFileHandler(
+        file_handler = LogFileHandler(
             path, maxBytes=MAX_LOG_BYTES, backupCount=MAX_LOG_FILES - 1, encoding="utf-8"
         )
     file_handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
