@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
@@ -46,9 +46,7 @@ def logging_to(directory: Path, *, verbose: bool) -> Iterator[Path]:
     path = directory / f"ictc_{datetime.now():%Y%m%d_%H%M%S_%f}.log"
     with storage_errors(path):
         directory.mkdir(parents=True, exist_ok=True)
-        file_handler = LogFileHandler(
-            path, maxBytes=MAX_LOG_BYTES, backupCount=MAX_LOG_FILES - 1, encoding="utf-8"
-        )
+        file_handler = LogFileHandler(path, maxBytes=MAX_LOG_BYTES, backupCount=MAX_LOG_FILES - 1, encoding="utf-8")
     file_handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     console_handler = ConsoleHandler(logging.INFO if verbose else logging.WARNING)
     root, ours = logging.getLogger(), logging.getLogger("ictc")
@@ -66,4 +64,5 @@ def logging_to(directory: Path, *, verbose: bool) -> Iterator[Path]:
         logging.captureWarnings(False)
         for handler in handlers:
             root.removeHandler(handler)
-            handler.close()
+            with suppress(OSError):  # what a full disk did not take
+                handler.close()
