@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from support.cli import Ictc
-from support.collections import draw_flat
+from support.collections import draw_flat, draw_observation
 
 
 @pytest.fixture
@@ -148,6 +148,20 @@ class TestInput:
         refused = ictc.run(ads, ads / "out")
         assert refused.exit_code == 2
         assert "lies inside --ads_dir" in error_line(refused.stderr)
+
+    @pytest.mark.vllm
+    def test_a_model_that_does_not_exist(self, ictc: Ictc, ads: Path, tmp_path: Path) -> None:
+        pytest.importorskip("vllm")
+        refused = ictc("run", "--ads_dir", ads, "--output_dir", tmp_path / "out", "--vlm_model", tmp_path / "nowhere")
+        assert refused.exit_code == 1
+        assert "no such model folder" in error_line(refused.stderr)
+
+    def test_a_collection_of_folders_without_any_image(self, ictc: Ictc, tmp_path: Path) -> None:
+        folder = draw_observation(tmp_path / "ads", "observation")
+        (folder / "image.jpg").unlink()
+        refused = ictc.run(tmp_path / "ads", tmp_path / "out")
+        assert refused.exit_code == 1
+        assert "holds no image" in error_line(refused.stderr)
 
     def test_two_images_of_the_same_id(self, ictc: Ictc, ads: Path, tmp_path: Path) -> None:
         (ads / "ad_001.jpg").write_bytes((ads / "ad_001.png").read_bytes())

@@ -15,6 +15,9 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from support import ads_only_track
+from support.cli import Ictc, load
+from support.collections import draw_flat
 
 from ictc.config import ModelSpec
 from ictc.engines.base import (
@@ -39,7 +42,7 @@ pytestmark = pytest.mark.vllm
 
 HOOK = Path(__file__).parents[1] / "support" / "torchvision_hook"
 MODEL = "tiny"
-MAX_MODEL_LEN = 2048
+MAX_MODEL_LEN = 4096
 START_TIMEOUT_S = 400
 SCHEMA = {
     "type": "object",
@@ -211,3 +214,17 @@ def test_thinking_is_off(server_url: str) -> None:
 def test_a_model_that_is_not_served_is_refused_with_what_is(server_url: str) -> None:
     with pytest.raises(EngineLoadError, match=f"does not serve 'another' but {MODEL}"):
         asyncio.run(load_openai_engine(ModelSpec(engine="openai", model="another", base_urls=(server_url,))))
+
+
+def test_a_whole_run_over_the_server(server_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ads = draw_flat(tmp_path / "ads", 5)
+    server = ("--engine", "openai", "--base_url", server_url, "--vlm_model", MODEL)
+    # Without seeds: a sampled request with one kills vLLM 0.32 on the CPU.
+    tolerant = ("--engine_options", '{"extra_body": {"seed": null}}', "--max_rejected", 1)
+    run = ("run", "--ads_dir", ads, "--output_dir", tmp_path / "out", "--track", ads_only_track.__file__)
+    outcome = Ictc(capsys)(*run, *server, *tolerant, "--num_clusters", 2)
+    assert outcome.exit_code == 0, outcome.stderr
+    rejected = (tmp_path / "out" / "rejected.jsonl").read_text().count('"stage":"caption"')
+    captions = load(tmp_path / "out", "step1_captions.json")
+    assert len(captions) + rejected == 5
+    assert set(load(tmp_path / "out", "step3_final_assignment.json")) == set(captions)
