@@ -13,8 +13,9 @@ from typing import TypeVar
 
 import pytest
 from jsonschema import validate
-from lite_ads.drawing import decoded, draw_ad, draw_screen, draw_set
-from lite_ads.flow import (
+from pydantic import Field
+from support.lite_ads.drawing import decoded, draw_ad, draw_screen, draw_set
+from support.lite_ads.flow import (
     ask,
     ask_json,
     assign_request,
@@ -24,7 +25,6 @@ from lite_ads.flow import (
     synthesize_request,
     text_of,
 )
-from pydantic import Field
 
 from ictc.config import ModelSpec
 from ictc.engines.base import Answer, ChoiceAnswer, Engine, ItemError, ItemErrorKind, JsonAnswer

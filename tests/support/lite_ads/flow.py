@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import orjson
 from scipy.optimize import linear_sum_assignment
+from support.lite_ads.drawing import DrawnAd
 
 from ictc.engines.base import (
     Answer,
@@ -25,7 +26,6 @@ from ictc.engines.base import (
 from ictc.records import DecodedImage
 from ictc.stages.histogram import build_histogram
 from ictc.tracks.base import CaptionAnswer, LabelAnswer, clusters_answer
-from lite_ads.drawing import DrawnAd
 
 SAMPLING = SamplingParams(max_tokens=200)
 TOP_LABELS = 60
