@@ -182,7 +182,7 @@ def test_an_over_long_prompt_costs_only_itself(server_url: str) -> None:
         server_url,
         ask("short", ChoiceAnswer(OPTIONS)),
         ask("words", TextAnswer(), text="many words " * MAX_MODEL_LEN),
-        ask("image", TextAnswer(), image=image_of(1600)),
+        ask("image", TextAnswer(), image=image_of(2400)),
     )
     assert isinstance(results["short"], Answer)
     for name in ("words", "image"):
