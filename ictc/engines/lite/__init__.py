@@ -48,7 +48,7 @@ async def load_lite_engine(spec: ModelSpec) -> LiteEngine:
 
 def build_engine(vision: bool) -> LiteEngine:
     """Load everything in the calling thread."""
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+    from threadpoolctl import threadpool_limits
 
     from ictc.engines.lite.answers import Answerer
 

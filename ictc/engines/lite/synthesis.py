@@ -61,7 +61,7 @@ def partition(vectors: Array, weights: Weights, num_clusters: int) -> Indices:
     """
     from sklearn.cluster import KMeans
     from sklearn.exceptions import ConvergenceWarning
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+    from threadpoolctl import threadpool_limits
 
     centered = vectors - np.average(vectors, axis=0, weights=weights)
     _, _, components = np.linalg.svd(centered * np.sqrt(weights)[:, None], full_matrices=False)
