@@ -289,7 +289,7 @@ class TestRuns:
     ) -> None:
         assert RunLock(out / "state").try_acquire() is None
         path = doctor(out / "state", host="elsewhere", machine="another boot")
-        monkeypatch.setattr("ictc.pipeline.LOCK_POLL_S", 0.1)
+        monkeypatch.setattr("ictc.runs.locking.LOCK_POLL_S", 0.1)
         sign_of_life = threading.Timer(1.0, path.touch)
         sign_of_life.start()
         refused = ictc.run(ads, out)
