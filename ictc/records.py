@@ -81,14 +81,6 @@ class Caption:
 
 
 @dataclass(frozen=True, slots=True)
-class Label:
-    """A label of 2 to 4 words for one image (Step 2a)."""
-
-    image_id: str
-    label: str
-
-
-@dataclass(frozen=True, slots=True)
 class ClusterDefinition:
     """One of the K clusters (Step 2b); `cluster_id` counts from 1."""
 

@@ -130,7 +130,7 @@ def test_the_demo_runs_from_anywhere_and_resumes(
     assert (first.returncode, again.returncode) == (0, 0), first.stderr + again.stderr
     assert re.search(r"\d+ of 72 ads clustered, 8 categories", first.stdout)
     (accuracy,) = re.findall(r"accuracy \(Hungarian\) +(\d\.\d+)", first.stdout)
-    assert float(accuracy) > 0.5  # four times chance; how good the engine is, tests/engines/test_lite.py measures
+    assert float(accuracy) >= 0.6  # it was .69; how good the engine is, tests/engines/test_lite.py measures
     assert "Results: my results/results/ictc_final_results.json" in first.stdout
     assert (tmp_path / "my results" / "results" / "ictc_final_results.json").is_file()
     assert "Step 1 captions: all 80 are up to date" in again.stderr

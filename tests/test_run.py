@@ -180,6 +180,16 @@ class TestResume:
         assert "up to date" in again.stderr
         assert exported_bytes(out) == before
 
+    def test_a_damaged_record_is_told_and_made_again(self, ictc: Ictc, ads: Path, out: Path) -> None:
+        ictc.succeed(ads, out)
+        before = exported_bytes(out)
+        (segment,) = out.glob("state/label/*/*.jsonl")
+        content = bytearray(segment.read_bytes())
+        content[content.index(b"\n") + 20] ^= 1
+        segment.write_bytes(content)
+        assert "Step 2a labels: 1 damaged records are made again" in ictc.succeed(ads, out).stderr
+        assert exported_bytes(out) == before
+
     def test_a_trial_run_does_not_cap_the_full_run(self, ictc: Ictc, ads: Path, tmp_path: Path) -> None:
         ictc.succeed(ads, tmp_path / "grown", "--max_images", 10)
         assert len(load(tmp_path / "grown", "image_mapping.json")) == 10

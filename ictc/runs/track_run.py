@@ -261,6 +261,8 @@ class TrackRun:
         sync_records = control.ckpt_vlm if stage == "caption" else control.ckpt_llm
         journal = self.directory.open_journal(stage, key, sync_records=sync_records)
         self.results.journals[stage] = journal
+        if journal.num_damaged:
+            self.reporter.note(f"{self._title(stage)}: {journal.num_damaged} damaged records are made again")
         return journal
 
     def _caption_stage(self, decode: Decode | None) -> CaptionStage:
