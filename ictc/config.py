@@ -6,6 +6,7 @@ Knows names and ranges only; what needs the disk, a GPU or a model is checked wh
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -202,6 +203,7 @@ class ControlSettings(SettingsGroup):
     )
     force_steps: str | None = Field(None, description="Steps to run again even if their results are up to date.")
     retry_rejected: bool = Field(False, description="Try again what earlier runs rejected.")
+    yes: bool = Field(False, exclude=True, description="Don't ask before more than an hour of earlier work is done again.")
     max_rejected: float = Field(
         0.2, gt=0, le=1, description="Stop when a larger share of a step's images is rejected; judged from 200 on."
     )
@@ -280,6 +282,19 @@ class RunSettings(SettingsGroup):
         """Return every setting under the name of its flag, those that are unset left out."""
         groups = self.model_dump(mode="json", exclude_none=True).values()
         return {name: value for group in groups for name, value in group.items()}
+
+    @classmethod
+    def from_flags(cls, flags: Mapping[str, Any]) -> Self:
+        """Return the settings that `to_flags` gave.
+
+        Raises:
+            pydantic.ValidationError: a value is out of its range, or a flag is unknown.
+        """
+        groups: dict[str, dict[str, Any]] = {name: {} for name in cls.model_fields}
+        home = {flag: name for name, field in cls.model_fields.items() for flag in field.annotation.model_fields}
+        for flag, value in flags.items():
+            groups[home.get(flag, "control")][flag] = value
+        return cls(**groups)
 
     def to_yaml(self) -> str:
         """Return the settings as a file for `--config`."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import AsyncExitStack, ExitStack, suppress
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,12 +16,17 @@ from ictc.errors import ConfigError, StorageError
 from ictc.runs.discovery import build_manifest
 from ictc.runs.info import save_run_info
 from ictc.runs.locking import hold_locks
+from ictc.runs.plan import check_preconditions, plan_steps
 from ictc.runs.progress import RecordingReporter
+from ictc.runs.reporter import Reporter
 from ictc.runs.stopping import Interrupted, raise_if_stopped
 from ictc.runs.summary import TrackSummary
-from ictc.runs.track_run import Reporter, TrackRun
+from ictc.runs.track_run import TrackRun
 from ictc.storage.rundir import RunDirectory
 from ictc.tracks import Track, load_track
+
+UNASKED_REDO_S = 3600.0
+"""Earlier work of so many seconds is done again without asking."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +52,29 @@ async def run_pipeline(settings: RunSettings, reporter: Reporter, stop: asyncio.
     """
     plans = plan_tracks(settings, reporter)
     async with hold_locks([plan.directory for plan in plans], reporter, stop):
-        return await finish_runs(prepare_runs(plans, settings, reporter, stop), settings, stop)
+        runs = prepare_runs(plans, settings, reporter, stop)
+        with closing_on_error(runs):
+            await approve(runs, settings, reporter, stop)
+        return await finish_runs(runs, settings, stop)
+
+
+async def approve(runs: list[TrackRun], settings: RunSettings, reporter: Reporter, stop: asyncio.Event) -> None:
+    """Tell what will be done, and ask before much earlier work is done again.
+
+    Raises:
+        ConfigError: the answer was no, or there is nobody to ask.
+    """
+    steps = [step for track_run in runs for step in plan_steps(track_run)]
+    reporter.plan(steps)
+    redo_s = sum(step.redo_s for step in steps)
+    if redo_s <= UNASKED_REDO_S or settings.control.yes:
+        return
+    what = f"{redo_s / 3600:.1f} hours of work would be done again"
+    answer = await reporter.confirm(f"{what}, for the reasons above. Go on?")
+    raise_if_stopped(stop)
+    if not answer:
+        remedy = "" if answer is False else "; add --yes if that is meant, or undo the change"
+        raise ConfigError(f"{what}{remedy}; nothing was made again")
 
 
 async def finish_runs(runs: list[TrackRun], settings: RunSettings, stop: asyncio.Event) -> list[TrackSummary]:
@@ -129,12 +157,21 @@ def prepare_runs(
         )
         for plan in plans
     ]
-    with ExitStack() as on_error:
+    with closing_on_error(runs):
         for track_run in runs:
-            on_error.callback(track_run.close)
-            track_run.check_preconditions()
-        on_error.pop_all()
+            check_preconditions(track_run)
     return runs
+
+
+@contextmanager
+def closing_on_error(runs: list[TrackRun]) -> Iterator[None]:
+    """Close the runs' journals if the block raises."""
+    try:
+        yield
+    except BaseException:
+        for track_run in runs:
+            track_run.close()
+        raise
 
 
 def choose_tracks(settings: RunSettings, root: Path) -> list[Track]:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TextIO
 
 from tqdm import tqdm
 
+from ictc.runs.reporter import StepPlan
 from ictc.stages.outcome import Status
 
 SECONDS_BETWEEN_LINES = 10.0
@@ -19,13 +21,36 @@ SECONDS_BETWEEN_LINES = 10.0
 class ConsoleReporter:
     """Reports on stderr, so that stdout holds the results alone."""
 
-    def __init__(self) -> None:
+    def __init__(self, stop: asyncio.Event) -> None:
         self._stream = sys.stderr
+        self._stop = stop
 
     def note(self, text: str) -> None:
         """Print one line."""
         tqdm.write(text, file=self._stream)
         self._stream.flush()
+
+    def plan(self, steps: Sequence[StepPlan]) -> None:
+        """Print a table of what will be done."""
+        width = max(len(step.title) for step in steps)
+        self.note(f"{'':{width}}  {'done':>11}  {'to do':>11}")
+        for step in steps:
+            todo = "later" if step.todo is None else f"{step.todo:,}"
+            self.note(f"{step.title:{width}}  {step.done:>11,}  {todo:>11}  {describe_reason(step)}".rstrip())
+
+    async def confirm(self, question: str) -> bool | None:
+        """Ask on the terminal; None if there is none, False if a signal comes instead of an answer."""
+        if not (sys.stdin.isatty() and self._stream.isatty()):
+            return None
+        print(f"{question} [y/N] ", end="", file=self._stream, flush=True)
+        readable = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        loop.add_reader(sys.stdin, readable.set)
+        try:
+            await first_of(readable, self._stop)
+        finally:
+            loop.remove_reader(sys.stdin)
+        return readable.is_set() and sys.stdin.readline().strip().lower() in ("y", "yes")
 
     @contextmanager
     def stage(self, title: str, total: int, done: int) -> Iterator[BarProgress | LineProgress]:
@@ -36,6 +61,23 @@ class ConsoleReporter:
             yield progress
         finally:
             progress.close()
+
+
+def describe_reason(step: StepPlan) -> str:
+    """Return why earlier results are out of date and what they cost, for the end of a line."""
+    if not step.reason:
+        return ""
+    return step.reason + (f" ({format_seconds(step.redo_s)} of work again)" if step.redo_s >= 1 else "")
+
+
+async def first_of(*events: asyncio.Event) -> None:
+    """Wait until one of the events is set."""
+    waits = [asyncio.ensure_future(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()
 
 
 class Tally:

@@ -40,6 +40,16 @@ def run(
     Args:
         config: YAML file with any of these flags; the command line wins.
     """
+    execute(settings)
+
+
+def execute(settings: RunSettings) -> None:
+    """Run the pipeline with these settings, and print what came out.
+
+    Raises:
+        IctcError: one line for the user.
+        Interrupted: a signal came.
+    """
     root = settings.output.output_dir / (settings.output.shard_id or "")
     started = time.monotonic()
     with logging_to(root / "logs", verbose=settings.control.verbose) as log_path:
@@ -53,7 +63,7 @@ async def run_until_stopped(settings: RunSettings) -> list[TrackSummary]:
     """Run the pipeline, and turn a stop by a signal into the exit code that tells it."""
     with stop_on_signals() as request:
         try:
-            return await run_pipeline(settings, ConsoleReporter(), request.event)
+            return await run_pipeline(settings, ConsoleReporter(request.event), request.event)
         except Interrupted:
             number = request.signal_number or signal.SIGTERM
             command = shlex.join(["ictc", *sys.argv[1:]])

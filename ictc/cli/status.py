@@ -15,7 +15,7 @@ from cyclopts.validators import Number
 
 from ictc.cli.console import format_seconds
 from ictc.runs.reader import find_run_directories
-from ictc.runs.track_run import TITLES
+from ictc.runs.reporter import TITLES
 from ictc.runs.watch import RunStatus, RunWatcher, StepStatus
 
 COLUMNS = ("RUN", "STATE", "STEP", "DONE", "OF", "", "IMAGES/S", "ETA", "LAST", "REJECTED")

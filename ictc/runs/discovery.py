@@ -11,7 +11,7 @@ from ictc.config import RunSettings
 from ictc.dataset.discover import iter_images, list_collection
 from ictc.errors import InputError
 from ictc.records import ImageRecord
-from ictc.runs.track_run import Reporter
+from ictc.runs.reporter import Reporter
 from ictc.stages.export import FILES_OF_STAGE, remove_exports
 from ictc.storage.manifest import Manifest, load_manifest, save_manifest
 from ictc.storage.rundir import RunDirectory

@@ -9,8 +9,8 @@ from functools import partial
 from pathlib import Path
 
 from ictc.errors import StorageError
+from ictc.runs.reporter import Reporter
 from ictc.runs.stopping import Interrupted, raise_if_stopped
-from ictc.runs.track_run import Reporter
 from ictc.storage.heartbeat import heartbeat
 from ictc.storage.lock import RunLock, refusal
 from ictc.storage.rundir import RunDirectory

@@ -11,7 +11,7 @@ import os
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -20,7 +20,8 @@ from pathlib import Path
 import orjson
 
 from ictc.records import StageName
-from ictc.runs.track_run import STAGES, TITLES, Reporter
+from ictc.runs.reporter import TITLES, Reporter, StepPlan
+from ictc.runs.track_run import STAGES
 from ictc.stages.outcome import Status
 from ictc.stages.runner import StageProgress
 from ictc.storage.heartbeat import heartbeat
@@ -28,6 +29,9 @@ from ictc.storage.keys import digest
 from ictc.storage.rundir import RunDirectory
 
 logger = logging.getLogger(__name__)
+
+Work = dict[str, float]
+"""Seconds that all runs together have worked on each result, by the digest of its key."""
 
 RATE_WINDOW_S = 300.0
 """The rate is that of the last minutes: long enough to be steady, short enough to notice a slow-down."""
@@ -45,6 +49,7 @@ class StepRecord:
         images_per_second: over the last minutes; once the step has ended, over all of it.
         last_result_at: when an image last left the step, None if none did.
         ended_at: when the step ended, finished or not; None while it runs.
+        seconds: how long this run has worked on the step.
     """
 
     key: str
@@ -58,6 +63,7 @@ class StepRecord:
     updated_at: str
     last_result_at: str | None = None
     ended_at: str | None = None
+    seconds: float = 0.0
 
     @property
     def done(self) -> int:
@@ -109,6 +115,7 @@ class StepCounter:
             updated_at=now_text,
             last_result_at=self._last_result_at,
             ended_at=self.ended_at,
+            seconds=round(now - self._first_sample[0], 1),
         )
 
 
@@ -119,15 +126,25 @@ class RecordingReporter:
     inner: Reporter
     directory: RunDirectory
     _steps: dict[StageName, StepRecord] = field(default_factory=dict)
+    _work: Work = field(default_factory=dict)
     _running: tuple[StageName, StepCounter] | None = None
     _saving: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
         self._steps.update(load_progress(self.directory.path))
+        self._work.update(load_work(self.directory.path))
 
     def note(self, text: str) -> None:
         """Tell one line."""
         self.inner.note(text)
+
+    def plan(self, steps: Sequence[StepPlan]) -> None:
+        """Tell what will be done."""
+        self.inner.plan(steps)
+
+    async def confirm(self, question: str) -> bool | None:
+        """Ask for a yes or a no."""
+        return await self.inner.confirm(question)
 
     def stage(self, title: str, total: int, done: int) -> AbstractContextManager[StageProgress]:
         """Open the progress of one step, and write the file at its start and end."""
@@ -138,6 +155,8 @@ class RecordingReporter:
         stage = next(stage for stage in STAGES if title.endswith(TITLES[stage]))
         counter = StepCounter(digest(self.directory.current_key(stage)), total, done)
         self._running = stage, counter
+        if not done:
+            self._work.pop(counter.key, None)
         self.save()
         try:
             with self.inner.stage(title, total, done) as progress, heartbeat([self.save]):
@@ -145,6 +164,7 @@ class RecordingReporter:
         finally:
             counter.ended_at = utc_now()
             self.save()
+            self._work = self._work_so_far(counter.record())
             self._running = None
 
     def save(self) -> None:
@@ -153,11 +173,15 @@ class RecordingReporter:
             if self._running is None:
                 return
             stage, counter = self._running
-            self._steps[stage] = counter.record()
+            self._steps[stage] = record = counter.record()
+            content = orjson.dumps(describe(self._steps, self._work_so_far(record)))
             try:
-                replace_unsynced(progress_path(self.directory.path), orjson.dumps(describe(self._steps)))
+                replace_unsynced(progress_path(self.directory.path), content)
             except OSError as error:  # a disk that refuses this will refuse the journal, which says so
                 logger.debug("progress file: %s", error)
+
+    def _work_so_far(self, record: StepRecord) -> Work:
+        return {**self._work, record.key: self._work.get(record.key, 0.0) + record.seconds}
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,9 +208,20 @@ def load_progress(directory: Path) -> dict[StageName, StepRecord]:
         return {}
 
 
-def describe(steps: Mapping[StageName, StepRecord]) -> dict[str, object]:
+def load_work(directory: Path) -> Work:
+    """Return how long each result of a run directory was worked on, {} if nothing readable says so."""
+    try:
+        return {
+            key: float(seconds)
+            for key, seconds in orjson.loads(progress_path(directory).read_bytes())["work_s"].items()
+        }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
+
+
+def describe(steps: Mapping[StageName, StepRecord], work: Work) -> dict[str, object]:
     """Return the content of the progress file."""
-    return {"steps": {stage: asdict(record) for stage, record in steps.items()}}
+    return {"steps": {stage: asdict(record) for stage, record in steps.items()}, "work_s": work}
 
 
 def replace_unsynced(path: Path, content: bytes) -> None:

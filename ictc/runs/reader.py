@@ -10,11 +10,9 @@ from typing import Any
 import orjson
 
 from ictc.errors import ConfigError
-from ictc.records import StageName
 from ictc.runs.track_run import STAGES
 from ictc.stages.results import Results
 from ictc.storage.journal import Journal
-from ictc.storage.keys import StageKey, digest
 from ictc.storage.lock import find_lock
 from ictc.storage.manifest import Manifest
 from ictc.storage.rundir import RunDirectory
@@ -56,11 +54,6 @@ def read_json(path: Path) -> Any:
         return None
 
 
-def result_path(directory: RunDirectory, stage: StageName, key: StageKey) -> Path:
-    """Return where the result of `stage` under `key` lies."""
-    return directory.path / "state" / stage / digest(key)
-
-
 def read_manifest(directory: RunDirectory) -> Manifest | None:
     """Return the manifest in use, None if it is missing or unfinished."""
     path = directory.manifest_path
@@ -83,8 +76,8 @@ def open_results(directory: RunDirectory, manifest: Manifest) -> Iterator[Result
             key = directory.current_key(stage)
             if key is not None and stage == "synthesize":
                 results.definitions = directory.load_definitions(key) or ()
-            elif key is not None and result_path(directory, stage, key).is_dir():
-                results.journals[stage] = Journal(result_path(directory, stage, key), read_only=True)
+            elif key is not None and directory.result_path(stage, key).is_dir():
+                results.journals[stage] = Journal(directory.result_path(stage, key), read_only=True)
         yield results
     finally:
         for journal in results.journals.values():

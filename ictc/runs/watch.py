@@ -20,7 +20,7 @@ import orjson
 
 from ictc.records import StageName
 from ictc.runs.progress import StepRecord, load_progress
-from ictc.runs.reader import open_results, read_manifest, result_path
+from ictc.runs.reader import open_results, read_manifest
 from ictc.runs.track_run import STAGES
 from ictc.stages.outcome import Status
 from ictc.storage.keys import StageKey, digest
@@ -119,7 +119,7 @@ class RunWatcher:
         )
 
     def _rejected(self, stage: StageName, key: StageKey) -> dict[str, int]:
-        path = result_path(self._directory, stage, key)
+        path = self._directory.result_path(stage, key)
         reader = self._rejections.setdefault(path, RejectionReader(path))
         return dict(reader.read())
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from ictc.storage.journal import Journal
+
 
 class Status(StrEnum):
     """How one image left a stage; every image leaves every stage it enters in exactly one way."""
@@ -35,13 +37,11 @@ def to_record(image_id: str, input_digest: str, outcome: Outcome) -> dict[str, A
     return {"id": image_id, "input": input_digest, "status": outcome.status.value, "data": outcome.data}
 
 
-def is_up_to_date(record: Mapping[str, Any] | None, input_digest: str, *, retry_rejected: bool = False) -> bool:
-    """Return whether a journalled image needs no more work: its record is about the input as it is now."""
-    if record is None or record["input"] != input_digest:
+def needs_work(journal: Journal, image_id: str, input_digest: str, *, retry_rejected: bool = False) -> bool:
+    """Return whether an image has no record about its input as it is now."""
+    if not journal.is_about(image_id, input_digest):
+        return True
+    if not retry_rejected:
         return False
-    return not (retry_rejected and record["status"] == Status.REJECTED)
-
-
-def status_of(record: Mapping[str, Any] | None) -> Status | None:
-    """Return how a journalled image left its stage, None if it has not."""
-    return Status(record["status"]) if record is not None else None
+    record = journal.get(image_id)
+    return record is not None and record["status"] == Status.REJECTED

@@ -13,7 +13,7 @@ from typing import Any
 from ictc.records import Assignment, Caption, ClusterDefinition, ImageRecord, Rejection, StageName
 from ictc.stages.caption import load_caption
 from ictc.stages.label import label_input
-from ictc.stages.outcome import Status, status_of
+from ictc.stages.outcome import Status
 from ictc.storage.journal import Journal
 from ictc.storage.manifest import Manifest
 
@@ -49,7 +49,7 @@ class Results:
     def iter_captioned(self) -> Iterator[tuple[ImageRecord, Caption]]:
         """Yield the valid ads with their captions."""
         for image, record in self.iter_records("caption"):
-            if status_of(record) is Status.DONE:
+            if record["status"] == Status.DONE:
                 yield image, load_caption(record)
 
     def iter_captions(self) -> Iterator[Caption]:
@@ -62,8 +62,11 @@ class Results:
 
     def label_of(self, caption: Caption) -> str:
         """Return the label of this very caption, "" if there is none."""
-        record = self.journals["label"].get(caption.image_id) if "label" in self.journals else None
-        if record is None or status_of(record) is not Status.DONE or record["input"] != label_input(caption):
+        journal = self.journals.get("label")
+        if journal is None or not journal.is_about(caption.image_id, label_input(caption)):
+            return ""
+        record = journal.get(caption.image_id)
+        if record is None or record["status"] != Status.DONE:
             return ""
         label: str = record["data"]["label"]
         return label
@@ -73,8 +76,7 @@ class Results:
         clusters = {definition.cluster_id: definition for definition in self.definitions}
         for image, caption in self.iter_captioned():
             record = self.journals["assign"].get(image.image_id)
-            if status_of(record) is Status.DONE:
-                assert record is not None
+            if record is not None and record["status"] == Status.DONE:
                 assignment = Assignment(image.image_id, **record["data"])
                 yield ResultRow(image, caption, self.label_of(caption), assignment, clusters[assignment.cluster_id])
 
@@ -82,13 +84,13 @@ class Results:
         """Yield what each stage gave up on, stage by stage."""
         for stage in self.journals:
             for image, record in self.iter_records(stage):
-                if status_of(record) is Status.REJECTED:
+                if record["status"] == Status.REJECTED:
                     yield Rejection(image.image_id, stage, **record["data"])
 
     def count_labels(self) -> Counter[str]:
         """Return how many valid ads carry each label."""
         return Counter(label for _, label in self.iter_labeled() if label)
 
-    def count_statuses(self, stage: StageName) -> Counter[Status]:
+    def count_statuses(self, stage: StageName) -> Counter[str]:
         """Return how many images of the manifest left `stage` in which way."""
-        return Counter(Status(record["status"]) for _, record in self.iter_records(stage))
+        return Counter(record["status"] for _, record in self.iter_records(stage))

@@ -18,7 +18,7 @@ from typing import Generic, Protocol, TypeVar
 from ictc.engines.base import Answer, Engine, GenerationRequest, GenerationResult
 from ictc.errors import EngineDeadError, EngineError, InvalidAnswer, StageError
 from ictc.records import StageName
-from ictc.stages.outcome import Outcome, Status, is_up_to_date, rejected, to_record
+from ictc.stages.outcome import Outcome, Status, needs_work, rejected, to_record
 from ictc.stages.retry import CUT_OFF, FIRST, INVALID, Attempt, next_attempt
 from ictc.stages.suspects import Suspects
 from ictc.storage.journal import Journal
@@ -151,10 +151,9 @@ class MapRunner(Generic[ItemT]):
         """Yield the images whose record is missing or about another input."""
         for item in self.stage.iter_items():
             image_id, input_digest = self.stage.identify(item)
-            record = self.journal.get(image_id)
-            if is_up_to_date(record, input_digest, retry_rejected=self.limits.retry_rejected):
+            if self.alone and image_id not in self.suspects:
                 continue
-            if not self.alone or image_id in self.suspects:
+            if needs_work(self.journal, image_id, input_digest, retry_rejected=self.limits.retry_rejected):
                 yield _Pending(item, image_id, input_digest)
 
     async def _consume(self, engine: Engine) -> None:

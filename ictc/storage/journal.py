@@ -5,7 +5,7 @@ on reading, all segments of all writers are united and the last record of an id 
 handed to the operating system when it is appended, so it survives the death of the process; it is
 synced to the disk every few hundred records or seconds, so that a crash of the machine costs no more.
 
-The journal knows ids and bytes; what the records mean is the stages' matter.
+The journal knows of a record its "id" and the digest of its "input"; what else is in it is the stages' matter.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import time
 import zlib
+from array import array
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Self
@@ -46,7 +47,7 @@ def decode_line(line: bytes) -> dict[str, Any] | None:
 class Journal:
     """The records of one stage, by id.
 
-    Memory grows with the ids only; the records stay on the disk.
+    Memory grows with the ids only, about 250 bytes each; the records stay on the disk.
 
     Attributes:
         num_damaged: lines inside a segment whose checksum failed; their records count as never made.
@@ -61,14 +62,14 @@ class Journal:
         sync_seconds: float = 5.0,
         read_only: bool = False,
     ):
-        """Open the journal in `directory`, making it if needed, and cut this writer's torn tail.
+        """Open the journal in `directory` and cut this writer's torn tail.
 
         Args:
-            directory: one folder a journal.
+            directory: one folder a journal; made with the first record.
             writer: names the segments that this process appends to; no two live processes share one.
             sync_records: records after which the disk is synced.
             sync_seconds: seconds after which the disk is synced if there is anything new.
-            read_only: leave the disk as it is: make nothing, cut nothing.
+            read_only: leave the disk as it is: cut nothing.
 
         Raises:
             StorageError: the disk refused, or a newer version of ictc wrote the journal.
@@ -79,7 +80,9 @@ class Journal:
         self._read_only = read_only
         self._sync_records = sync_records
         self._sync_seconds = sync_seconds
-        self._locations: dict[str, int] = {}
+        self._numbers: dict[str, int] = {}  # id -> place in the arrays: half the memory of a dict of pairs
+        self._locations = array("Q")
+        self._inputs = array("Q")
         self._segments: list[Path] = []
         self._readers: dict[int, BinaryIO] = {}
         self._unsynced = 0
@@ -87,19 +90,17 @@ class Journal:
         self._output: int | None = None
         self._end = 0
         with storage_errors(directory):
-            if not read_only:
-                directory.mkdir(parents=True, exist_ok=True)
             for path in sorted(directory.glob("*.jsonl")):
                 self._index(path)
 
     def __len__(self) -> int:
-        return len(self._locations)
+        return len(self._numbers)
 
     def __contains__(self, record_id: str) -> bool:
-        return record_id in self._locations
+        return record_id in self._numbers
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._locations)
+        return iter(self._numbers)
 
     def __enter__(self) -> Self:
         return self
@@ -113,9 +114,10 @@ class Journal:
         Raises:
             StorageError: the record was damaged after the journal was opened.
         """
-        location = self._locations.get(record_id)
-        if location is None:
+        place = self._numbers.get(record_id)
+        if place is None:
             return None
+        location = self._locations[place]
         number, offset = location >> _OFFSET_BITS, location & ((1 << _OFFSET_BITS) - 1)
         reader = self._readers.get(number)
         if reader is None:
@@ -128,8 +130,13 @@ class Journal:
             )
         return record
 
+    def is_about(self, record_id: str, input_digest: str) -> bool:
+        """Return whether the last record of `record_id` was made from this input; the disk is not read."""
+        place = self._numbers.get(record_id)
+        return place is not None and self._inputs[place] == int(input_digest, 16)
+
     def append(self, record: dict[str, Any]) -> None:
-        """Add a record; its "id" says whose it is.
+        """Add a record; its "id" says whose it is, its "input" (16 hex digits) what it was made from.
 
         Raises:
             StorageError: the disk refused; everything before this record is intact.
@@ -139,7 +146,7 @@ class Journal:
             self._open_segment()
         location = (len(self._segments) - 1) << _OFFSET_BITS | self._end
         self._write(line)
-        self._locations[record["id"]] = location
+        self._remember(record, location)
         self._unsynced += 1
         if self._unsynced >= self._sync_records:
             self.sync()
@@ -183,7 +190,7 @@ class Journal:
                     damaged += 1
                 else:
                     if "id" in record:
-                        self._locations[record["id"]] = number << _OFFSET_BITS | offset
+                        self._remember(record, number << _OFFSET_BITS | offset)
                     else:
                         check_header(path, record)
                     self.num_damaged += damaged
@@ -192,6 +199,15 @@ class Journal:
                 offset += len(line)
         if end_of_valid < offset and self._is_own(path) and not self._read_only:
             os.truncate(path, end_of_valid)
+
+    def _remember(self, record: dict[str, Any], location: int) -> None:
+        input_digest = int(record["input"], 16)
+        place = self._numbers.setdefault(record["id"], len(self._locations))
+        if place == len(self._locations):
+            self._locations.append(location)
+            self._inputs.append(input_digest)
+        else:
+            self._locations[place], self._inputs[place] = location, input_digest
 
     def _is_own(self, path: Path) -> bool:
         return path.name.rpartition("-")[0] == self._writer
@@ -204,11 +220,17 @@ class Journal:
         own = [int(path.stem.rpartition("-")[2]) for path in self._segments if self._is_own(path)]
         path = self.directory / f"{self._writer}-{max(own, default=-1) + 1:06d}.jsonl"
         with storage_errors(path):
+            self._make_directory()
             self._output = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
             self._segments.append(path)
             self._end = 0
             self._write(encode_line({"journal": FORMAT_VERSION}))
             fsync_directory(self.directory)
+
+    def _make_directory(self) -> None:
+        if not self.directory.is_dir():
+            self.directory.mkdir(parents=True)
+            fsync_directory(self.directory.parent)
 
     def _write(self, line: bytes) -> None:
         """Write the whole line, or leave the segment as it was."""

@@ -51,24 +51,26 @@ class RunDirectory:
             afresh: throw away what the stage already has under this key.
         """
         if afresh:
-            with storage_errors(self._result_path(stage, key)):
-                shutil.rmtree(self._result_path(stage, key), ignore_errors=True)
+            with storage_errors(self.result_path(stage, key)):
+                shutil.rmtree(self.result_path(stage, key), ignore_errors=True)
+        with storage_errors(self.result_path(stage, key)):
+            self.result_path(stage, key).mkdir(parents=True, exist_ok=True)
         if self.current_key(stage) != key:
             write_atomic(self._stage_path(stage) / "current.json", orjson.dumps(key, option=orjson.OPT_INDENT_2))
 
     def open_journal(self, stage: StageName, key: StageKey, *, sync_records: int = 1000) -> Journal:
         """Open the journal of a map stage's result under `key`."""
-        return Journal(self._result_path(stage, key), sync_records=sync_records)
+        return Journal(self.result_path(stage, key), sync_records=sync_records)
 
     def load_definitions(self, key: StageKey) -> tuple[ClusterDefinition, ...] | None:
         """Return the definitions that Step 2b made under `key`, None if there are none."""
-        rows = self._load_json(self._result_path("synthesize", key) / "definitions.json")
+        rows = self._load_json(self.result_path("synthesize", key) / "definitions.json")
         return None if rows is None else tuple(ClusterDefinition(**row) for row in rows)
 
     def save_definitions(self, key: StageKey, definitions: tuple[ClusterDefinition, ...]) -> None:
         """Keep the definitions of Step 2b."""
         rows = [asdict(definition) for definition in definitions]
-        write_atomic(self._result_path("synthesize", key) / "definitions.json", orjson.dumps(rows))
+        write_atomic(self.result_path("synthesize", key) / "definitions.json", orjson.dumps(rows))
 
     def load_run_info(self) -> dict[str, Any]:
         """Return `run.json` of the run before, {} if there was none."""
@@ -81,7 +83,8 @@ class RunDirectory:
     def _stage_path(self, stage: StageName) -> Path:
         return self.path / "state" / stage
 
-    def _result_path(self, stage: StageName, key: StageKey) -> Path:
+    def result_path(self, stage: StageName, key: StageKey) -> Path:
+        """Return where the result of `stage` under `key` lies: a journal, or definitions.json."""
         return self._stage_path(stage) / digest(key)
 
     @staticmethod

@@ -10,8 +10,8 @@ from typing import Any
 import orjson
 
 from ictc.records import ImageRecord, StageName
-from ictc.runs.reader import read_json, read_manifest, result_path
-from ictc.runs.track_run import TITLES
+from ictc.runs.reader import read_json, read_manifest
+from ictc.runs.reporter import TITLES
 from ictc.runs.verify.finding import Finding, name_some
 from ictc.stages.assign import assign_input
 from ictc.stages.caption import caption_input
@@ -59,7 +59,7 @@ def check_key(directory: RunDirectory, stage: StageName) -> Iterator[Finding]:
     key = read_json(path)
     if not isinstance(key, dict):
         yield Finding("key", path, "is missing or damaged, so that no result of this step is in use")
-    elif not result_path(directory, stage, key).is_dir():
+    elif not directory.result_path(stage, key).is_dir():
         there = ", ".join(sorted(entry.name for entry in folder.iterdir() if entry.is_dir())) or "none"
         problem = f"names a result ({digest(key)}) that is not there ({there}); it was edited, or the step never began"
         yield Finding("key", path, problem)
@@ -67,7 +67,7 @@ def check_key(directory: RunDirectory, stage: StageName) -> Iterator[Finding]:
 
 def check_definitions(directory: RunDirectory, results: Results, key: StageKey) -> Iterator[Finding]:
     """Yield what is wrong with the clusters: their number, their names, what they were made from."""
-    path = result_path(directory, "synthesize", key) / "definitions.json"
+    path = directory.result_path("synthesize", key) / "definitions.json"
     definitions = results.definitions
     if not definitions:
         yield Finding("accounting", path, "there are no clusters yet, or the file is damaged; run again")

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from ictc.errors import StorageError
 from ictc.records import StageName
-from ictc.runs.reader import open_results, read_manifest, result_path
+from ictc.runs.reader import open_results, read_manifest
 from ictc.runs.track_run import STAGES
 from ictc.runs.verify.accounting import check_definitions, check_key, check_manifest, check_map_stage
 from ictc.runs.verify.exports import ExportCheck, check_orphans, check_prompts
@@ -35,7 +35,7 @@ def verify(directory: RunDirectory) -> Iterator[Finding]:
     for stage in MAP_STAGES:
         key = directory.current_key(stage)
         if key is not None:
-            yield from check_segments(result_path(directory, stage, key))
+            yield from check_segments(directory.result_path(stage, key))
     manifest = read_manifest(directory)
     if manifest is not None and not errors.found:
         try:
@@ -62,7 +62,7 @@ def verify_results(directory: RunDirectory, results: Results) -> Iterator[Findin
         yield from errors.count(check_key(directory, stage))
         if key is None:
             yield from check_orphans(directory.path, stage)
-        elif result_path(directory, stage, key).is_dir():
+        elif directory.result_path(stage, key).is_dir():
             keys[stage] = key
             yield from errors.count(check_stage(directory, results, stage, key))
             if not errors.found:

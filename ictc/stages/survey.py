@@ -1,0 +1,53 @@
+"""How much of a map stage is done: one pass over what enters it, without reading what it has made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ictc.errors import StageError
+from ictc.stages.outcome import needs_work
+from ictc.stages.runner import MapStage
+from ictc.storage.journal import Journal
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What a stage has done of what enters it.
+
+    Attributes:
+        total: images that enter the stage.
+        todo: those without an up-to-date record.
+        stale: those of `todo` that have a record, which is about another input or rejected and to be tried again.
+    """
+
+    total: int
+    todo: int
+    stale: int = 0
+
+    @property
+    def done(self) -> int:
+        return self.total - self.todo
+
+
+def survey(stage: MapStage[Any], journal: Journal | None, *, retry_rejected: bool = False) -> Survey:
+    """Return how much of `stage` is done, as `journal` says."""
+    total = todo = stale = 0
+    for item in stage.iter_items():
+        total += 1
+        image_id, input_digest = stage.identify(item)
+        if journal is None or needs_work(journal, image_id, input_digest, retry_rejected=retry_rejected):
+            todo += 1
+            stale += journal is not None and image_id in journal
+    return Survey(total, todo, stale)
+
+
+def check_accounting(stage: MapStage[Any], journal: Journal) -> None:
+    """Check that every image that entered the stage left it (invariant 1).
+
+    Raises:
+        StageError: some did not, which is a fault of this program.
+    """
+    missing = survey(stage, journal).todo
+    if missing:
+        raise StageError(f"the {stage.name} step: {missing} images are unaccounted for; please report this")
