@@ -203,7 +203,9 @@ class ControlSettings(SettingsGroup):
     )
     force_steps: str | None = Field(None, description="Steps to run again even if their results are up to date.")
     retry_rejected: bool = Field(False, description="Try again what earlier runs rejected.")
-    yes: bool = Field(False, exclude=True, description="Don't ask before more than an hour of earlier work is done again.")
+    yes: bool = Field(
+        False, exclude=True, description="Don't ask before more than an hour of earlier work is done again."
+    )
     max_rejected: float = Field(
         0.2, gt=0, le=1, description="Stop when a larger share of a step's images is rejected; judged from 200 on."
     )
@@ -254,6 +256,16 @@ def _flat(title: str, position: int) -> Parameter:
     return Parameter(name="*", group=Group(title, sort_key=position))
 
 
+GROUPS: dict[str, type[SettingsGroup]] = {
+    "input": InputSettings,
+    "output": OutputSettings,
+    "clustering": ClusteringSettings,
+    "engine": EngineSettings,
+    "control": ControlSettings,
+}
+"""The groups of `RunSettings`."""
+
+
 class RunSettings(SettingsGroup):
     """All settings of `ictc run`."""
 
@@ -290,11 +302,11 @@ class RunSettings(SettingsGroup):
         Raises:
             pydantic.ValidationError: a value is out of its range, or a flag is unknown.
         """
-        groups: dict[str, dict[str, Any]] = {name: {} for name in cls.model_fields}
-        home = {flag: name for name, field in cls.model_fields.items() for flag in field.annotation.model_fields}
+        groups: dict[str, dict[str, Any]] = {name: {} for name in GROUPS}
         for flag, value in flags.items():
-            groups[home.get(flag, "control")][flag] = value
-        return cls(**groups)
+            home = next((name for name, group in GROUPS.items() if flag in group.model_fields), "control")
+            groups[home][flag] = value
+        return cls.model_validate(groups)
 
     def to_yaml(self) -> str:
         """Return the settings as a file for `--config`."""

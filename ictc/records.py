@@ -80,6 +80,10 @@ class Caption:
     analysis: dict[str, str] = field(default_factory=dict)
 
 
+LabeledCaption = tuple[Caption, str]
+"""A caption and its label, "" if Step 2a rejected it: such an ad still gets its cluster."""
+
+
 @dataclass(frozen=True, slots=True)
 class ClusterDefinition:
     """One of the K clusters (Step 2b); `cluster_id` counts from 1."""

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 from support.cli import load, start_ictc
 from support.collections import draw_flat, draw_image
@@ -14,12 +18,17 @@ pytestmark = [pytest.mark.vllm, pytest.mark.timeout(900)]
 FAST_LOAD = ("--enforce_eager", "--max_rejected", 1)
 
 
-def run_vllm(ads: Path, out: Path, model: Path, *arguments: object, **environment: str) -> str:
-    """Run in a process of its own, as users do; return what it said on stderr."""
+def start_vllm(ads: Path, out: Path, model: Path, *arguments: object, **environment: str) -> subprocess.Popen[str]:
+    """Start a run in a process of its own, as users do."""
     track = ("--track", Path(__file__).parent / "support" / "ads_only_track.py")
     clusters = () if "--num_clusters" in arguments else ("--num_clusters", 2)
     common = ("run", "--ads_dir", ads, "--output_dir", out, "--vlm_model", model, *track, *FAST_LOAD, *clusters)
-    process = start_ictc(*common, *arguments, env={**os.environ, **environment})
+    return start_ictc(*common, *arguments, env={**os.environ, **environment})
+
+
+def run_vllm(ads: Path, out: Path, model: Path, *arguments: object, **environment: str) -> str:
+    """Run to the end; return what it said on stderr."""
+    process = start_vllm(ads, out, model, *arguments, **environment)
     stdout, stderr = process.communicate(timeout=600)
     assert process.returncode == 0, stdout + stderr
     return stderr
@@ -81,3 +90,29 @@ def test_tensor_parallel_over_two(tiny_checkpoint: Path, tmp_path: Path) -> None
     ads = draw_flat(tmp_path / "ads", 4)
     run_vllm(ads, tmp_path / "out", tiny_checkpoint, "--num_gpus", 2, VLLM_CPU_OMP_THREADS_BIND="0|1")
     check_accounting(tmp_path / "out", 4)
+
+
+def test_a_killed_engine_process_is_replaced_and_costs_nothing(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    ads = draw_flat(tmp_path / "ads", 12)
+    process = start_vllm(ads, tmp_path / "out", tiny_checkpoint, "--batch_vlm", 2)
+    while count_captions(tmp_path / "out") < 3:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    os.kill(find_engine_process(process.pid), signal.SIGKILL)
+    stdout, stderr = process.communicate(timeout=600)
+    assert process.returncode == 0, stdout + stderr
+    assert "restarting it" in stderr
+    assert "go first, one at a time" in stderr
+    check_accounting(tmp_path / "out", 12)
+    assert load(tmp_path / "out", "step3_metadata.json")["step1"].get("rejected", 0) == 0
+
+
+def count_captions(out: Path) -> int:
+    """Return how many captions the journal of a running run holds."""
+    return sum(max(path.read_bytes().count(b"\n") - 1, 0) for path in out.glob("state/caption/*/*.jsonl"))
+
+
+def find_engine_process(pid: int) -> int:
+    """Return the process in which vLLM's engine of the run `pid` computes."""
+    (engine,) = (child for child in psutil.Process(pid).children() if "EngineCore" in " ".join(child.cmdline()))
+    return engine.pid

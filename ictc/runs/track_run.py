@@ -255,7 +255,7 @@ class TrackRun:
     def assign_stage(self) -> AssignStage:
         """Return Step 3 over the captions, labels and clusters that are there."""
         results, seed = self.results, self.settings.control.seed
-        return AssignStage(results.iter_labeled, results.definitions, self.track, self.criterion, seed)
+        return AssignStage(results.iter_labeled_captions, results.definitions, self.track, self.criterion, seed)
 
     def histogram(self) -> LabelHistogram:
         """Return what Step 2b reads of the labels that are there."""

@@ -9,18 +9,15 @@ from random import Random
 
 from ictc.engines.base import Answer, ChoiceAnswer, GenerationRequest, Task
 from ictc.errors import InvalidAnswer
-from ictc.records import Caption, ClusterDefinition, StageName
+from ictc.records import ClusterDefinition, LabeledCaption, StageName
 from ictc.stages.label import shorten
 from ictc.stages.outcome import Outcome, Status
 from ictc.stages.retry import Attempt
-from ictc.storage.keys import digest
+from ictc.stages.work import WorkItem
 from ictc.tracks.base import Track, image_inputs, image_json
 
 MAX_TOKENS = 16
 CONFIDENCE_DIGITS = 4
-
-LabeledCaption = tuple[Caption, str]
-"""A caption and its label, "" if Step 2a rejected it: such an ad still gets its cluster."""
 
 
 @dataclass(frozen=True)
@@ -31,19 +28,15 @@ class AssignStage:
     model's liking for the first or last option evens out.
     """
 
-    iter_labeled: Callable[[], Iterator[LabeledCaption]]
+    labeled_captions: Callable[[], Iterator[WorkItem[LabeledCaption]]]
     clusters: tuple[ClusterDefinition, ...]
     track: Track
     criterion: str
     seed: int
     name: StageName = "assign"
 
-    def iter_items(self) -> Iterator[LabeledCaption]:
-        return self.iter_labeled()
-
-    def identify(self, item: LabeledCaption) -> tuple[str, str]:
-        caption, label = item
-        return caption.image_id, assign_input(caption, label)
+    def iter_items(self) -> Iterator[WorkItem[LabeledCaption]]:
+        return self.labeled_captions()
 
     async def build_request(self, item: LabeledCaption, attempt: Attempt) -> GenerationRequest | Outcome:
         caption, label = shorten(item[0], attempt.text_share), item[1]
@@ -76,11 +69,6 @@ class AssignStage:
         shuffled = list(self.clusters)
         Random(f"{self.seed}/{image_id}").shuffle(shuffled)
         return dict(zip(option_letters(len(shuffled)), shuffled, strict=True))
-
-
-def assign_input(caption: Caption, label: str) -> str:
-    """Return a digest of what the assignment of `caption` is made from, beside the clusters."""
-    return digest([caption, label])
 
 
 def option_letters(count: int) -> list[str]:

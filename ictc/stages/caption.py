@@ -11,6 +11,7 @@ from ictc.engines.base import Answer, GenerationRequest, JsonAnswer, Task
 from ictc.records import BrokenImage, Caption, DecodedImage, ImageRecord, StageName
 from ictc.stages.outcome import Outcome, Status
 from ictc.stages.retry import Attempt
+from ictc.stages.work import WorkItem
 from ictc.storage.keys import digest
 from ictc.tracks.base import Track, parse_caption
 
@@ -38,11 +39,8 @@ class CaptionStage:
     seed: int
     name: StageName = "caption"
 
-    def iter_items(self) -> Iterator[ImageRecord]:
-        return iter(self.images)
-
-    def identify(self, item: ImageRecord) -> tuple[str, str]:
-        return item.image_id, caption_input(item)
+    def iter_items(self) -> Iterator[WorkItem[ImageRecord]]:
+        return map(_work_item, self.images)
 
     async def build_request(self, item: ImageRecord, attempt: Attempt) -> GenerationRequest | Outcome:
         if item.problem is not None:
@@ -65,6 +63,10 @@ class CaptionStage:
     def parse_answer(self, item: ImageRecord, answer: Answer) -> Outcome:
         caption = parse_caption(item.image_id, answer.text, self.track.caption.answer)
         return Outcome(Status.UI_ONLY if caption.ui_only else Status.DONE, caption_data(caption))
+
+
+def _work_item(image: ImageRecord) -> WorkItem[ImageRecord]:
+    return WorkItem(image.image_id, caption_input(image), lambda: image)
 
 
 def caption_input(image: ImageRecord) -> str:

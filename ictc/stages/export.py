@@ -77,8 +77,7 @@ class Exports:
 
     def write_labels(self) -> None:
         """Write the files of Step 2a."""
-        labels = ((caption.image_id, label) for caption, label in self.results.iter_labeled() if label)
-        write_mapping(self.directory / "step2a_hooks.json", labels)
+        write_mapping(self.directory / "step2a_hooks.json", self.results.iter_labels())
         self.write_rejections()
 
     def write_definitions(self, histogram: LabelHistogram, settings: Mapping[str, Any]) -> None:
@@ -127,9 +126,7 @@ class Exports:
             yield fields.pop("image_id"), fields
 
     def _iter_caption_data(self, status: Status) -> Iterator[tuple[str, dict[str, Any]]]:
-        for image, record in self.results.iter_records("caption"):
-            if record["status"] == status:
-                yield image.image_id, flatten_caption(record["data"])
+        return ((image_id, flatten_caption(data)) for image_id, data in self.results.iter_data("caption", status))
 
     def write_rejections(self) -> None:
         """Write what each stage gave up on so far."""

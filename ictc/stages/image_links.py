@@ -28,11 +28,7 @@ def link_images(directory: Path, results: Results, ads_dir: Path) -> None:
         StorageError: the disk refused.
     """
     for status, folder in FOLDERS.items():
-        images = (
-            image
-            for image, record in results.iter_records("caption")
-            if record["status"] == status and image.problem is None
-        )
+        images = (image for image in results.iter_images(status) if image.problem is None)
         with storage_errors(directory / folder):
             _fill(directory / folder, images, ads_dir)
 

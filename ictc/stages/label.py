@@ -9,7 +9,7 @@ from ictc.engines.base import Answer, GenerationRequest, JsonAnswer, Task
 from ictc.records import Caption, StageName
 from ictc.stages.outcome import Outcome, Status
 from ictc.stages.retry import Attempt
-from ictc.storage.keys import digest
+from ictc.stages.work import WorkItem
 from ictc.tracks.base import Track, image_inputs, image_json, parse_label
 
 MAX_TOKENS = 200
@@ -20,20 +20,17 @@ class LabelStage:
     """Ask for the label of every caption.
 
     Attributes:
-        iter_captions: yields the valid ads' captions in the order of the manifest.
+        captions: yields the valid ads in the order of the manifest.
     """
 
-    iter_captions: Callable[[], Iterator[Caption]]
+    captions: Callable[[], Iterator[WorkItem[Caption]]]
     track: Track
     criterion: str
     seed: int
     name: StageName = "label"
 
-    def iter_items(self) -> Iterator[Caption]:
-        return self.iter_captions()
-
-    def identify(self, item: Caption) -> tuple[str, str]:
-        return item.image_id, label_input(item)
+    def iter_items(self) -> Iterator[WorkItem[Caption]]:
+        return self.captions()
 
     async def build_request(self, item: Caption, attempt: Attempt) -> GenerationRequest | Outcome:
         caption = shorten(item, attempt.text_share)
@@ -48,11 +45,6 @@ class LabelStage:
 
     def parse_answer(self, item: Caption, answer: Answer) -> Outcome:
         return Outcome(Status.DONE, {"label": parse_label(answer.text, self.track.label.answer)})
-
-
-def label_input(caption: Caption) -> str:
-    """Return a digest of what the label of `caption` is made from."""
-    return digest(caption)
 
 
 def shorten(caption: Caption, share: float) -> Caption:

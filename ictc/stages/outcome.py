@@ -41,7 +41,4 @@ def needs_work(journal: Journal, image_id: str, input_digest: str, *, retry_reje
     """Return whether an image has no record about its input as it is now."""
     if not journal.is_about(image_id, input_digest):
         return True
-    if not retry_rejected:
-        return False
-    record = journal.get(image_id)
-    return record is not None and record["status"] == Status.REJECTED
+    return retry_rejected and journal.status(image_id) == Status.REJECTED

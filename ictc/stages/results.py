@@ -1,20 +1,32 @@
 """What the journals of one run say, read together: the one place that joins the steps.
 
-Everything is read from the disk as it is iterated; memory holds ids only.
+Also the one place that says what each step's outcome for an image depends on, as a digest: the caption on the image
+file, the label on the caption, the assignment on caption and label. Memory holds ids only.
 """
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property, partial
 from typing import Any
 
-from ictc.records import Assignment, Caption, ClusterDefinition, ImageRecord, Rejection, StageName
+from ictc.records import (
+    Assignment,
+    Caption,
+    ClusterDefinition,
+    ImageRecord,
+    LabeledCaption,
+    Rejection,
+    StageName,
+)
 from ictc.stages.caption import load_caption
-from ictc.stages.label import label_input
 from ictc.stages.outcome import Status
+from ictc.stages.work import WorkItem
 from ictc.storage.journal import Journal
+from ictc.storage.keys import digest
 from ictc.storage.manifest import Manifest
 
 
@@ -37,60 +49,99 @@ class Results:
     journals: dict[StageName, Journal] = field(default_factory=dict)
     definitions: tuple[ClusterDefinition, ...] = ()
 
-    def iter_records(self, stage: StageName) -> Iterator[tuple[ImageRecord, dict[str, Any]]]:
-        """Yield each image that has a record in `stage`, in the order of the manifest."""
+    @cached_property
+    def image_ids(self) -> list[str]:
+        """The ids of all images, in the order of the manifest."""
+        return [sys.intern(image.image_id) for image in self.manifest]
+
+    def iter_ids(self, stage: StageName, status: Status) -> Iterator[str]:
+        """Yield the ids of the images that left `stage` in this way, in the order of the manifest."""
         journal = self.journals.get(stage)
         if journal is not None:
-            for image in self.manifest:
-                record = journal.get(image.image_id)
-                if record is not None:
-                    yield image, record
+            yield from (image_id for image_id in self.image_ids if journal.status(image_id) == status)
 
-    def iter_captioned(self) -> Iterator[tuple[ImageRecord, Caption]]:
-        """Yield the valid ads with their captions."""
-        for image, record in self.iter_records("caption"):
-            if record["status"] == Status.DONE:
-                yield image, load_caption(record)
+    def iter_data(self, stage: StageName, status: Status) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Yield id and data of the images that left `stage` in this way, in the order of the manifest."""
+        for image_id in self.iter_ids(stage, status):
+            yield image_id, self._record(stage, image_id)["data"]
 
-    def iter_captions(self) -> Iterator[Caption]:
-        """Yield the valid ads' captions."""
-        return (caption for _, caption in self.iter_captioned())
+    def iter_images(self, status: Status) -> Iterator[ImageRecord]:
+        """Yield the images that left Step 1 in this way."""
+        journal = self.journals.get("caption")
+        if journal is not None:
+            yield from (image for image in self.manifest if journal.status(image.image_id) == status)
 
-    def iter_labeled(self) -> Iterator[tuple[Caption, str]]:
-        """Yield the valid ads' captions with their labels, "" where Step 2a rejected the ad."""
-        return ((caption, self.label_of(caption)) for caption in self.iter_captions())
+    def iter_captions(self) -> Iterator[WorkItem[Caption]]:
+        """Yield the valid ads, as what enters Step 2a."""
+        for image_id in self.iter_ids("caption", Status.DONE):
+            yield WorkItem(image_id, self.journals["caption"].fingerprint(image_id), partial(self.caption_of, image_id))
 
-    def label_of(self, caption: Caption) -> str:
-        """Return the label of this very caption, "" if there is none."""
-        journal = self.journals.get("label")
-        if journal is None or not journal.is_about(caption.image_id, label_input(caption)):
-            return ""
-        record = journal.get(caption.image_id)
-        if record is None or record["status"] != Status.DONE:
-            return ""
-        label: str = record["data"]["label"]
-        return label
+    def iter_labeled_captions(self) -> Iterator[WorkItem[LabeledCaption]]:
+        """Yield the valid ads with their labels, as what enters Step 3."""
+        for image_id in self.iter_ids("caption", Status.DONE):
+            made_from = [self.journals["caption"].fingerprint(image_id)]
+            if self._has_label(image_id):
+                made_from.append(self.journals["label"].fingerprint(image_id))
+            yield WorkItem(image_id, digest(made_from), partial(self._labeled_caption_of, image_id))
+
+    def iter_labels(self) -> Iterator[tuple[str, str]]:
+        """Yield id and label of the valid ads that have one."""
+        return (
+            (image_id, self.label_of(image_id))
+            for image_id in self.iter_ids("caption", Status.DONE)
+            if self._has_label(image_id)
+        )
 
     def iter_rows(self) -> Iterator[ResultRow]:
         """Yield everything known about each image that has its cluster."""
         clusters = {definition.cluster_id: definition for definition in self.definitions}
-        for image, caption in self.iter_captioned():
-            record = self.journals["assign"].get(image.image_id)
-            if record is not None and record["status"] == Status.DONE:
-                assignment = Assignment(image.image_id, **record["data"])
-                yield ResultRow(image, caption, self.label_of(caption), assignment, clusters[assignment.cluster_id])
+        for image in self.iter_images(Status.DONE):
+            image_id = image.image_id
+            if self.journals["assign"].status(image_id) == Status.DONE:
+                assignment = Assignment(image_id, **self._record("assign", image_id)["data"])
+                cluster = clusters[assignment.cluster_id]
+                yield ResultRow(image, self.caption_of(image_id), self.label_of(image_id), assignment, cluster)
 
     def iter_rejections(self) -> Iterator[Rejection]:
         """Yield what each stage gave up on, stage by stage."""
         for stage in self.journals:
-            for image, record in self.iter_records(stage):
-                if record["status"] == Status.REJECTED:
-                    yield Rejection(image.image_id, stage, **record["data"])
+            for image_id, data in self.iter_data(stage, Status.REJECTED):
+                yield Rejection(image_id, stage, **data)
+
+    def caption_of(self, image_id: str) -> Caption:
+        """Return the caption of a valid ad."""
+        return load_caption(self._record("caption", image_id))
+
+    def label_of(self, image_id: str) -> str:
+        """Return the label of an ad's caption as it is now, "" if there is none."""
+        if not self._has_label(image_id):
+            return ""
+        label: str = self._record("label", image_id)["data"]["label"]
+        return label
 
     def count_labels(self) -> Counter[str]:
         """Return how many valid ads carry each label."""
-        return Counter(label for _, label in self.iter_labeled() if label)
+        return Counter(label for _, label in self.iter_labels())
 
     def count_statuses(self, stage: StageName) -> Counter[str]:
         """Return how many images of the manifest left `stage` in which way."""
-        return Counter(record["status"] for _, record in self.iter_records(stage))
+        journal = self.journals.get(stage)
+        statuses = () if journal is None else map(journal.status, self.image_ids)
+        return Counter(status for status in statuses if status is not None)
+
+    def _labeled_caption_of(self, image_id: str) -> LabeledCaption:
+        return self.caption_of(image_id), self.label_of(image_id)
+
+    def _has_label(self, image_id: str) -> bool:
+        """Whether Step 2a labeled this very caption."""
+        journal = self.journals.get("label")
+        return (
+            journal is not None
+            and journal.status(image_id) == Status.DONE
+            and journal.is_about(image_id, self.journals["caption"].fingerprint(image_id))
+        )
+
+    def _record(self, stage: StageName, image_id: str) -> dict[str, Any]:
+        record = self.journals[stage].get(image_id)
+        assert record is not None, f"{image_id!r} has no record in {stage}"
+        return record

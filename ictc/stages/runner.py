@@ -21,6 +21,7 @@ from ictc.records import StageName
 from ictc.stages.outcome import Outcome, Status, needs_work, rejected, to_record
 from ictc.stages.retry import CUT_OFF, FIRST, INVALID, Attempt, next_attempt
 from ictc.stages.suspects import Suspects
+from ictc.stages.work import WorkItem
 from ictc.storage.journal import Journal
 
 logger = logging.getLogger(__name__)
@@ -40,12 +41,8 @@ class MapStage(Protocol[ItemT]):
     @property
     def name(self) -> StageName: ...
 
-    def iter_items(self) -> Iterator[ItemT]:
+    def iter_items(self) -> Iterator[WorkItem[ItemT]]:
         """Yield every image that enters the stage, done or not, in the order of the manifest."""
-        ...
-
-    def identify(self, item: ItemT) -> tuple[str, str]:
-        """Return the image id and a digest of everything about this image that its outcome depends on."""
         ...
 
     async def build_request(self, item: ItemT, attempt: Attempt) -> GenerationRequest | Outcome:
@@ -150,11 +147,11 @@ class MapRunner(Generic[ItemT]):
     def iter_todo(self) -> Iterator[_Pending[ItemT]]:
         """Yield the images whose record is missing or about another input."""
         for item in self.stage.iter_items():
-            image_id, input_digest = self.stage.identify(item)
+            image_id, input_digest = item.image_id, item.input_digest
             if self.alone and image_id not in self.suspects:
                 continue
             if needs_work(self.journal, image_id, input_digest, retry_rejected=self.limits.retry_rejected):
-                yield _Pending(item, image_id, input_digest)
+                yield _Pending(item.load(), image_id, input_digest)
 
     async def _consume(self, engine: Engine) -> None:
         async with aclosing(self._requests()) as requests, aclosing(engine.generate(requests)) as results:

@@ -1,4 +1,4 @@
-"""How much of a map stage is done: one pass over what enters it, without reading what it has made."""
+"""How much of a map stage is done: one pass over what enters it, without reading a record."""
 
 from __future__ import annotations
 
@@ -35,10 +35,9 @@ def survey(stage: MapStage[Any], journal: Journal | None, *, retry_rejected: boo
     total = todo = stale = 0
     for item in stage.iter_items():
         total += 1
-        image_id, input_digest = stage.identify(item)
-        if journal is None or needs_work(journal, image_id, input_digest, retry_rejected=retry_rejected):
+        if journal is None or needs_work(journal, item.image_id, item.input_digest, retry_rejected=retry_rejected):
             todo += 1
-            stale += journal is not None and image_id in journal
+            stale += journal is not None and item.image_id in journal
     return Survey(total, todo, stale)
 
 

@@ -5,16 +5,19 @@ on reading, all segments of all writers are united and the last record of an id 
 handed to the operating system when it is appended, so it survives the death of the process; it is
 synced to the disk every few hundred records or seconds, so that a crash of the machine costs no more.
 
-The journal knows of a record its "id" and the digest of its "input"; what else is in it is the stages' matter.
+The journal knows of a record its "id", its "status" and the digest of its "input", and keeps them in memory with a
+fingerprint of the whole: that is enough to tell what is done and what is out of date without reading a record again.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 import time
 import zlib
 from array import array
 from collections.abc import Iterator
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 
@@ -83,6 +86,9 @@ class Journal:
         self._numbers: dict[str, int] = {}  # id -> place in the arrays: half the memory of a dict of pairs
         self._locations = array("Q")
         self._inputs = array("Q")
+        self._fingerprints = array("Q")
+        self._statuses = bytearray()  # places in the list of their names
+        self._status_names: list[str] = []
         self._segments: list[Path] = []
         self._readers: dict[int, BinaryIO] = {}
         self._unsynced = 0
@@ -131,12 +137,25 @@ class Journal:
         return record
 
     def is_about(self, record_id: str, input_digest: str) -> bool:
-        """Return whether the last record of `record_id` was made from this input; the disk is not read."""
+        """Return whether the last record of `record_id` was made from this input."""
         place = self._numbers.get(record_id)
         return place is not None and self._inputs[place] == int(input_digest, 16)
 
+    def status(self, record_id: str) -> str | None:
+        """Return the status of the last record of `record_id`, None if there is none."""
+        place = self._numbers.get(record_id)
+        return None if place is None else self._status_names[self._statuses[place]]
+
+    def fingerprint(self, record_id: str) -> str:
+        """Return 16 hex digits that are equal for equal records only.
+
+        Raises:
+            KeyError: there is no such record.
+        """
+        return f"{self._fingerprints[self._numbers[record_id]]:016x}"
+
     def append(self, record: dict[str, Any]) -> None:
-        """Add a record; its "id" says whose it is, its "input" (16 hex digits) what it was made from.
+        """Add a record: "id", "status", "input" (16 hex digits) and whatever else.
 
         Raises:
             StorageError: the disk refused; everything before this record is intact.
@@ -146,7 +165,7 @@ class Journal:
             self._open_segment()
         location = (len(self._segments) - 1) << _OFFSET_BITS | self._end
         self._write(line)
-        self._remember(record, location)
+        self._remember(record, line, location)
         self._unsynced += 1
         if self._unsynced >= self._sync_records:
             self.sync()
@@ -190,7 +209,7 @@ class Journal:
                     damaged += 1
                 else:
                     if "id" in record:
-                        self._remember(record, number << _OFFSET_BITS | offset)
+                        self._remember(record, line, number << _OFFSET_BITS | offset)
                     else:
                         check_header(path, record)
                     self.num_damaged += damaged
@@ -200,14 +219,23 @@ class Journal:
         if end_of_valid < offset and self._is_own(path) and not self._read_only:
             os.truncate(path, end_of_valid)
 
-    def _remember(self, record: dict[str, Any], location: int) -> None:
-        input_digest = int(record["input"], 16)
-        place = self._numbers.setdefault(record["id"], len(self._locations))
+    def _remember(self, record: dict[str, Any], line: bytes, location: int) -> None:
+        status, input_digest = self._status_code(record["status"]), int(record["input"], 16)
+        fingerprint = int.from_bytes(blake2b(line, digest_size=8).digest(), "big")
+        place = self._numbers.setdefault(sys.intern(record["id"]), len(self._locations))
         if place == len(self._locations):
             self._locations.append(location)
             self._inputs.append(input_digest)
+            self._fingerprints.append(fingerprint)
+            self._statuses.append(status)
         else:
             self._locations[place], self._inputs[place] = location, input_digest
+            self._fingerprints[place], self._statuses[place] = fingerprint, status
+
+    def _status_code(self, status: str) -> int:
+        if status not in self._status_names:
+            self._status_names.append(status)
+        return self._status_names.index(status)
 
     def _is_own(self, path: Path) -> bool:
         return path.name.rpartition("-")[0] == self._writer

@@ -19,7 +19,7 @@ RECORDS = st.lists(st.tuples(IDS, st.dictionaries(st.sampled_from("abc"), st.tex
 
 
 def record(record_id: str, **data: Any) -> dict[str, Any]:
-    return {"id": record_id, "input": "00000000000000ff", **data}
+    return {"id": record_id, "status": "done", "input": "00000000000000ff", **data}
 
 
 def write(directory: Path, *records: dict[str, Any]) -> None:

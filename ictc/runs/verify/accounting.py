@@ -13,10 +13,8 @@ from ictc.records import ImageRecord, StageName
 from ictc.runs.reader import read_json, read_manifest
 from ictc.runs.reporter import TITLES
 from ictc.runs.verify.finding import Finding, name_some
-from ictc.stages.assign import assign_input
 from ictc.stages.caption import caption_input
 from ictc.stages.histogram import build_histogram
-from ictc.stages.label import label_input
 from ictc.stages.outcome import Status
 from ictc.stages.results import Results
 from ictc.storage.keys import StageKey, digest
@@ -153,11 +151,11 @@ def _caption_inputs(results: Results) -> Iterator[tuple[str, str]]:
 
 
 def _label_inputs(results: Results) -> Iterator[tuple[str, str]]:
-    return ((caption.image_id, label_input(caption)) for caption in results.iter_captions())
+    return ((item.image_id, item.input_digest) for item in results.iter_captions())
 
 
 def _assign_inputs(results: Results) -> Iterator[tuple[str, str]]:
-    return ((caption.image_id, assign_input(caption, label)) for caption, label in results.iter_labeled())
+    return ((item.image_id, item.input_digest) for item in results.iter_labeled_captions())
 
 
 INPUTS: dict[StageName, Callable[[Results], Iterator[tuple[str, str]]]] = {

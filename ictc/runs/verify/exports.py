@@ -67,11 +67,7 @@ class ExportCheck:
     def _check_links(self) -> Iterator[Finding]:
         for status, folder_name in FOLDERS.items():
             folder = self.directory / "categorized_images" / folder_name
-            expected = {
-                link_name(image)
-                for image, record in self.results.iter_records("caption")
-                if record["status"] == status and image.problem is None
-            }
+            expected = {link_name(image) for image in self.results.iter_images(status) if image.problem is None}
             there = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
             if strange := sorted(there - expected):
                 problem = f"has {len(strange):,} images that do not belong there ({name_some(strange)})"
@@ -88,15 +84,13 @@ class ExportCheck:
             yield image.image_id, {name: fields[name] for name in ("path", "platform", "ad_format", "timestamp")}
 
     def captions(self, status: Status) -> Iterator[Entry]:
-        for image, record in self.results.iter_records("caption"):
-            if record["status"] == status:
-                yield image.image_id, flatten_caption(record["data"])
+        return ((image_id, flatten_caption(data)) for image_id, data in self.results.iter_data("caption", status))
 
     def ui_only(self) -> Iterator[Entry]:
         return ((image_id, describe_ui_only(data)) for image_id, data in self.captions(Status.UI_ONLY))
 
     def labels(self) -> Iterator[Entry]:
-        return ((caption.image_id, label) for caption, label in self.results.iter_labeled() if label)
+        return self.results.iter_labels()
 
     def clusters(self) -> Iterator[Entry]:
         return ((definition.name, asdict(definition)) for definition in self.results.definitions)

@@ -1,0 +1,41 @@
+"""The settings that a run directory was made with, for commands that go on with it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from ictc.config import RunSettings
+from ictc.errors import ConfigError
+from ictc.runs.reader import read_manifest
+from ictc.storage.rundir import RunDirectory
+
+
+def load_settings(directory: RunDirectory, **overrides: Any) -> RunSettings:
+    """Return the settings of the run in `directory`, made to mean that folder and the images it was about.
+
+    Args:
+        overrides: settings to change; None unsets one.
+
+    Raises:
+        ConfigError: there are no settings, or they are not valid (any more).
+    """
+    path = directory.path / "config.yaml"
+    try:
+        flags = yaml.safe_load(path.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path} cannot be read ({error}); give the --output_dir of a run that has begun") from None
+    if not isinstance(flags, dict):
+        raise ConfigError(f"{path} holds no settings; run the command of that run once more to write them again")
+    flags |= {"output_dir": directory.path, "shard_id": None, "track": directory.load_run_info().get("track_source")}
+    manifest = read_manifest(directory)
+    if manifest is not None:
+        flags["ads_dir"] = manifest.key["ads_dir"]
+    flags |= overrides
+    try:
+        return RunSettings.from_flags({flag: value for flag, value in flags.items() if value is not None})
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ConfigError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
