@@ -37,11 +37,15 @@ MAY_IMPORT = {
     "stages": {"engines.base", "tracks", "dataset", "storage", *BASE},
     "runs": {"stages", "engines.base", "engines.provider", "tracks", "dataset", "storage", *BASE},
     "pipeline": {"runs", "stages", "engines.provider", "tracks", "dataset", "storage", *BASE},
-    "cli": {"pipeline", "runs", "stages", "tracks", "storage", *BASE},
+    "merge": {"pipeline", "runs", "engines.provider", "tracks", "storage", *BASE},
+    "recluster": {"pipeline", "runs", "engines.provider", "tracks", "storage", *BASE},
+    "analytics": {"storage", *BASE},
+    "report": {"analytics", "runs", "stages", "engines", "dataset", "storage", *BASE},
+    "cli": {"pipeline", "merge", "recluster", "report", "analytics", "runs", "stages", "tracks", "storage", *BASE},
 }
 """From each layer to the layers below it that it may use; a layer may always use itself."""
 
-HEAVY = ("torch", "vllm", "transformers", "openai", "pyarrow", "PIL", "numpy")
+HEAVY = ("torch", "vllm", "transformers", "openai", "pyarrow", "PIL", "numpy", "pandas", "scipy", "matplotlib")
 FIRST_LINE_WITHIN_S = 2.0
 
 

@@ -1,0 +1,211 @@
+"""Reads what finished runs exported, as tables.
+
+Knows the exported files of docs/outputs.md and never looks at a journal. Memory holds the columns that are asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pandas as pd
+import pyarrow as pa
+
+from ictc.errors import ConfigError, StorageError
+from ictc.records import ClusterDefinition
+
+ROWS_FILE = "results.parquet"
+METADATA_FILE = "step3_metadata.json"
+FILTERED_COLUMNS = ("image_id", "image_path", "platform", "ad_format", "timestamp", "outcome", "stage", "reason")
+REMEDY = "let `ictc run` finish there, or run the same command again"
+
+
+@dataclass(frozen=True, eq=False)
+class RunResults:
+    """The exported results of one track.
+
+    Attributes:
+        metadata: the settings that the clusters were made by, and how many images left each step in which way.
+        definitions: the clusters, in their order.
+        rows: one row an image with a cluster, in the order of the collection, with the columns of `results.parquet`
+            that were asked for; "cluster" is an ordered category in the order of `definitions`.
+    """
+
+    directory: Path
+    track: str
+    criterion: str
+    num_clusters: int
+    metadata: dict[str, Any]
+    definitions: tuple[ClusterDefinition, ...]
+    rows: pd.DataFrame
+
+    @property
+    def name(self) -> str:
+        """The run in a few words, such as "marketing, K=5"."""
+        return f"{self.track}, K={self.num_clusters}"
+
+    @cached_property
+    def filtered(self) -> pd.DataFrame:
+        """One row an image without a cluster, read when first asked for.
+
+        `outcome` is "ui_only", "broken" or "rejected"; `stage` is the step that set the image apart, as in
+        `rejected.jsonl`. An image whose label alone was rejected has a cluster and is not here.
+
+        Raises:
+            StorageError: a file is missing or damaged.
+        """
+        return load_filtered(self.directory)
+
+
+def find_results(directories: Sequence[Path]) -> list[Path]:
+    """Return each folder with results among `directories` and, where one has none, in the folders directly inside it.
+
+    Raises:
+        ConfigError: one of `directories` leads to no results.
+    """
+    found: dict[Path, Path] = {}
+    for directory in directories:
+        here = [directory] if (directory / ROWS_FILE).is_file() else _results_inside(directory)
+        if not here:
+            raise ConfigError(f"{directory}: no {ROWS_FILE} here or one folder below; Step 3 makes it: {REMEDY}")
+        found.update((path.resolve(), path) for path in here)
+    return list(found.values())
+
+
+def find_single_results(directory: Path) -> Path:
+    """Return the one folder with results in `directory` or directly inside it.
+
+    Raises:
+        ConfigError: there is none, or there are several.
+    """
+    found = find_results([directory])
+    if len(found) > 1:
+        names = ", ".join(map(str, found))
+        raise ConfigError(f"{directory} holds the results of several tracks; name one of {names}")
+    return found[0]
+
+
+def _results_inside(directory: Path) -> list[Path]:
+    if not directory.is_dir():
+        return []
+    return sorted(path for path in directory.iterdir() if (path / ROWS_FILE).is_file())
+
+
+def load_results(directory: Path, columns: Sequence[str] | None = None) -> RunResults:
+    """Read the exported results in `directory`.
+
+    Args:
+        columns: of `results.parquet`; all if None. "cluster" is always read.
+
+    Raises:
+        ConfigError: Step 3 has not finished here.
+        StorageError: a file is damaged, or the files belong to different runs.
+    """
+    for name in (METADATA_FILE, ROWS_FILE):
+        if not (directory / name).is_file():
+            raise ConfigError(f"{directory} has no {name}, which Step 3 makes: {REMEDY}")
+    metadata, definitions = _read_metadata(directory / METADATA_FILE)
+    return RunResults(
+        directory=directory,
+        track=metadata["track"],
+        criterion=metadata["criterion"],
+        num_clusters=metadata["num_clusters"],
+        metadata=metadata,
+        definitions=definitions,
+        rows=_read_rows(directory / ROWS_FILE, columns, definitions),
+    )
+
+
+def name_runs(runs: Sequence[RunResults]) -> list[str]:
+    """Return a name for each run that no other has: its own, with its folder where two have the same."""
+    names = [run.name for run in runs]
+    return [
+        name if names.count(name) == 1 else f"{name} ({run.directory})" for name, run in zip(names, runs, strict=True)
+    ]
+
+
+def _read_metadata(path: Path) -> tuple[dict[str, Any], tuple[ClusterDefinition, ...]]:
+    """Return the settings and counts of a run, and its clusters."""
+    metadata = _read_json(path)
+    try:
+        clusters = metadata.pop("clusters")
+        definitions = tuple(ClusterDefinition(c["cluster_id"], c["name"], c["description"]) for c in clusters)
+        metadata = {name: metadata[name] for name in ("track", "criterion", "num_clusters")} | metadata
+    except (KeyError, TypeError, AttributeError) as error:
+        raise StorageError(f"{path} is not as ictc writes it ({error!r}): {REMEDY}") from None
+    return metadata, definitions
+
+
+def _read_rows(path: Path, columns: Sequence[str] | None, definitions: Sequence[ClusterDefinition]) -> pd.DataFrame:
+    wanted = None if columns is None else list(dict.fromkeys([*columns, "cluster"]))
+    try:
+        rows = pd.read_parquet(path, columns=wanted)
+    except (pa.ArrowException, OSError) as error:
+        raise StorageError(f"cannot read {path}: {' '.join(str(error).split())[:200]}") from None
+    names = [definition.name for definition in definitions]
+    if not rows["cluster"].isin(names).all():
+        raise StorageError(f"{path} names clusters that {METADATA_FILE} does not: the files are of different runs")
+    return rows.assign(cluster=pd.Categorical(rows["cluster"], categories=names, ordered=True))
+
+
+def load_filtered(directory: Path) -> pd.DataFrame:
+    """Read which images of a run have no cluster and why: a table with `FILTERED_COLUMNS`.
+
+    Raises:
+        StorageError: a file is missing or damaged.
+    """
+    reasons = {image_id: (outcome, stage, reason) for image_id, outcome, stage, reason in _iter_reasons(directory)}
+    images = _find_images(directory / "image_mapping.json", reasons.keys())
+    rows = [
+        (image_id, image["path"], image["platform"], image["ad_format"], image["timestamp"], *reasons[image_id])
+        for image_id, image in images
+    ]
+    return pd.DataFrame(rows, columns=list(FILTERED_COLUMNS))
+
+
+def _iter_reasons(directory: Path) -> Iterator[tuple[str, str, str, str]]:
+    """Yield the id of each image without a cluster, its outcome, the stage and the reason."""
+    for outcome in ("ui_only", "broken"):
+        for image_id, image in _read_json(directory / f"{outcome}_images.json").items():
+            yield image_id, outcome, "caption", image["reason"]
+    for rejection in _iter_json_lines(directory / "rejected.jsonl"):
+        if rejection["stage"] != "label":
+            yield rejection["image_id"], "rejected", rejection["stage"], rejection["reason"]
+
+
+def _find_images(path: Path, image_ids: Iterable[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the entries of `image_ids` in their order in the file, which has one entry a line and may be large."""
+    wanted = set(image_ids)
+    for line in _iter_lines(path):
+        entry = line.strip().rstrip(b",")
+        if entry not in (b"{", b"}"):
+            ((image_id, image),) = _parse(path, b"{" + entry + b"}").items()
+            if image_id in wanted:
+                yield image_id, image
+
+
+def _iter_json_lines(path: Path) -> Iterator[Any]:
+    return (_parse(path, line) for line in _iter_lines(path))
+
+
+def _iter_lines(path: Path) -> Iterator[bytes]:
+    try:
+        with path.open("rb") as file:
+            yield from file
+    except OSError as error:
+        raise StorageError(f"cannot read {path}: {error.strerror}; {REMEDY}") from None
+
+
+def _read_json(path: Path) -> Any:
+    return _parse(path, b"".join(_iter_lines(path)))
+
+
+def _parse(path: Path, content: bytes) -> Any:
+    try:
+        return orjson.loads(content)
+    except orjson.JSONDecodeError as error:
+        raise StorageError(f"{path} is damaged ({error}): {REMEDY}") from None

@@ -1,0 +1,142 @@
+"""`ictc evaluate`: how well clusters recover known classes."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from ictc.analytics.extra import analysis_packages
+
+if TYPE_CHECKING:
+    from ictc.analytics.evaluation import Evaluation, Scores
+    from ictc.analytics.labels import Clustering
+
+TITLES = {
+    "accuracy": "accuracy (Hungarian)",
+    "accuracy_of_all": "  with no cluster counted as wrong",
+    "nmi": "NMI",
+    "ari": "ARI",
+    "ami": "AMI",
+    "bcubed_precision": "BCubed precision",
+    "bcubed_recall": "BCubed recall",
+    "bcubed_f1": "BCubed F1",
+    "purity": "purity",
+}
+
+PER_CLASS_FORMATS = {
+    "class": "",
+    "cluster": "",
+    "images": "",
+    "precision": "{:.3f}",
+    "recall": "{:.3f}",
+    "f1": "{:.3f}",
+}
+
+
+def evaluate(
+    path: Annotated[
+        Path, Parameter(help="--output_dir of a run, or a CSV file with the columns image_id and cluster.")
+    ],
+    /,
+    *,
+    truth: Path,
+    column: str = "truth",
+    output_dir: Path | None = None,
+) -> None:
+    """Compare clusters with the true classes: accuracy, NMI, ARI, AMI, BCubed, each class and the confusion matrix.
+
+    Images without a cluster or without a class are counted and told. Examples:
+
+    ictc evaluate out --truth truth.csv
+
+    ictc evaluate assignments.csv --truth truth.csv --column category --output_dir out_evaluation
+
+    Args:
+        truth: CSV file with the column image_id and one for the class; an empty class means none.
+        column: Column of --truth that holds the class.
+        output_dir: Folder for evaluation.json, the tables as CSV and the confusion matrix as PNG and SVG.
+    """
+    with analysis_packages():
+        from ictc.analytics.evaluation import evaluate as compare
+        from ictc.analytics.labels import load_clustering, read_labels
+    clustering = load_clustering(path)
+    evaluation = compare(clustering.clusters, read_labels(truth, (column,)))
+    print_evaluation(evaluation, clustering, truth)
+    if output_dir is not None:
+        write_evaluation(evaluation, clustering, output_dir)
+        print(f"Written to {output_dir}")
+
+
+def print_evaluation(evaluation: Evaluation, clustering: Clustering, truth: Path) -> None:
+    """Print everything for people."""
+    from ictc.analytics.tables import format_columns, format_table
+
+    num_clusters, num_classes = evaluation.table.shape
+    print(f"{clustering.name} against {truth}")
+    print(f"{evaluation.num_images:,} images compared: {num_clusters:,} clusters, {num_classes:,} classes")
+    for line in describe_missing(evaluation, clustering):
+        print(f"  {line}")
+    print("\n" + "\n".join(score_lines(evaluation.scores)))
+    for note in evaluation.notes:
+        print(f"\n{note}")
+    print("\n" + format_table(format_columns(evaluation.per_class, PER_CLASS_FORMATS)))
+
+
+def describe_missing(evaluation: Evaluation, clustering: Clustering) -> list[str]:
+    """Return a line for each kind of image that could not be compared."""
+    outcomes, lines = clustering.outcomes, []
+    if count := len(evaluation.without_cluster):
+        why = describe_counts(outcomes.reindex(evaluation.without_cluster).value_counts().to_dict())
+        lines.append(f"with a class but no cluster: {count:,}{why}")
+    if count := len(evaluation.without_class):
+        clustered = {"clustered": int(evaluation.without_class.isin(clustering.clusters.index).sum())}
+        why = describe_counts(clustered | outcomes.reindex(evaluation.without_class).value_counts().to_dict())
+        lines.append(f"with an empty class in the truth: {count:,}{why}")
+    if count := len(evaluation.without_truth):
+        lines.append(f"with a cluster but not in the truth: {count:,}")
+    return lines
+
+
+def describe_counts(counts: dict[str, int]) -> str:
+    """Return counts in brackets, such as " (3 ui_only, 4 broken)", "" if all are 0."""
+    parts = [f"{count:,} {name}" for name, count in counts.items() if count]
+    return f" ({', '.join(parts)})" if parts else ""
+
+
+def score_lines(scores: Scores) -> list[str]:
+    """Return a line for each score; what is the same for all images with a class is not said twice."""
+    values = asdict(scores)
+    if scores.accuracy_of_all == scores.accuracy:
+        del values["accuracy_of_all"]
+    return [f"  {TITLES[name]:36} {value:6.3f}" for name, value in values.items()]
+
+
+def write_evaluation(evaluation: Evaluation, clustering: Clustering, output_dir: Path) -> None:
+    """Write the scores as JSON, the tables as CSV and the confusion matrix as a figure."""
+    from ictc.analytics.confusion import confusion_matrix, draw_confusion
+    from ictc.analytics.figures import save_figure
+    from ictc.analytics.tables import to_records, write_csv
+    from ictc.storage.json_files import write_json
+
+    matrix = confusion_matrix(evaluation.table, evaluation.matches)
+    num_clusters, num_classes = evaluation.table.shape
+    summary = {
+        "images": evaluation.num_images,
+        "clusters": num_clusters,
+        "classes": num_classes,
+        "with_class_without_cluster": len(evaluation.without_cluster),
+        "with_cluster_not_in_truth": len(evaluation.without_truth),
+        "empty_class": len(evaluation.without_class),
+        "scores": asdict(evaluation.scores),
+        "notes": evaluation.notes,
+        "per_class": to_records(evaluation.per_class),
+        "confusion": to_records(matrix.rename_axis("class").reset_index()),
+    }
+    write_json(output_dir / "evaluation.json", summary)
+    write_csv(evaluation.per_class, output_dir / "per_class.csv")
+    write_csv(matrix.rename_axis("class").reset_index(), output_dir / "confusion.csv")
+    title = f"{evaluation.num_images:,} images, accuracy {evaluation.scores.accuracy:.3f}"
+    save_figure(draw_confusion(matrix, title), output_dir / "confusion")

@@ -1,0 +1,61 @@
+"""Writes the exported files of a finished run without running one, with the writers of the package."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ictc.records import ClusterDefinition
+from ictc.stages.export import RESULT_FIELDS, write_parquet
+from ictc.storage.json_files import write_json, write_lines, write_mapping
+
+
+def write_results(
+    directory: Path,
+    clusters: Mapping[str, str],
+    *,
+    track: str = "marketing",
+    criterion: str = "Marketing Strategy",
+    names: tuple[str, ...] = (),
+    ui_only: tuple[str, ...] = (),
+    **columns: Mapping[str, Any],
+) -> Path:
+    """Write what a run with these results exports.
+
+    Args:
+        clusters: the cluster of each image by its id.
+        names: of all clusters, in the order of their definitions; those that occur if left out.
+        ui_only: ids of images that show an interface only.
+        columns: further fields of the results, by image id.
+    """
+    names = names or tuple(dict.fromkeys(clusters.values()))
+    definitions = [ClusterDefinition(number, name, f"About {name}.") for number, name in enumerate(names, 1)]
+    images = {image_id: image_fields(image_id, columns) for image_id in (*clusters, *ui_only)}
+    rows = (
+        {
+            **dict.fromkeys(RESULT_FIELDS, ""),
+            **{"image_id": image_id, "image_path": images[image_id]["path"], "confidence": 0.5},
+            **{name: images[image_id][name] for name in ("platform", "ad_format", "timestamp")},
+            **{name: values[image_id] for name, values in columns.items()},
+            **{"cluster": cluster, "cluster_id": names.index(cluster) + 1},
+        }
+        for image_id, cluster in clusters.items()
+    )
+    directory.mkdir(parents=True)
+    write_parquet(directory / "results.parquet", rows)
+    settings = {"track": track, "criterion": criterion, "num_clusters": len(names), "images": len(images)}
+    described = [{**asdict(one), "size": list(clusters.values()).count(one.name)} for one in definitions]
+    write_json(directory / "step3_metadata.json", {**settings, "clusters": described})
+    write_mapping(directory / "image_mapping.json", images.items())
+    write_mapping(directory / "ui_only_images.json", ((image_id, {"reason": "interface"}) for image_id in ui_only))
+    write_mapping(directory / "broken_images.json", ())
+    write_lines(directory / "rejected.jsonl", ())
+    return directory
+
+
+def image_fields(image_id: str, columns: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the entry of an image in the list of all images."""
+    known = {name: columns.get(name, {}).get(image_id) for name in ("platform", "ad_format", "timestamp")}
+    return {"path": f"{image_id}/image.jpg", **known}
