@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,8 @@ from ictc.config import RunSettings
 from ictc.dataset.pool import DecodePool
 from ictc.engines.provider import EngineProvider
 from ictc.errors import ConfigError, StorageError
+from ictc.records import ClusterDefinition
+from ictc.runs.definitions_file import load_definitions_file
 from ictc.runs.discovery import build_manifest
 from ictc.runs.info import save_run_info
 from ictc.runs.locking import hold_locks
@@ -35,12 +37,14 @@ class TrackPlan:
 
     Attributes:
         title_prefix: tells its steps from those of other tracks.
+        given: clusters that Step 2b takes instead of making its own, () if there are none.
     """
 
     track: Track
     criterion: str
     directory: RunDirectory
-    title_prefix: str
+    title_prefix: str = ""
+    given: tuple[ClusterDefinition, ...] = ()
 
 
 async def run_pipeline(settings: RunSettings, reporter: Reporter, stop: asyncio.Event) -> list[TrackSummary]:
@@ -54,11 +58,11 @@ async def run_pipeline(settings: RunSettings, reporter: Reporter, stop: asyncio.
     async with hold_locks([plan.directory for plan in plans], reporter, stop):
         runs = prepare_runs(plans, settings, reporter, stop)
         with closing_on_error(runs):
-            await approve(runs, settings, reporter, stop)
-        return await finish_runs(runs, settings, stop)
+            await approve(runs, reporter, stop)
+        return await finish_runs(runs, lambda: run_steps(runs, settings, stop))
 
 
-async def approve(runs: list[TrackRun], settings: RunSettings, reporter: Reporter, stop: asyncio.Event) -> None:
+async def approve(runs: list[TrackRun], reporter: Reporter, stop: asyncio.Event) -> None:
     """Tell what will be done, and ask before much earlier work is done again.
 
     Raises:
@@ -67,7 +71,7 @@ async def approve(runs: list[TrackRun], settings: RunSettings, reporter: Reporte
     steps = [step for track_run in runs for step in plan_steps(track_run)]
     reporter.plan(steps)
     redo_s = sum(step.redo_s for step in steps)
-    if redo_s <= UNASKED_REDO_S or settings.control.yes:
+    if redo_s <= UNASKED_REDO_S or runs[0].settings.control.yes:
         return
     what = f"{redo_s / 3600:.1f} hours of work would be done again"
     answer = await reporter.confirm(f"{what}, for the reasons above. Go on?")
@@ -77,14 +81,14 @@ async def approve(runs: list[TrackRun], settings: RunSettings, reporter: Reporte
         raise ConfigError(f"{what}{remedy}; nothing was made again")
 
 
-async def finish_runs(runs: list[TrackRun], settings: RunSettings, stop: asyncio.Event) -> list[TrackSummary]:
-    """Run the steps, and note beside the results how that ended."""
+async def finish_runs(runs: list[TrackRun], work: Callable[[], Awaitable[None]]) -> list[TrackSummary]:
+    """Do the work on these runs, and note beside the results how that ended."""
     started = time.monotonic()
     for track_run in runs:
-        save_run_info(track_run, settings, "running")
+        save_run_info(track_run, "running")
     status = "failed"
     try:
-        await run_steps(runs, settings, stop)
+        await work()
         status = "finished"
         return [track_run.summary() for track_run in runs]
     except Interrupted:
@@ -94,7 +98,7 @@ async def finish_runs(runs: list[TrackRun], settings: RunSettings, stop: asyncio
         for track_run in runs:
             track_run.close()
             with suppress(StorageError):  # the error that is on its way says more
-                save_run_info(track_run, settings, status, time.monotonic() - started)
+                save_run_info(track_run, status, time.monotonic() - started)
 
 
 async def run_steps(runs: list[TrackRun], settings: RunSettings, stop: asyncio.Event) -> None:
@@ -106,9 +110,14 @@ async def run_steps(runs: list[TrackRun], settings: RunSettings, stop: asyncio.E
         for track_run in runs:
             await track_run.run_captions(engines, pool.decode, 2 * pool.num_workers)
             raise_if_stopped(stop)
-        for track_run in runs:
-            await track_run.run_texts(engines)
-            raise_if_stopped(stop)
+        await run_texts(runs, engines, stop)
+
+
+async def run_texts(runs: list[TrackRun], engines: EngineProvider, stop: asyncio.Event) -> None:
+    """Run Steps 2a, 2b and 3 of every run with the same engine."""
+    for track_run in runs:
+        await track_run.run_texts(engines)
+        raise_if_stopped(stop)
 
 
 def plan_tracks(settings: RunSettings, reporter: Reporter) -> list[TrackPlan]:
@@ -121,8 +130,8 @@ def plan_tracks(settings: RunSettings, reporter: Reporter) -> list[TrackPlan]:
     root = settings.output.output_dir / (settings.output.shard_id or "")
     if settings.engine.swap_space is not None:
         reporter.note("--swap_space: vLLM has no such option any more; it has no effect")
-    check_apart(settings.input.ads_dir, settings.output.output_dir)
     tracks = choose_tracks(settings, root)
+    given = load_given_clusters(settings)
     several = len(tracks) > 1
     plans = []
     for track in tracks:
@@ -131,8 +140,26 @@ def plan_tracks(settings: RunSettings, reporter: Reporter) -> list[TrackPlan]:
         criterion = settings.clustering.criterion or track.criterion
         if criterion is None:
             raise ConfigError(f'--track {track.name} needs --criterion, such as --criterion "the musical instrument"')
-        plans.append(TrackPlan(track, criterion, directory, f"{track.name}: " if several else ""))
+        plans.append(TrackPlan(track, criterion, directory, f"{track.name}: " if several else "", given))
     return plans
+
+
+def load_given_clusters(settings: RunSettings) -> tuple[ClusterDefinition, ...]:
+    """Return the clusters of `--clusters`, () if there are none.
+
+    Raises:
+        ConfigError: the file is broken, or says another K than `--num_clusters`.
+    """
+    clustering = settings.clustering
+    if clustering.clusters is None:
+        return ()
+    given = load_definitions_file(clustering.clusters)
+    if "num_clusters" in clustering.model_fields_set and clustering.num_clusters != len(given):
+        raise ConfigError(
+            f"--num_clusters {clustering.num_clusters}, and --clusters {clustering.clusters} has {len(given)}; "
+            "leave out the former"
+        )
+    return given
 
 
 def prepare_runs(
@@ -154,6 +181,7 @@ def prepare_runs(
             RecordingReporter(reporter, plan.directory),
             stop,
             plan.title_prefix,
+            plan.given,
         )
         for plan in plans
     ]

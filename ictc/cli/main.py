@@ -25,8 +25,18 @@ app = App(
     help_format="plaintext",
 )
 app.command("ictc.cli.run:run")
+app.command("ictc.cli.merge:merge")
+app.command("ictc.cli.recluster:recluster")
+app.command("ictc.cli.retry:retry")
 app.command("ictc.cli.status:status")
 app.command("ictc.cli.verify:verify")
+app.command("ictc.cli.report:report")
+app.command("ictc.cli.sample:sample")
+app.command("ictc.cli.export:export")
+app.command("ictc.cli.evaluate:evaluate")
+app.command("ictc.cli.consensus:consensus")
+app.command("ictc.cli.archetypes:archetypes")
+app.command("ictc.cli.trends:trends")
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

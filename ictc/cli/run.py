@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shlex
 import signal
 import sys
 import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -17,7 +19,9 @@ from ictc.cli.logs import logging_to
 from ictc.cli.signals import stop_on_signals
 from ictc.cli.summary import print_summary
 from ictc.config import RunSettings
-from ictc.pipeline import run_pipeline
+from ictc.pipeline import check_apart, run_pipeline
+from ictc.runs.reporter import Reporter
+from ictc.runs.shards import resolve_shard
 from ictc.runs.stopping import Interrupted
 from ictc.runs.summary import TrackSummary
 
@@ -40,7 +44,7 @@ def run(
     Args:
         config: YAML file with any of these flags; the command line wins.
     """
-    execute(settings)
+    execute(resolve_shard(settings, os.environ))
 
 
 def execute(settings: RunSettings) -> None:
@@ -50,20 +54,37 @@ def execute(settings: RunSettings) -> None:
         IctcError: one line for the user.
         Interrupted: a signal came.
     """
+    check_apart(settings.input.ads_dir, settings.output.output_dir)  # before the log file would be among the images
     root = settings.output.output_dir / (settings.output.shard_id or "")
+    run_in_session(
+        root, lambda reporter, stop: run_pipeline(settings, reporter, stop), verbose=settings.control.verbose
+    )
+
+
+Work = Callable[[Reporter, asyncio.Event], Awaitable[list[TrackSummary]]]
+"""What is done with a reporter until an event asks for a stop; returns what came out."""
+
+
+def run_in_session(root: Path, work: Work, *, verbose: bool) -> None:
+    """Do the work with a log file below `root`, stopping on signals, and print what came out.
+
+    Raises:
+        IctcError: one line for the user.
+        Interrupted: a signal came.
+    """
     started = time.monotonic()
-    with logging_to(root / "logs", verbose=settings.control.verbose) as log_path:
-        summaries = asyncio.run(run_until_stopped(settings))
+    with logging_to(root / "logs", verbose=verbose) as log_path:
+        summaries = asyncio.run(run_until_stopped(work))
     for summary in summaries:
         print_summary(summary)
     print(f"Took {format_seconds(time.monotonic() - started)}. Log: {log_path}")
 
 
-async def run_until_stopped(settings: RunSettings) -> list[TrackSummary]:
-    """Run the pipeline, and turn a stop by a signal into the exit code that tells it."""
+async def run_until_stopped(work: Work) -> list[TrackSummary]:
+    """Do the work, and turn a stop by a signal into the exit code that tells it."""
     with stop_on_signals() as request:
         try:
-            return await run_pipeline(settings, ConsoleReporter(request.event), request.event)
+            return await work(ConsoleReporter(request.event), request.event)
         except Interrupted:
             number = request.signal_number or signal.SIGTERM
             command = shlex.join(["ictc", *sys.argv[1:]])

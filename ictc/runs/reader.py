@@ -54,15 +54,6 @@ def read_json(path: Path) -> Any:
         return None
 
 
-def read_manifest(directory: RunDirectory) -> Manifest | None:
-    """Return the manifest in use, None if it is missing or unfinished."""
-    path = directory.manifest_path
-    marker = read_json(path.with_suffix(".key.json"))
-    if not isinstance(marker, dict) or not path.is_file():
-        return None
-    return Manifest(path, marker["key"], marker["num_images"])
-
-
 @contextmanager
 def open_results(directory: RunDirectory, manifest: Manifest) -> Iterator[Results]:
     """Open the results in use, with a journal for each map stage that has one, and close them again.

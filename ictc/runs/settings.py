@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from ictc.config import RunSettings
 from ictc.errors import ConfigError
-from ictc.runs.reader import read_manifest
+from ictc.storage.manifest import find_manifest
 from ictc.storage.rundir import RunDirectory
 
 
@@ -30,9 +30,11 @@ def load_settings(directory: RunDirectory, **overrides: Any) -> RunSettings:
     if not isinstance(flags, dict):
         raise ConfigError(f"{path} holds no settings; run the command of that run once more to write them again")
     flags |= {"output_dir": directory.path, "shard_id": None, "track": directory.load_run_info().get("track_source")}
-    manifest = read_manifest(directory)
+    manifest = find_manifest(directory.manifest_path)
     if manifest is not None:
         flags["ads_dir"] = manifest.key["ads_dir"]
+    if overrides.get("clusters") is not None:
+        flags.pop("num_clusters", None)  # the file says it
     flags |= overrides
     try:
         return RunSettings.from_flags({flag: value for flag, value in flags.items() if value is not None})

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar
 
 from ictc.config import RunSettings, Step
@@ -46,6 +47,9 @@ class TrackRun:
     """One track over one manifest, in one run directory.
 
     Attributes:
+        given: clusters that Step 2b takes instead of making its own, () if there are none.
+        steps: what to run; by default what the settings say.
+        origin: for `run.json`: where results that this run did not make come from.
         surveys: how much of a step is done, where that was found out before anything ran.
         explained: steps of which the user knows why their earlier results are out of date.
     """
@@ -58,6 +62,9 @@ class TrackRun:
     reporter: Reporter
     stop: asyncio.Event
     title_prefix: str = ""
+    given: tuple[ClusterDefinition, ...] = ()
+    steps: tuple[Step, ...] = ()
+    origin: Mapping[str, Any] = field(default_factory=dict)
     results: Results = field(init=False)
     exports: Exports = field(init=False)
     keys: RunKeys = field(init=False)
@@ -67,8 +74,8 @@ class TrackRun:
     def __post_init__(self) -> None:
         self.results = Results(self.manifest)
         self.exports = Exports(self.directory.path, self.results)
-        self.keys = RunKeys(self.settings, self.track, self.criterion)
-        self.steps = self.settings.control.chosen_steps(self.settings.input.is_part)
+        self.keys = RunKeys(self.settings, self.track, self.criterion, self.given)
+        self.steps = self.steps or self.settings.steps
 
     def close(self) -> None:
         """Close the journals."""
@@ -86,6 +93,13 @@ class TrackRun:
             if await self._run_map(stage, self.keys.caption(), engines, self._limits("vlm", prefetch)):
                 self.exports.write_captions(self.settings.input.ads_dir)
 
+    def export_earlier(self) -> None:
+        """Write the exports of Steps 1 and 2a from results that were made elsewhere."""
+        if not self.exports.are_complete("caption"):
+            self.exports.write_captions(Path(self.manifest.key["ads_dir"]))
+        if not self.exports.are_complete("label"):
+            self.exports.write_labels()
+
     async def run_texts(self, engines: EngineProvider) -> None:
         """Run Steps 2a, 2b and 3."""
         limits = self._limits("llm", prefetch=0)
@@ -96,44 +110,42 @@ class TrackRun:
         if "3" in self.steps and not self.stop.is_set():
             key = self.keys.assign(self.results.definitions)
             if await self._run_map(self.assign_stage(), key, engines, limits):
-                self.exports.write_assignments(self.keys.metadata())
+                self.exports.write_assignments(self.metadata())
 
     async def _run_synthesize(self, engines: EngineProvider) -> None:
         histogram = self.histogram()
-        num_clusters = self.settings.clustering.num_clusters
+        key = self.keys.synthesize(histogram)
+        self._start("synthesize", key)
+        definitions = self.directory.load_definitions(key)
+        if definitions is None:
+            self.exports.remove(STAGES[STAGES.index("synthesize") :])
+            definitions = self.given or await self._synthesize(histogram, engines)
+            self.directory.save_definitions(key, definitions)
+        self.results.definitions = definitions
+        self.exports.write_definitions(histogram, self.metadata())
+
+    async def _synthesize(self, histogram: LabelHistogram, engines: EngineProvider) -> tuple[ClusterDefinition, ...]:
+        """Ask for the clusters."""
+        num_clusters = self.keys.num_clusters
         if len(histogram.labels) < num_clusters:
             raise StageError(
                 f"Step 2b: {len(histogram.labels)} distinct labels can't make {num_clusters} clusters; "
                 "lower --num_clusters or add images"
             )
-        key = self.keys.synthesize(histogram)
-        self._start("synthesize", key)
-        definitions = self.directory.load_definitions(key)
-        if definitions is None:
-            self.reporter.note(
-                f"{self.title('synthesize')}: {num_clusters} from {histogram.num_distinct:,} labels; the "
-                f"{len(histogram.labels)} most frequent ones cover {histogram.coverage:.0%} of the images"
-            )
-            self.exports.remove(STAGES[STAGES.index("synthesize") :])
-            definitions = await self._synthesize(histogram, engines)
-            self.directory.save_definitions(key, definitions)
-        self.results.definitions = definitions
-        self.exports.write_definitions(histogram, self.keys.metadata())
-
-    async def _synthesize(
-        self, histogram: LabelHistogram, engines: EngineProvider, deaths: int = 0
-    ) -> tuple[ClusterDefinition, ...]:
-        """Ask for the clusters, of a fresh engine if one dies over it."""
-        clustering, seed = self.settings.clustering, self.settings.control.seed
-        stage = SynthesizeStage(histogram, clustering.num_clusters, self.track, self.criterion, seed)
-        try:
-            return await stage.run(await engines.get("llm"))
-        except EngineDeadError as error:
-            await engines.close()
-            if deaths + 1 == MAX_SYNTHESIZE_DEATHS:
-                raise
-            self.reporter.note(f"the engine died ({error}); restarting it")
-            return await self._synthesize(histogram, engines, deaths + 1)
+        self.reporter.note(
+            f"{self.title('synthesize')}: {num_clusters} from {histogram.num_distinct:,} labels; the "
+            f"{len(histogram.labels)} most frequent ones cover {histogram.coverage:.0%} of the images"
+        )
+        stage = SynthesizeStage(histogram, num_clusters, self.track, self.criterion, self.settings.control.seed)
+        for attempt in range(1, MAX_SYNTHESIZE_DEATHS + 1):
+            try:
+                return await stage.run(await engines.get("llm"))
+            except EngineDeadError as error:
+                await engines.close()
+                if attempt == MAX_SYNTHESIZE_DEATHS:
+                    raise
+                self.reporter.note(f"the engine died ({error}); restarting it")
+        raise AssertionError("unreachable")
 
     async def _run_map(
         self, stage: MapStage[ItemT], key: StageKey, engines: EngineProvider, limits: Callable[[Engine], Limits]
@@ -205,6 +217,11 @@ class TrackRun:
             self.reporter.note(f"{self.title(stage)}: earlier ones are out of date: {explain_change(earlier, key)}")
         self.directory.start_stage(stage, key, afresh=forced)
         return forced or earlier != key
+
+    def metadata(self) -> dict[str, Any]:
+        """Return for people what the results were made by, and whether something is missing."""
+        missing = self.manifest.key.get("missing")
+        return {**self.keys.metadata(), **({"partial": {"missing_images": missing}} if missing else {})}
 
     def is_forced(self, stage: StageName) -> bool:
         """Whether a step starts afresh whatever it has."""

@@ -20,11 +20,13 @@ import orjson
 
 from ictc.records import StageName
 from ictc.runs.progress import StepRecord, load_progress
-from ictc.runs.reader import open_results, read_manifest
+from ictc.runs.reader import open_results
 from ictc.runs.track_run import STAGES
 from ictc.stages.outcome import Status
+from ictc.storage.journal import list_segments
 from ictc.storage.keys import StageKey, digest
 from ictc.storage.lock import LockFile, find_lock
+from ictc.storage.manifest import find_manifest
 from ictc.storage.rundir import RunDirectory
 
 State = Literal["running", "finished", "stopped", "failed", "dead", "stale", "waiting"]
@@ -137,7 +139,7 @@ class RejectionReader:
     def read(self) -> Counter[str]:
         """Return how many images are rejected, by the kind of reason; the last record of an image counts."""
         with suppress(FileNotFoundError):  # --force_steps deletes the journal
-            sizes = {path: path.stat().st_size for path in sorted(self._directory.glob("*.jsonl"))}
+            sizes = {path: path.stat().st_size for path in list_segments(self._directory)}
             if any(sizes.get(path, 0) < offset for path, offset in self._offsets.items()):
                 self._offsets.clear()
                 self._reasons.clear()
@@ -213,7 +215,7 @@ def state_of_step(done: int, total: int | None, run: State, *, at_work: bool) ->
 
 def count_results(directory: RunDirectory, stage: StageName) -> tuple[int, int | None]:
     """Return how many images have left a map stage, and how many enter it, from the journals in use."""
-    manifest = read_manifest(directory)
+    manifest = find_manifest(directory.manifest_path)
     if manifest is None:
         return 0, None
     with open_results(directory, manifest) as results:

@@ -57,7 +57,7 @@ class CaptionStage:
             answer=JsonAnswer(self.track.caption.schema),
             sampling=attempt.sampling(MAX_TOKENS, self.seed),
             image=image,
-            inputs={"criterion": self.criterion},
+            inputs={"criterion": self.criterion} if self.track.caption.uses("criterion") else {},
         )
 
     def parse_answer(self, item: ImageRecord, answer: Answer) -> Outcome:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -40,6 +41,7 @@ def atomic_writer(path: Path) -> Iterator[IO[bytes]]:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(path)
         try:
             with temporary.open("wb") as file:
                 yield file
@@ -51,6 +53,14 @@ def atomic_writer(path: Path) -> Iterator[IO[bytes]]:
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
             raise
+
+
+def remove_leftovers(path: Path) -> None:
+    """Delete what killed writers of `path` left unfinished; as a file has one writer, none of them lives."""
+    leftover = re.compile(rf"\.{re.escape(path.name)}\.\d+\.tmp")
+    for sibling in path.parent.iterdir():
+        if leftover.fullmatch(sibling.name):
+            sibling.unlink(missing_ok=True)
 
 
 def write_atomic(path: Path, content: bytes) -> None:

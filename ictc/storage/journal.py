@@ -1,7 +1,8 @@
 """Append-only records of one stage: what makes a run of days safe to kill at any instruction.
 
-A journal is a folder of segments. A segment has one writer and one record a line, each with a checksum;
-on reading, all segments of all writers are united and the last record of an id counts. A record is
+A journal is a folder of segments, named `<writer>-<number>.jsonl`. A segment has one writer and one record a line, each
+with a checksum; a new one gets a higher number than all that are there. On reading, all segments are united in the
+order of their numbers, and the last record of an id counts. A record is
 handed to the operating system when it is appended, so it survives the death of the process; it is
 synced to the disk every few hundred records or seconds, so that a crash of the machine costs no more.
 
@@ -41,7 +42,7 @@ def encode_line(record: dict[str, Any]) -> bytes:
 def decode_line(line: bytes) -> dict[str, Any] | None:
     """Return the record of a journal line, or None if the line is torn or damaged."""
     checksum, payload = line[:_CHECKSUM_CHARS], line[_CHECKSUM_CHARS + 1 : -1]
-    if not line.endswith(b"\n") or checksum != b"%08x" % zlib.crc32(payload):
+    if not line.endswith(b"\n") or not payload or checksum != b"%08x" % zlib.crc32(payload):
         return None
     record: dict[str, Any] = orjson.loads(payload)
     return record
@@ -96,7 +97,7 @@ class Journal:
         self._output: int | None = None
         self._end = 0
         with storage_errors(directory):
-            for path in sorted(directory.glob("*.jsonl")):
+            for path in list_segments(directory):
                 self._index(path)
 
     def __len__(self) -> int:
@@ -245,8 +246,9 @@ class Journal:
         if self._output is not None:
             self.sync()
             os.close(self._output)
-        own = [int(path.stem.rpartition("-")[2]) for path in self._segments if self._is_own(path)]
-        path = self.directory / f"{self._writer}-{max(own, default=-1) + 1:06d}.jsonl"
+            self._output = None
+        number = 1 + max((segment_order(path)[0] for path in self._segments), default=-1)
+        path = self.directory / f"{self._writer}-{number:06d}.jsonl"
         with storage_errors(path):
             self._make_directory()
             self._output = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
@@ -273,6 +275,17 @@ class Journal:
                 os.ftruncate(self._output, self._end)
                 raise
         self._end += len(line)
+
+
+def list_segments(directory: Path) -> list[Path]:
+    """Return the segments of a journal in the order in which they count, later ones over earlier ones."""
+    return sorted(directory.glob("*.jsonl"), key=segment_order)
+
+
+def segment_order(path: Path) -> tuple[int, str]:
+    """Return the sort key of a segment: its number, then its writer; -1 for a file that has no number."""
+    writer, _, number = path.stem.rpartition("-")
+    return int(number) if number.isdecimal() else -1, writer
 
 
 def check_header(path: Path, header: dict[str, Any]) -> None:

@@ -36,15 +36,21 @@ class Manifest:
                 yield ImageRecord(**orjson.loads(line))
 
 
-def load_manifest(path: Path, key: StageKey) -> Manifest | None:
-    """Return the manifest at `path` if it was made from `key`, else None."""
+def find_manifest(path: Path) -> Manifest | None:
+    """Return the manifest at `path`, whatever it was made from, None if it is missing or unfinished."""
     try:
         marker: dict[str, Any] = orjson.loads(_marker_path(path).read_bytes())
     except (OSError, orjson.JSONDecodeError):
         return None
-    if marker["key"] != key or not path.is_file():
+    if not isinstance(marker, dict) or not path.is_file():
         return None
-    return Manifest(path, key, marker["num_images"])
+    return Manifest(path, marker["key"], marker["num_images"])
+
+
+def load_manifest(path: Path, key: StageKey) -> Manifest | None:
+    """Return the manifest at `path` if it was made from `key`, else None."""
+    manifest = find_manifest(path)
+    return manifest if manifest is not None and manifest.key == key else None
 
 
 def save_manifest(path: Path, key: StageKey, images: Iterable[ImageRecord]) -> Manifest:

@@ -93,6 +93,10 @@ class PromptTemplate:
         if missing := self.required - used:
             raise TrackError(f"{type(self).__name__} never uses ${min(missing)}, without which it can't be answered")
 
+    def uses(self, name: str) -> bool:
+        """Whether the conversation depends on this placeholder."""
+        return name in placeholders(self.system) + placeholders(self.user)
+
     def render(self, **values: str | int) -> tuple[Message, ...]:
         """Return the conversation with every placeholder filled in."""
         return (

@@ -141,9 +141,9 @@ def copy_first_segment(out: Path) -> None:
 
 def bring_old_record_back(out: Path) -> None:
     """Let a record be made anew, then copy the segment of the old one, so that it counts again."""
-    (path,) = (path for path in segments(out, "label") if b'"ad_010"' in path.read_bytes())
+    (path,) = (path for path in segments(out, "label") if b'"ad_011"' in path.read_bytes())
     valid = path.read_bytes()
-    change_record(out, "label", "ad_010", input="0" * 16)
+    change_record(out, "label", "ad_011", input="0" * 16)
     shutil.copy(path, path.with_name("0-000099.jsonl"))
     path.write_bytes(valid)
 
@@ -219,7 +219,7 @@ class TestJournals:
             (lambda out: flip(segments(out, "assign")[0], 2), "line 1 (byte 0) is damaged"),
             (lambda out: truncate(segments(out, "assign")[-1], 0.9), "ends in a torn line at byte"),
             (lambda out: drop_line(segments(out, "caption")[1], 0), "0-000001.jsonl: does not begin with its header"),
-            (lambda out: segments(out, "caption")[1].unlink(), "0-000001.jsonl: is missing, with all its records"),
+            (lambda out: segments(out, "caption")[1].unlink(), "segment 000001 is missing, with all its records"),
             (copy_first_segment, "records of earlier segments and has no others: a copy?"),
             (
                 lambda out: segments(out, "label")[0].with_name("notes.jsonl").write_text("hello"),
@@ -252,7 +252,7 @@ class TestJournals:
 
     def test_a_copied_segment_that_brings_old_records_back_is_noticed(self, ictc: Ictc, out: Path) -> None:
         bring_old_record_back(out)
-        assert "('ad_010') have a record of another image, caption or label" in findings(ictc, out)
+        assert "('ad_011') have a record of another image, caption or label" in findings(ictc, out)
 
 
 class TestAccounting:
@@ -262,20 +262,20 @@ class TestAccounting:
             (
                 "caption",
                 {"input": "0" * 16},
-                "Step 1 captions: 1 of 22 images ('ad_010') have a record of another image",
+                "Step 1 captions: 1 of 22 images ('ad_011') have a record of another image",
             ),
-            ("caption", {"status": "lost"}, "('ad_010') have a record without an outcome"),
-            ("caption", {"status": "rejected", "data": {}}, "('ad_010') have a record without an outcome"),
-            ("label", {"data": {"label": ""}}, "('ad_010') have a record without an outcome"),
+            ("caption", {"status": "lost"}, "('ad_011') have a record without an outcome"),
+            ("caption", {"status": "rejected", "data": {}}, "('ad_011') have a record without an outcome"),
+            ("label", {"data": {"label": ""}}, "('ad_011') have a record without an outcome"),
             ("label", {"data": {"label": "quite another"}}, "Step 3 assignments: "),
-            ("assign", {"data": {"cluster_id": 9}}, "('ad_010') are assigned to no existing cluster"),
-            ("assign", {"status": "ui_only"}, "('ad_010') are assigned to no existing cluster"),
+            ("assign", {"data": {"cluster_id": 9}}, "('ad_011') are assigned to no existing cluster"),
+            ("assign", {"status": "ui_only"}, "('ad_011') are assigned to no existing cluster"),
         ],
     )
     def test_a_false_record_is_named(
         self, ictc: Ictc, out: Path, stage: str, changes: dict[str, Any], words: str
     ) -> None:
-        change_record(out, stage, "ad_010", **changes)
+        change_record(out, stage, "ad_011", **changes)
         assert words in findings(ictc, out)
 
     @pytest.mark.parametrize(
@@ -354,9 +354,9 @@ class TestExports:
         [
             ("image_mapping.json", ('"ad_002.png"', '"other.png"'), "says something else of 'ad_002'"),
             ("step1_captions.json", ('"category":"', '"category":"x'), "says something else of 'ad_"),
-            ("step1_captions.json", ('"ad_010"', '"ad_x10"'), "has 'ad_x10' where the journals have 'ad_010'"),
+            ("step1_captions.json", ('"ad_011"', '"ad_x11"'), "has 'ad_x11' where the journals have 'ad_011'"),
             ("broken_images.json", ('"reason":"', '"reason":"x'), "says something else of 'empty'"),
-            ("step2a_hooks.json", ('"ad_010": "', '"ad_010": "x'), "says something else of 'ad_010'"),
+            ("step2a_hooks.json", ('"ad_011": "', '"ad_011": "x'), "says something else of 'ad_011'"),
             ("step2b_dynamic_clusters.json", ('"description": "', '"description": "x'), "says something else of"),
             (
                 "step2b_metadata.json",

@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from ictc.records import ImageRecord, StageName
-from ictc.runs.reader import read_json, read_manifest
+from ictc.runs.reader import read_json
 from ictc.runs.reporter import TITLES
 from ictc.runs.verify.finding import Finding, name_some
 from ictc.stages.caption import caption_input
@@ -18,6 +18,7 @@ from ictc.stages.histogram import build_histogram
 from ictc.stages.outcome import Status
 from ictc.stages.results import Results
 from ictc.storage.keys import StageKey, digest
+from ictc.storage.manifest import find_manifest
 from ictc.storage.rundir import RunDirectory
 
 SENSELESS: dict[StageName, str] = {
@@ -30,7 +31,7 @@ SENSELESS: dict[StageName, str] = {
 def check_manifest(directory: RunDirectory) -> Iterator[Finding]:
     """Yield what is wrong with the list of images itself."""
     path = directory.manifest_path
-    manifest = read_manifest(directory)
+    manifest = find_manifest(directory.manifest_path)
     if manifest is None:
         yield Finding("accounting", path, "is missing or unfinished; run again")
         return
@@ -80,7 +81,7 @@ def check_definitions(directory: RunDirectory, results: Results, key: StageKey) 
             )
     if [definition.cluster_id for definition in definitions] != list(range(1, len(definitions) + 1)):
         yield Finding("accounting", path, f"the clusters are not numbered from 1 to {len(definitions)}")
-    if digest(build_histogram(results.count_labels(), key["top_hooks"])) != key["labels"]:
+    if "labels" in key and digest(build_histogram(results.count_labels(), key["top_hooks"])) != key["labels"]:
         yield Finding("key", path, "is out of date: it was made from other labels than those in use; run again")
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from ictc.errors import StorageError
 from ictc.records import StageName
-from ictc.runs.reader import open_results, read_manifest
+from ictc.runs.reader import open_results
 from ictc.runs.track_run import STAGES
 from ictc.runs.verify.accounting import check_definitions, check_key, check_manifest, check_map_stage
 from ictc.runs.verify.exports import ExportCheck, check_orphans, check_prompts
@@ -16,6 +16,7 @@ from ictc.runs.verify.segments import check_segments
 from ictc.stages.results import Results
 from ictc.storage.keys import StageKey
 from ictc.storage.lock import find_lock
+from ictc.storage.manifest import find_manifest
 from ictc.storage.rundir import RunDirectory
 
 MAP_STAGES: tuple[StageName, ...] = ("caption", "label", "assign")
@@ -36,7 +37,7 @@ def verify(directory: RunDirectory) -> Iterator[Finding]:
         key = directory.current_key(stage)
         if key is not None:
             yield from check_segments(directory.result_path(stage, key))
-    manifest = read_manifest(directory)
+    manifest = find_manifest(directory.manifest_path)
     if manifest is not None and not errors.found:
         try:
             with open_results(directory, manifest) as results:

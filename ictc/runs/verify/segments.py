@@ -5,7 +5,6 @@ Knows the form of a segment, not what its records mean.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,25 +13,24 @@ from typing import Any
 import orjson
 
 from ictc.runs.verify.finding import Finding
-from ictc.storage.journal import decode_line
+from ictc.storage.journal import decode_line, list_segments, segment_order
 
 MOST_LINES_NAMED = 5
 
 
 def check_segments(directory: Path) -> Iterator[Finding]:
     """Yield what is wrong with the segments of one journal."""
-    numbers: dict[str, set[int]] = defaultdict(set)
+    numbers: set[int] = set()
     seen: set[int] = set()
-    for path in sorted(directory.glob("*.jsonl")):
-        writer, _, number = path.stem.rpartition("-")
-        if not writer or not number.isdecimal():
+    for path in list_segments(directory):
+        number, writer = segment_order(path)
+        if number < 0 or not writer:
             yield Finding("checksum", path, "is no segment of a journal; take it out of this folder")
             continue
-        numbers[writer].add(int(number))
+        numbers.add(number)
         yield from SegmentCheck(path, seen).findings()
-    for writer, found in numbers.items():
-        for absent in sorted(set(range(max(found))) - found):
-            yield Finding("checksum", directory / f"{writer}-{absent:06d}.jsonl", "is missing, with all its records")
+    for absent in sorted(set(range(max(numbers, default=0))) - numbers):
+        yield Finding("checksum", directory, f"segment {absent:06d} is missing, with all its records")
 
 
 @dataclass

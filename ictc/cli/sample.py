@@ -1,0 +1,43 @@
+"""`ictc sample`: a few ads of every cluster, for a closer look."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+from cyclopts.validators import Number
+
+from ictc.analytics.extra import analysis_packages
+
+
+def sample(
+    directory: Path,
+    /,
+    *,
+    per_cluster: Annotated[int, Parameter(validator=Number(gte=1))] = 10,
+    seed: Annotated[int, Parameter(validator=Number(gte=0))] = 42,
+    output_dir: Path | None = None,
+    ads_dir: Path | None = None,
+) -> None:
+    """Draw ads of every cluster at random: as a CSV file and on one sheet of pictures. Examples:
+
+    ictc sample out --per_cluster 10 --seed 42
+
+    Args:
+        directory: --output_dir of a run of one track.
+        per_cluster: Ads of each cluster; all, where it has fewer.
+        seed: Another seed draws another sample.
+        output_dir: Folder for sample.csv and contact_sheet.jpg; "sample" in the directory of the run unless given.
+        ads_dir: Folder of the images, if they have moved since the run.
+    """
+    with analysis_packages():
+        from ictc.report.images import build_finder
+        from ictc.report.sample import write_sample
+        from ictc.report.selection import load_single
+    results = load_single(directory)
+    folder = output_dir or results.directory / "sample"
+    count = write_sample(results, build_finder(results.directory, ads_dir), folder, per_cluster, seed)
+    print(
+        f"{count:,} ads of {len(results.definitions)} clusters: {folder / 'sample.csv'}, {folder / 'contact_sheet.jpg'}"
+    )

@@ -1,0 +1,181 @@
+"""`ictc merge`: the shards of a collection become one run directory, and are clustered once, together (D1)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from ictc.config import Step
+from ictc.engines.provider import EngineProvider
+from ictc.errors import ConfigError
+from ictc.pipeline import approve, closing_on_error, finish_runs, load_given_clusters, run_texts
+from ictc.records import ClusterDefinition
+from ictc.runs.adoption import adopt_stage
+from ictc.runs.locking import hold_locks
+from ictc.runs.parts import (
+    STAGES_OF_A_PART,
+    Part,
+    check_finished,
+    count_missing,
+    iter_merged,
+    open_part,
+    order_parts,
+)
+from ictc.runs.plan import check_preconditions
+from ictc.runs.progress import RecordingReporter
+from ictc.runs.reader import find_run_directories
+from ictc.runs.reporter import Reporter
+from ictc.runs.settings import load_settings
+from ictc.runs.summary import TrackSummary
+from ictc.runs.track_run import TrackRun
+from ictc.storage.manifest import Manifest, load_manifest, save_manifest
+from ictc.storage.rundir import RunDirectory
+from ictc.tracks import load_track
+
+CLUSTERING_STEPS: tuple[Step, ...] = ("2b", "3")
+NOT_OF_THE_WHOLE = ("start_index", "end_index", "num_shards", "shard_index", "steps", "force_steps")
+
+
+@dataclass(frozen=True)
+class MergeRequest:
+    """What `ictc merge` was asked for.
+
+    Attributes:
+        allow_missing: go on without shards and images that are not done, and mark the answer as partial.
+        cluster: whether Steps 2b and 3 follow.
+        overrides: settings by flag that differ from those of the shards.
+    """
+
+    shards: Sequence[Path]
+    output_dir: Path
+    allow_missing: bool = False
+    cluster: bool = True
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+
+
+async def merge_shards(request: MergeRequest, reporter: Reporter, stop: asyncio.Event) -> list[TrackSummary]:
+    """Merge shards, track by track, and return what came out.
+
+    Raises:
+        ConfigError: the shards don't make up one collection, or are not finished.
+        IctcError: one line for the user.
+        Interrupted: `stop` was set; the same command goes on.
+    """
+    check_given_once(request.shards)
+    tracks = group_by_track(find_run_directories(request.shards))
+    targets = [
+        RunDirectory(request.output_dir / directory if len(tracks) > 1 else request.output_dir) for directory in tracks
+    ]
+    groups = [gather(parts, request) for parts in tracks.values()]
+    async with hold_locks(targets, reporter, stop):
+        runs = [build_run(*pair, request, reporter, stop) for pair in zip(targets, groups, strict=True)]
+        with closing_on_error(runs):
+            for run in runs:
+                check_preconditions(run)
+                run.export_earlier()
+            if request.cluster:
+                await approve(runs, reporter, stop)
+        return await finish_runs(runs, lambda: cluster(runs, request, stop))
+
+
+async def cluster(runs: list[TrackRun], request: MergeRequest, stop: asyncio.Event) -> None:
+    """Run Steps 2b and 3 over the merged collection, if that was asked for."""
+    if not request.cluster:
+        return
+    settings = runs[0].settings
+    engines = EngineProvider(settings.engine, settings.control.seed)
+    try:
+        await run_texts(runs, engines, stop)
+    finally:
+        await engines.close()
+
+
+def check_given_once(shards: Sequence[Path]) -> None:
+    """Refuse a shard that is named twice: another one was meant.
+
+    Raises:
+        ConfigError: naming it.
+    """
+    seen: set[Path] = set()
+    for shard in shards:
+        if shard.resolve() in seen:
+            raise ConfigError(f"{shard} is given twice; is another shard missing?")
+        seen.add(shard.resolve())
+
+
+def group_by_track(directories: Sequence[RunDirectory]) -> dict[str, list[RunDirectory]]:
+    """Return the shards of each track, under the name of the track's folder."""
+
+    def folder(directory: RunDirectory) -> str:
+        return load_track(directory.load_run_info().get("track_source", "marketing")).directory
+
+    return {name: list(group) for name, group in groupby(sorted(directories, key=folder), key=folder)}
+
+
+def gather(directories: Sequence[RunDirectory], request: MergeRequest) -> list[Part]:
+    """Return the shards of one track in the order of their ranges, checked.
+
+    Raises:
+        ConfigError: they don't make up one collection, or are not finished.
+    """
+    ordered = order_parts([open_part(directory) for directory in directories], allow_missing=request.allow_missing)
+    if not request.allow_missing:
+        for part in ordered:
+            check_finished(part)
+    return ordered
+
+
+def build_run(
+    target: RunDirectory, parts: Sequence[Part], request: MergeRequest, reporter: Reporter, stop: asyncio.Event
+) -> TrackRun:
+    """Put the shards together in `target`, and return the run that clusters them."""
+    overrides = dict.fromkeys((*NOT_OF_THE_WHOLE, "clusters")) | dict(request.overrides)
+    settings = load_settings(parts[0].directory, **overrides, output_dir=target.path)
+    reporter.note(f"Merging {len(parts)} shards into {target.path}")
+    manifest = merge_manifests(target, parts, allow_missing=request.allow_missing)
+    for stage in STAGES_OF_A_PART:
+        adopt_stage(target, [part.directory for part in parts], stage, parts[0].key(stage))
+    given = (
+        load_given_clusters(settings) if "clusters" in request.overrides else adopt_assignments(target, parts)
+    )
+    info = parts[0].directory.load_run_info()
+    return TrackRun(
+        settings,
+        load_track(info["track_source"]),
+        settings.clustering.criterion or info["criterion"],
+        target,
+        manifest,
+        RecordingReporter(reporter, target),
+        stop,
+        given=given,
+        steps=CLUSTERING_STEPS,
+        origin={"merged_from": [part.name for part in parts]},
+    )
+
+
+def merge_manifests(target: RunDirectory, parts: Sequence[Part], *, allow_missing: bool) -> Manifest:
+    """Return the list of all images: that of a run that was never divided, unless something is missing."""
+    key = {**parts[0].manifest.key, "start": 0, "end": None}
+    if allow_missing and (missing := count_missing(parts)):
+        key["missing"] = missing
+    manifest = load_manifest(target.manifest_path, key)
+    if manifest is None:
+        manifest = save_manifest(target.manifest_path, key, iter_merged(parts, only_finished=allow_missing))
+    return manifest
+
+
+def adopt_assignments(target: RunDirectory, parts: Sequence[Part]) -> tuple[ClusterDefinition, ...]:
+    """Take over what the shards assigned to clusters that were given to all of them; return those, else ()."""
+    directories = [part.directory for part in parts]
+    key = directories[0].current_key("synthesize")
+    if key is None or "given" not in key or any(one.current_key("synthesize") != key for one in directories):
+        return ()
+    adopt_stage(target, directories, "synthesize", key)
+    assign_key = directories[0].current_key("assign")
+    if assign_key is not None:
+        adopt_stage(target, directories, "assign", assign_key)
+    return target.load_definitions(key) or ()

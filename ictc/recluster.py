@@ -1,0 +1,180 @@
+"""`ictc recluster`: other clusters for images that were captioned before, without looking at them again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ictc.config import Step
+from ictc.engines.provider import EngineProvider
+from ictc.errors import ConfigError
+from ictc.pipeline import approve, closing_on_error, finish_runs, load_given_clusters, run_texts
+from ictc.records import StageName
+from ictc.runs.adoption import adopt_stage
+from ictc.runs.locking import hold_locks
+from ictc.runs.plan import check_preconditions
+from ictc.runs.progress import RecordingReporter
+from ictc.runs.reader import find_run_directories
+from ictc.runs.reporter import Reporter
+from ictc.runs.settings import load_settings
+from ictc.runs.summary import TrackSummary
+from ictc.runs.track_run import TrackRun
+from ictc.storage.manifest import Manifest, find_manifest, load_manifest, save_manifest
+from ictc.storage.rundir import RunDirectory
+from ictc.tracks import Track, load_track
+
+ADOPTED: tuple[StageName, ...] = ("caption", "label")
+NOT_ADOPTED = ("steps", "force_steps", "clusters", "retry_rejected")
+DEFAULTS: Mapping[str, Mapping[str, Any]] = {
+    "vllm": {"vlm_model": "Qwen/Qwen3.5-9B", "llm_model": None, "max_model_len": 4096, "batch_llm": 64}
+}
+"""What is taken instead of the source's settings unless given: texts need a smaller model than images."""
+
+
+@dataclass(frozen=True)
+class ReclusterRequest:
+    """What `ictc recluster` was asked for.
+
+    Attributes:
+        track: which track of the source; None if it holds one only.
+        num_clusters: every K to make clusters for; () for that of the source, or of the clusters that are given.
+        redo_labels: make labels again whatever there is; None: only for a new criterion.
+        overrides: settings by flag that differ from those of the source.
+    """
+
+    source_dir: Path
+    output_dir: Path
+    track: str | None = None
+    num_clusters: Sequence[int] = ()
+    redo_labels: bool | None = None
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+
+    def targets(self) -> list[Target]:
+        """Return where the result for each K goes."""
+        if len(self.num_clusters) <= 1:
+            return [Target(RunDirectory(self.output_dir), self.num_clusters[0] if self.num_clusters else None)]
+        return [Target(RunDirectory(self.output_dir / f"k{k}"), k, f"K={k}: ") for k in self.num_clusters]
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where the result for one K goes; `num_clusters` None stands for the source's."""
+
+    directory: RunDirectory
+    num_clusters: int | None
+    title_prefix: str = ""
+
+
+async def recluster_source(
+    source: RunDirectory, request: ReclusterRequest, reporter: Reporter, stop: asyncio.Event
+) -> list[TrackSummary]:
+    """Cluster the captions of a finished run again, and return what came out, a summary for each K.
+
+    Raises:
+        ConfigError: the source is unfinished.
+        IctcError: one line for the user.
+        Interrupted: `stop` was set; the same command goes on.
+    """
+    targets = request.targets()
+    async with hold_locks([target.directory for target in targets], reporter, stop):
+        runs = [build_run(source, target, request, reporter, stop) for target in targets]
+        with closing_on_error(runs):
+            for run in runs:
+                check_preconditions(run)
+                run.export_earlier()
+            await approve(runs, reporter, stop)
+        return await finish_runs(runs, lambda: run_with_one_engine(runs, stop))
+
+
+async def run_with_one_engine(runs: list[TrackRun], stop: asyncio.Event) -> None:
+    """Run the text steps for every K; the model is loaded once, without its eyes."""
+    settings = runs[0].settings
+    engines = EngineProvider(settings.engine, settings.control.seed)
+    try:
+        await run_texts(runs, engines, stop)
+    finally:
+        await engines.close()
+
+
+def find_source(request: ReclusterRequest) -> RunDirectory:
+    """Return the run directory whose captions are clustered again.
+
+    Raises:
+        ConfigError: there is none, or none of that track, or it can't be told which, or the results would go into it.
+    """
+    source = _choose_track(request)
+    if request.output_dir.resolve().is_relative_to(source.path.resolve()):
+        raise ConfigError(f"--output_dir {request.output_dir} lies in {source.path}, the source, never written to")
+    return source
+
+
+def _choose_track(request: ReclusterRequest) -> RunDirectory:
+    found = {held_track(one).name: one for one in find_run_directories([request.source_dir])}
+    wanted = None if request.track is None else load_track(request.track).name
+    if wanted is None and len(found) == 1:
+        return next(iter(found.values()))
+    if wanted is None or wanted not in found:
+        raise ConfigError(f"{request.source_dir} holds {', '.join(found)}; name one of them with --track")
+    return found[wanted]
+
+
+def held_track(directory: RunDirectory) -> Track:
+    """Return the track of a run directory."""
+    return load_track(directory.load_run_info().get("track_source", "marketing"))
+
+
+def build_run(
+    source: RunDirectory, target: Target, request: ReclusterRequest, reporter: Reporter, stop: asyncio.Event
+) -> TrackRun:
+    """Copy what is reused into the target, and return the run that goes on from it."""
+    directory = target.directory
+    settings = load_settings(source, **build_overrides(source, target, request))
+    info = source.load_run_info()
+    criterion = settings.clustering.criterion or info["criterion"]
+    redo_labels = criterion != info["criterion"] if request.redo_labels is None else request.redo_labels
+    manifest = copy_manifest(source, directory)
+    for stage in ADOPTED[:1] if redo_labels else ADOPTED:
+        key = source.current_key(stage)
+        if key is None:
+            raise ConfigError(f"{source.path}: the {stage} step has not begun there; finish that run first")
+        adopt_stage(directory, [source], stage, key)
+    steps: tuple[Step, ...] = ("2a", "2b", "3") if redo_labels else ("2b", "3")
+    return TrackRun(
+        settings,
+        held_track(source),
+        criterion,
+        directory,
+        manifest,
+        RecordingReporter(reporter, directory),
+        stop,
+        title_prefix=target.title_prefix,
+        given=load_given_clusters(settings),
+        steps=steps,
+        origin={"reclustered_from": str(source.path)},
+    )
+
+
+def build_overrides(source: RunDirectory, target: Target, request: ReclusterRequest) -> dict[str, Any]:
+    """Return the settings by flag that differ from those of the source; None stands for the default."""
+    overrides = {**dict.fromkeys(NOT_ADOPTED), **request.overrides, "output_dir": target.directory.path}
+    if target.num_clusters is not None:
+        overrides["num_clusters"] = target.num_clusters
+    engine = overrides.get("engine") or load_settings(source).engine.engine
+    return {**DEFAULTS[engine], **overrides} if engine in DEFAULTS else overrides
+
+
+def copy_manifest(source: RunDirectory, target: RunDirectory) -> Manifest:
+    """Return the source's list of images, copied.
+
+    Raises:
+        ConfigError: the source has none.
+    """
+    manifest = find_manifest(source.manifest_path)
+    if manifest is None:
+        raise ConfigError(f"{source.path}: Step 0 has not finished there; finish that run first")
+    return load_manifest(target.manifest_path, manifest.key) or save_manifest(
+        target.manifest_path, manifest.key, iter(manifest)
+    )

@@ -1,0 +1,138 @@
+"""What the page says about a run as a whole: what became of each image, and how it was made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from ictc.report.clusters import clip
+from ictc.report.reading import RunReport
+
+MAX_LISTED = 200
+"""Most images listed for each way to have no cluster."""
+
+OUTCOMES = {
+    "ui_only": ("Interface only", "Screens that show nothing but the interface of an app."),
+    "broken": ("Unreadable", "Files that could not be decoded."),
+    "rejected": ("Rejected", "Images for which the model gave no valid answer, after several tries."),
+}
+
+STEPS = {
+    "caption": "Step 1: what is in the image",
+    "label": "Step 2a: a label for each ad",
+    "synthesize": "Step 2b: clusters from the labels",
+    "assign": "Step 3: a cluster for each ad",
+}
+
+
+@dataclass(frozen=True)
+class FilteredImage:
+    """An image without a cluster."""
+
+    path: str
+    platform: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """All images that left the run in one way without a cluster.
+
+    Attributes:
+        images: the first `MAX_LISTED` of them.
+    """
+
+    key: str
+    title: str
+    description: str
+    count: int
+    reasons: list[tuple[str, int]]
+    images: list[FilteredImage]
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What a step asked the model."""
+
+    title: str
+    system: str
+    user: str
+
+
+def build_outcomes(run: RunReport) -> list[Outcome]:
+    """Return each way in which images ended without a cluster, if any did."""
+    filtered = run.results.filtered
+    groups = ((key, filtered[filtered["outcome"] == key]) for key in OUTCOMES)
+    return [build_outcome(key, images) for key, images in groups if len(images)]
+
+
+def build_outcome(key: str, images: pd.DataFrame) -> Outcome:
+    """Summarize the `images` of one outcome."""
+    title, description = OUTCOMES[key]
+    listed = images.head(MAX_LISTED)[["image_path", "platform", "reason"]].fillna("")
+    return Outcome(
+        key,
+        title,
+        description,
+        len(images),
+        reasons=[(clip(reason, 200), int(count)) for reason, count in images["reason"].value_counts().head(5).items()],
+        images=[FilteredImage(*map(clip, row)) for row in listed.itertuples(index=False)],
+    )
+
+
+def count_repeated(rows: pd.DataFrame) -> int:
+    """Return how many ads say word for word what an earlier one says; ads without words are never repeated."""
+    wordy = rows[rows["text"].str.strip() != ""]
+    return int(wordy.duplicated(["brand", "text"]).sum())
+
+
+def build_facts(run: RunReport) -> dict[str, str]:
+    """Return how the run was made, as titles and values for people."""
+    metadata, info = run.results.metadata, run.info
+    settings = info.get("settings") or {}
+    versions = info.get("versions") or {}
+    facts = {
+        "Criterion": run.results.criterion,
+        "Track": run.results.track,
+        "Clusters": f"{run.results.num_clusters} (K)",
+        "Model": describe_models(metadata),
+        "Engine": str(metadata.get("engine", "")),
+        "Precision": str(settings.get("dtype", "")) if metadata.get("engine") == "vllm" else "",
+        "Labels read by Step 2b": f"the {metadata.get('top_hooks')} most frequent" if "top_hooks" in metadata else "",
+        "Image tokens, at most": str(metadata.get("max_image_tokens", "")),
+        "Seed": str(metadata.get("seed", "")),
+        "Prompts": str(metadata.get("prompts", "")),
+        "Finished": str(info.get("saved_at", "")),
+        "Time of the last command": describe_seconds(info.get("seconds")),
+        "Version": f"ictc {versions['ictc']}" if "ictc" in versions else "",
+    }
+    return {title: clip(value) for title, value in facts.items() if value}
+
+
+def describe_models(metadata: dict[str, Any]) -> str:
+    """Return the models' names, one if the same did all steps."""
+    models = [str(metadata[name]) for name in ("vlm_model", "llm_model") if metadata.get(name)]
+    return ", then ".join(dict.fromkeys(models))
+
+
+def describe_seconds(seconds: object) -> str:
+    """Return a duration in words, such as "2 h 5 min"."""
+    if not isinstance(seconds, int | float):
+        return ""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours:,} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def build_prompts(run: RunReport) -> list[Prompt]:
+    """Return what each step asked, in their order; none if `prompts.json` is not there."""
+    prompts = ((title, run.prompts.get(step)) for step, title in STEPS.items())
+    return [
+        Prompt(title, clip(str(prompt.get("system", "")), 20_000), clip(str(prompt.get("user", "")), 20_000))
+        for title, prompt in prompts
+        if isinstance(prompt, dict)
+    ]

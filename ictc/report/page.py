@@ -1,0 +1,201 @@
+"""Puts the page together: its texts, its data, its images, its scripts, and the policy that nothing else may run."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from bokeh.resources import Resources
+from markupsafe import Markup
+
+import ictc
+from ictc.analytics.results import RunResults, find_results
+from ictc.report.clusters import ClusterCard, build_cards, clip
+from ictc.report.comparison import compare_runs
+from ictc.report.examples import EXAMPLE_KINDS
+from ictc.report.images import encode_images, load_images
+from ictc.report.options import MAX_FIELD_CHARS, MAX_IMAGE_BYTES, PageOptions
+from ictc.report.overview import (
+    MAX_LISTED,
+    Outcome,
+    Prompt,
+    build_facts,
+    build_outcomes,
+    build_prompts,
+    count_repeated,
+)
+from ictc.report.payload import build_payload, dump_json
+from ictc.report.reading import RunReport, read_run
+
+SCRIPTS = ("data.js", "dialog.js", "map.js", "explorer.js", "main.js")
+
+
+@dataclass(frozen=True)
+class RunSection:
+    """The parts of the page that are about one run, for the template."""
+
+    name: str
+    results: RunResults
+    cards: list[ClusterCard]
+    outcomes: list[Outcome]
+    facts: dict[str, str]
+    prompts: list[Prompt]
+    num_repeated: int
+    num_shown: int
+    num_mapped: int
+    has_map: bool
+    method: str
+    row_of_position: dict[int, int]
+
+    @property
+    def num_images(self) -> int:
+        """Images of the collection, with and without a cluster."""
+        return len(self.results.rows) + len(self.results.filtered)
+
+    @property
+    def criterion(self) -> str:
+        """The criterion, as short as a sentence can bear."""
+        return clip(self.results.criterion, 200)
+
+    @property
+    def largest_share(self) -> float:
+        """Share of the largest cluster."""
+        return max(card.share for card in self.cards)
+
+    @property
+    def cards_by_size(self) -> list[ClusterCard]:
+        """The clusters, largest first."""
+        return sorted(self.cards, key=lambda card: -card.size)
+
+    def rows_of(self, positions: Sequence[int]) -> list[int]:
+        """Return where rows of the results, all of them shown, stand among the rows shown."""
+        return [self.row_of_position[position] for position in positions]
+
+
+def build_page(directories: Sequence[Path], options: PageOptions) -> str:
+    """Return the page about the runs in `directories` as HTML."""
+    found = find_results(directories)
+    runs = [read_run(directory, options, len(found)) for directory in found]
+    names = name_runs([run.results for run in runs])
+    images = collect_images(runs, options.max_images)
+    sections = [build_section(run, name) for run, name in zip(runs, names, strict=True)]
+    return render(
+        "page.html.j2",
+        title=" · ".join(dict.fromkeys(clip(run.results.criterion, 200) for run in runs)),
+        sections=sections,
+        comparison=compare_runs(runs, names),
+        example_kinds=EXAMPLE_KINDS,
+        num_images_shown=len(images),
+        max_listed=MAX_LISTED,
+        max_field_chars=MAX_FIELD_CHARS,
+        data=dump_json(build_payload(runs, names, images)),
+        version=ictc.__version__,
+    )
+
+
+def name_runs(runs: Sequence[RunResults]) -> list[str]:
+    """Return a short name for each run, with its folder where names alone are not distinct."""
+    names = [clip(run.name, 100) for run in runs]
+    return [
+        name if names.count(name) == 1 else f"{name} ({run.directory.name})"
+        for run, name in zip(runs, names, strict=True)
+    ]
+
+
+def build_section(run: RunReport, name: str) -> RunSection:
+    """Return what the template tells about one run."""
+    return RunSection(
+        name=name,
+        results=run.results,
+        cards=build_cards(run),
+        outcomes=build_outcomes(run),
+        facts=build_facts(run),
+        prompts=build_prompts(run),
+        num_repeated=count_repeated(run.results.rows),
+        num_shown=len(run.shown),
+        num_mapped=len(run.mapped.positions),
+        has_map=run.mapped.places is not None,
+        method=run.mapped.method,
+        row_of_position={position: row for row, position in enumerate(run.shown.tolist())},
+    )
+
+
+def collect_images(runs: Sequence[RunReport], max_images: int) -> dict[str, str]:
+    """Return up to `max_images` images as `data:` URIs by id, those of the examples first."""
+    paths: dict[str, Path] = {}
+    for run, position in iter_wanted(runs):
+        if len(paths) == max_images:
+            break
+        image_id, image_path = run.results.rows[["image_id", "image_path"]].iloc[position]
+        if image_id not in paths and (path := run.finder.find(image_id, image_path)):
+            paths[image_id] = path
+    return encode_images(load_images(paths), MAX_IMAGE_BYTES)
+
+
+def iter_wanted(runs: Sequence[RunReport]) -> Iterator[tuple[RunReport, int]]:
+    """Yield the rows whose images are wanted, most wanted first: examples, then a few of each cluster in turn."""
+    for run in runs:
+        for kinds in run.mapped.examples:
+            yield from ((run, position) for positions in kinds.values() for position in positions)
+    for run in runs:
+        yield from ((run, position) for position in sorted(run.shown.tolist(), key=run.ranks.__getitem__))
+
+
+def render(template: str, **values: Any) -> str:
+    """Render a template with the stylesheet and the scripts, and the policy that lets only these run."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("ictc.report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(percent=format_percent, thousands="{:,}".format)
+    library, script = load_library(), load_script()
+    return environment.get_template(template).render(
+        **values,
+        style=Markup(read_template("style.css")),
+        library=Markup(library),
+        script=Markup(script),
+        policy=build_policy((library, script)),
+    )
+
+
+def format_percent(share: float) -> str:
+    """Return a share in whole percent; what is there is never "0%"."""
+    return "<1%" if 0 < share < 0.005 else f"{100 * share:.0f}%"
+
+
+def build_policy(scripts: Sequence[str]) -> str:
+    """Return a Content-Security-Policy: no network, no script but `scripts`, images from the page itself."""
+    hashes = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
+    allowed = " ".join(f"'sha256-{digest}'" for digest in hashes)
+    # Bokeh styles its parts from its script, hence inline styles; no text of the data ever becomes one.
+    return (
+        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+@cache
+def load_library() -> str:
+    """Return the source of BokehJS (BSD-3-Clause), which draws the map."""
+    bundles = Resources(mode="inline", components=["bokeh", "bokeh-api"]).js_raw
+    return "\n".join(bundles[:-1])  # the last one sets the log level
+
+
+def load_script() -> str:
+    """Return the page's own script."""
+    return "(() => {\n'use strict';\n" + "\n".join(map(read_template, SCRIPTS)) + "\n})();"
+
+
+def read_template(name: str) -> str:
+    """Return the text of a file beside the templates."""
+    return (resources.files("ictc.report") / "templates" / name).read_text(encoding="utf-8")

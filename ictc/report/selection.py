@@ -1,0 +1,25 @@
+"""The one run that a command is about."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ictc.analytics.results import RunResults, find_results, load_results
+from ictc.errors import ConfigError
+
+
+def load_single(directory: Path) -> RunResults:
+    """Read the results in `directory`, or of the only track in it.
+
+    Raises:
+        ConfigError: there are none, or those of several tracks.
+        StorageError: a file is damaged.
+    """
+    first, *others = find_results([directory])
+    if others:
+        names = ", ".join(str(path) for path in (first, *others))
+        raise ConfigError(f"{directory} holds the results of several tracks; name one of {names}")
+    results = load_results(first)
+    if results.rows.empty:
+        raise ConfigError(f"{first}: no image has a cluster, so there is nothing to show")
+    return results

@@ -1,0 +1,61 @@
+// The data of the page, and the small parts that everything else is built from. Text from the data only ever becomes
+// the text of a node, never markup.
+const data = JSON.parse(document.getElementById('data').textContent);
+const byId = (id) => document.getElementById(id);
+const counted = (number) => number.toLocaleString('en-US');
+const percent = (share) => (share === null ? '' : `${Math.round(share * 100)}%`);
+const columnNames = ['image_id', 'image_path', 'timestamp', 'category', 'brand', 'text', 'summary', 'label'];
+
+// Creates an element: properties are set on it, children are nodes or text.
+function element(tag, properties = {}, ...children) {
+  const node = Object.assign(document.createElement(tag), properties);
+  node.append(...children.filter((child) => child !== null));
+  return node;
+}
+
+// Text of the data, isolated so that its writing direction changes nothing around it.
+const foreign = (text) => element('bdi', { textContent: text });
+
+function marker(cluster) {
+  const svg = document.createElementNS('http://www.w3.org/2000/svg', 'svg');
+  const use = document.createElementNS('http://www.w3.org/2000/svg', 'use');
+  use.setAttribute('href', `#marker-${cluster.marker}`);
+  svg.setAttribute('class', 'marker');
+  svg.setAttribute('aria-hidden', 'true');
+  svg.style.color = cluster.color;
+  svg.append(use);
+  return svg;
+}
+
+// One ad of a run as an object.
+function adOf(run, row) {
+  const { rows } = run;
+  const ad = { row, cluster: run.clusters[rows.cluster[row]], clusterCode: rows.cluster[row] };
+  for (const name of columnNames) ad[name] = rows[name][row];
+  ad.confidence = rows.confidence[row];
+  ad.platform = rows.platform[row] < 0 ? '' : rows.platform_values[rows.platform[row]];
+  ad.format = rows.ad_format[row] < 0 ? '' : rows.ad_format_values[rows.ad_format[row]];
+  ad.image = Object.hasOwn(data.images, ad.image_id) ? data.images[ad.image_id] : null;
+  ad.title = ad.label || ad.category || ad.image_id;
+  return ad;
+}
+
+function picture(ad, lazy) {
+  const words = ad.summary || ad.title;
+  return element('img', { src: ad.image, alt: words.slice(0, 300), loading: lazy ? 'lazy' : 'eager', decoding: 'async' });
+}
+
+// An ad as a button that opens its details among `rows`.
+function tile(run, row, rows, withMarker) {
+  const ad = adOf(run, row);
+  const frame = element('span', { className: ad.image ? 'frame' : 'frame empty' });
+  frame.append(ad.image ? picture(ad, true) : foreign((ad.text || ad.summary || ad.image_path).slice(0, 180)));
+  const label = element('span', {}, withMarker ? marker(ad.cluster) : null, foreign(ad.title));
+  const button = element(
+    'button', { type: 'button', className: 'tile' }, frame,
+    element('span', { className: 'label' }, label, element('span', { className: 'muted', title: 'confidence' }, percent(ad.confidence))),
+    element('span', { className: 'caption' }, foreign([ad.brand, ad.summary].filter(Boolean).join(' · '))),
+  );
+  button.addEventListener('click', () => openDetail(run, rows, rows.indexOf(row)));
+  return element('li', {}, button);
+}

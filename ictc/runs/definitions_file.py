@@ -1,0 +1,109 @@
+"""Cluster definitions as a file that people edit: `--clusters`. Knows its form, and says where it is broken."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ictc.errors import ConfigError
+from ictc.records import ClusterDefinition
+
+MIN_CLUSTERS, MAX_CLUSTERS = 2, 100
+
+
+class DefinitionRow(BaseModel):
+    """One cluster in the file."""
+
+    model_config = ConfigDict(extra="forbid", str_strip_whitespace=True, strict=True)
+
+    cluster_id: int | None = Field(None, ge=1)
+    name: str = Field(min_length=1, max_length=200)
+    description: str = Field("", max_length=4000)
+
+
+def load_definitions_file(path: Path) -> tuple[ClusterDefinition, ...]:
+    """Return the clusters of a file such as `step2b_dynamic_clusters.json`: a JSON list of objects with a name each.
+
+    Clusters without a `cluster_id` are numbered as they stand.
+
+    Raises:
+        ConfigError: with the file, the line and what is wrong there.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ConfigError(f"--clusters {path}: cannot be read: {reason}") from None
+    rows: list[tuple[int, DefinitionRow]] = []
+    for line, value in _iter_elements(path, text):
+        rows.append((line, _parse_row(path, line, value)))
+        _check_distinct(path, rows)
+    if not MIN_CLUSTERS <= len(rows) <= MAX_CLUSTERS:
+        raise ConfigError(f"--clusters {path}: {len(rows)} clusters; there must be {MIN_CLUSTERS} to {MAX_CLUSTERS}")
+    return tuple(_number(path, rows))
+
+
+def _iter_elements(path: Path, text: str) -> Iterator[tuple[int, Any]]:
+    """Yield each element of the list with the line on which it begins."""
+    decoder, position = json.JSONDecoder(), _skip_space(text, 0)
+    if text[position : position + 1] != "[":
+        raise ConfigError(
+            f"--clusters {path}: line {_line(text, position)}: must be a JSON list of clusters, [{{…}}, …]"
+        )
+    position = _skip_space(text, position + 1)
+    while text[position : position + 1] != "]":
+        try:
+            value, end = decoder.raw_decode(text, position)
+        except json.JSONDecodeError as error:
+            raise ConfigError(f"--clusters {path}: line {error.lineno}, column {error.colno}: {error.msg}") from None
+        yield _line(text, position), value
+        position = _skip_space(text, end)
+        separator = text[position : position + 1]
+        if separator == ",":
+            position = _skip_space(text, position + 1)
+        elif separator != "]":
+            raise ConfigError(f"--clusters {path}: line {_line(text, position)}: expected a comma or the closing ]")
+    if rest := text[position + 1 :].strip():
+        raise ConfigError(f"--clusters {path}: line {_line(text, text.rindex(rest))}: something follows the list")
+
+
+def _skip_space(text: str, position: int) -> int:
+    while position < len(text) and text[position] in " \t\r\n":
+        position += 1
+    return position
+
+
+def _line(text: str, position: int) -> int:
+    return text.count("\n", 0, position) + 1
+
+
+def _parse_row(path: Path, line: int, value: Any) -> DefinitionRow:
+    try:
+        return DefinitionRow.model_validate(value)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        field = ".".join(map(str, problem["loc"]))
+        where = f"line {line}" + (f", {field!r}" if field else "")
+        raise ConfigError(f"--clusters {path}: {where}: {problem['msg']}") from None
+
+
+def _check_distinct(path: Path, rows: Sequence[tuple[int, DefinitionRow]]) -> None:
+    *earlier_rows, (line, row) = rows
+    for earlier_line, earlier in earlier_rows:
+        if earlier.name.casefold() == row.name.casefold():
+            raise ConfigError(f"--clusters {path}: line {line}: the name {row.name!r} is that of line {earlier_line}")
+
+
+def _number(path: Path, rows: Sequence[tuple[int, DefinitionRow]]) -> Iterator[ClusterDefinition]:
+    """Yield the clusters, numbered as they stand unless their own numbers are 1 to K."""
+    given = sorted(row.cluster_id for _, row in rows if row.cluster_id is not None)
+    if given and given != list(range(1, len(rows) + 1)):
+        raise ConfigError(
+            f'--clusters {path}: the numbers in "cluster_id" must be 1 to {len(rows)}, each once, or all be left out'
+        )
+    for place, (_, row) in enumerate(rows, start=1):
+        yield ClusterDefinition(row.cluster_id or place, row.name, row.description)

@@ -1,0 +1,456 @@
+"""The report page in a real browser: what a reader sees, reaches by keyboard and finds, and what never runs."""
+
+from __future__ import annotations
+
+import random
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.collections import draw_image
+from support.result_folders import write_results
+
+from ictc.report import PageOptions, write_report
+from ictc.storage.json_files import write_json, write_mapping
+
+pytest.importorskip("bokeh", reason="the report needs the extra analysis")
+pytest.importorskip("umap", reason="the report needs the extra analysis")
+playwright = pytest.importorskip("playwright.sync_api", reason="the page is tested with Playwright")
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt-get install chromium")
+
+CHROMIUM_FLAGS = ["--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+DESKTOP = {"width": 1440, "height": 900}
+PHONE = {"width": 390, "height": 844}
+SMALLEST_PHONE = {"width": 320, "height": 600}
+PATIENCE_MS = 10_000
+INTERACTIVE_WITHIN_S = 3.0
+MIN_CONTRAST = 4.5
+"""WCAG 2.2, level AA, for text."""
+
+ADS = [f"ad_{number:03d}" for number in range(36)]
+CLUSTERS = {ad: ("Bargains", "Trust", "Novelty")[number % 3] for number, ad in enumerate(ADS)}
+OPTIONS = PageOptions(embeddings="tfidf", max_points=500)
+
+ATTACK = "<img src=x onerror='window.__pwned=1'></script><script>window.__pwned=1</script>"
+REVERSED = "\u202emoc.live\u202c"
+HOSTILE = {
+    "brand": f'=HYPERLINK("javascript:window.__pwned=1"){ATTACK}',
+    "text": "x" * 1_000_000,
+    "summary": f"{{{{ 7 * 7 }}}} {{% include '/etc/passwd' %}} {ATTACK} \u2028 <!--",
+    "label": f"{REVERSED} {ATTACK}",
+    "category": f'"><svg onload=window.__pwned=1> {ATTACK}',
+    "platform": f"Face{ATTACK}book",
+    "ad_format": f"&lt;b&gt; {ATTACK}",
+    "image_path": f"../../{ATTACK}/../etc/passwd",
+}
+HOSTILE_CLUSTER = f"Cheap & <b>bold</b> {ATTACK}"
+
+
+def by_id(values: list[Any], ids: list[str] = ADS) -> dict[str, Any]:
+    """Return a column of results: the values in turn."""
+    return {image_id: values[number % len(values)] for number, image_id in enumerate(ids)}
+
+
+def write_small(directory: Path, track: str = "marketing", shift: int = 0) -> Path:
+    """Write results about `ADS`, with metadata, a track's own field and filtered images."""
+    write_results(
+        directory,
+        {ad: CLUSTERS[ADS[(number + shift * (number % 2)) % len(ADS)]] for number, ad in enumerate(ADS)},
+        track=track,
+        criterion="persuasion",
+        ui_only=("menu_1", "menu_2"),
+        text=by_id([f"Offer {number} today" for number in range(36)]),
+        summary=by_id(
+            [f"A picture of {word} number {number}." for number in range(12) for word in ("shoes", "bread", "a bank")]
+        ),
+        label=by_id(["big discount", "expert seal", "brand new"]),
+        brand=by_id(["Velmora", "Biteloop", "Kestrix", ""]),
+        platform=by_id(["Facebook", "TikTok", None]),
+        ad_format=by_id(["FEED_BASED", "STORY_BASED"]),
+        timestamp=by_id(["2025-03-15T17:52:02Z"]),
+        confidence=by_id([number / 36 for number in range(36)]),
+        image_path=by_id([f"{ad}.png" for ad in ADS]),
+    )
+    write_mapping(directory / "step1_captions.json", ((ad, {"summary": "", "lifestyle": f"calm {ad}"}) for ad in ADS))
+    write_json(directory / "run.json", {"seconds": 83.0, "settings": {"ads_dir": "gone"}})
+    write_json(directory / "prompts.json", {"caption": {"system": "You describe.", "user": "Describe $criterion."}})
+    return directory
+
+
+def write_large(directory: Path, count: int) -> Path:
+    """Write results of `count` ads without images."""
+    words = random.Random(0)
+    ids = [f"ad_{number:05d}" for number in range(count)]
+    summaries = by_id(
+        [" ".join(words.choices(["sun", "sea", "bank", "shoe", "bread", "phone"], k=30)) for _ in range(997)], ids
+    )
+    return write_results(
+        directory,
+        by_id([f"Cluster {number}" for number in range(10)], ids),
+        summary=summaries,
+        brand=by_id([f"Brand {number}" for number in range(50)], ids),
+        text=by_id(["word " * 40], ids),
+        confidence=by_id([0.25, 0.75, None], ids),
+    )
+
+
+def write_hostile(directory: Path) -> Path:
+    """Write results in which every text attacks the page."""
+    ids = [*ADS, f"{ATTACK}__proto__", "__proto__"]
+    columns = {name: by_id([value], ids) for name, value in HOSTILE.items()}
+    ordinary = by_id([f"ordinary words {number}" for number in range(7)], ids)
+    columns["summary"] = {image_id: f"{HOSTILE['summary']} {ordinary[image_id]}" for image_id in ids}
+    write_results(
+        directory,
+        {image_id: HOSTILE_CLUSTER if number % 2 else "Plain" for number, image_id in enumerate(ids)},
+        criterion=f"criterion {ATTACK}",
+        ui_only=(f"menu {ATTACK}",),
+        **columns,
+    )
+    captions = ((image_id, {f"field {ATTACK}": ATTACK}) for image_id in ids)
+    write_mapping(directory / "step1_captions.json", captions)
+    write_json(directory / "prompts.json", {"caption": {"system": ATTACK, "user": ATTACK}})
+    return directory
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """All pages of this module, made before the browser starts: both want an event loop."""
+    root = tmp_path_factory.mktemp("report")
+    for number, ad in enumerate(ADS):
+        draw_image(root / "ads" / f"{ad}.png", number)
+    small = write_small(root / "small")
+    write_small(root / "tracks" / "marketing")
+    write_small(root / "tracks" / "identity", "identity", shift=1)
+    with_images = PageOptions(ads_dir=root / "ads", embeddings="tfidf", max_points=500)
+    made = {
+        "small": ([small], with_images),
+        "again": ([small], with_images),
+        "tracks": ([root / "tracks"], with_images),
+        "large": ([write_large(root / "large", 10_000)], OPTIONS),
+        "hostile": ([write_hostile(root / "hostile")], OPTIONS),
+    }
+    for name, (directories, options) in made.items():
+        write_report(directories, root / f"{name}.html", options)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ictc.report.reading.MAX_ROWS", 21)
+        write_report([small], root / "sampled.html", OPTIONS)
+    return {name: root / f"{name}.html" for name in (*made, "sampled")}
+
+
+@pytest.fixture(scope="module")
+def browser(pages: dict[str, Path]) -> Iterator[Any]:
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=[*CHROMIUM_FLAGS, "--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@contextmanager
+def opened(browser: Any, path: Path, **options: Any) -> Iterator[Any]:
+    """Open a page from disk; check at the end that it logged no error and asked for nothing but itself."""
+    context = browser.new_context(**{"viewport": DESKTOP, **options})
+    context.set_default_timeout(PATIENCE_MS)
+    page = context.new_page()
+    complaints: list[str] = []
+    page.on(
+        "console", lambda message: complaints.append(message.text) if message.type in ("error", "warning") else None
+    )
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("request", lambda request: complaints.append(request.url[:200]) if is_foreign(request.url, path) else None)
+    page.on("dialog", lambda dialog: complaints.append(f"dialog: {dialog.message}"))
+    page.goto(path.as_uri())
+    page.wait_for_selector("html[data-ready]")
+    yield page
+    context.close()
+    assert complaints == []
+
+
+def is_foreign(url: str, path: Path) -> bool:
+    return not url.startswith("data:") and url.partition("#")[0] != path.as_uri()
+
+
+def found_ads(page: Any) -> int:
+    """Return how many ads the list says it found."""
+    return int(page.locator("#found").inner_text().replace("All ", "").split()[0].replace(",", ""))
+
+
+def focused(page: Any) -> str:
+    name: str = page.evaluate("document.activeElement.id || document.activeElement.className")
+    return name
+
+
+# What is there
+
+
+def test_every_cluster_and_image_is_on_the_page(browser: Any, pages: dict[str, Path]) -> None:
+    with opened(browser, pages["small"]) as page:
+        assert page.locator("article.cluster h3").all_inner_texts() == ["Bargains", "Trust", "Novelty"]
+        assert page.locator(".lead").inner_text().startswith("36 of 38 images are ads")
+        assert "12 ads" in page.locator("article.cluster .size").first.inner_text()
+        assert page.locator("article.cluster").first.get_by_text("big discount", exact=True).first.is_visible()
+        for kind in ("Central", "Typical", "Borderline"):
+            assert page.locator("article.cluster").first.get_by_role("heading", name=kind).is_visible()
+        page.locator("#more").click()
+        images = page.locator("#results img")
+        assert images.count() == len(ADS)
+        widths = page.evaluate(
+            """Promise.all([...document.images].map(async (image) => {
+                image.loading = 'eager';
+                await image.decode();
+                return image.naturalWidth;
+            }))"""
+        )
+        assert len(widths) > len(ADS)
+        assert min(widths) > 0
+
+
+def test_an_ad_is_shown_large_with_all_that_is_known_of_it(browser: Any, pages: dict[str, Path]) -> None:
+    with opened(browser, pages["small"]) as page:
+        page.locator("#search").fill("ad_010")
+        page.locator("#results .tile").click()
+        shown = page.locator("#detail").inner_text()
+        for known in ("Trust", "About Trust.", "expert seal", "Kestrix", "Confidence 28%", "FEED_BASED", "ad_010.png"):
+            assert known in shown
+        assert "Lifestyle: calm ad_010" in shown
+        assert page.locator("#detail img").evaluate("(image) => image.naturalWidth") > 0
+
+
+def test_images_without_a_cluster_are_listed_with_the_reason(browser: Any, pages: dict[str, Path]) -> None:
+    with opened(browser, pages["small"]) as page:
+        page.locator("#left-out summary").click()
+        assert page.locator("#left-out tbody tr").all_inner_texts() == [
+            "interface\tmenu_1/image.jpg\t",
+            "interface\tmenu_2/image.jpg\t",
+        ]
+        assert "1 min 23 s" in page.locator("#glance").inner_text()
+        page.locator("#method summary").click()
+        assert "Describe $criterion." in page.locator("#method").inner_text()
+
+
+def test_without_images_the_page_says_so_and_shows_words(browser: Any, pages: dict[str, Path]) -> None:
+    with opened(browser, pages["sampled"]) as page:
+        assert page.locator("img").count() == 0
+        assert "This page holds no images" in page.locator("#method").inner_text()
+        assert re.match(r"Offer \d+ today", page.locator("#results .tile").first.inner_text())
+
+
+def test_a_sample_is_called_a_sample(browser: Any, pages: dict[str, Path]) -> None:
+    with opened(browser, pages["sampled"]) as page:
+        assert "This page holds 21 of 36 ads" in page.locator("#explore").inner_text()
+        assert found_ads(page) == 21
+        assert "12 ads" in page.locator("article.cluster .size").first.inner_text()
+
+
+def test_runs_are_compared_and_switched(browser: Any, pages: dict[str, Path]) -> None:
+    with opened(browser, pages["tracks"]) as page:
+        summary = page.locator("#compare summary").inner_text()
+        assert re.search(r"ARI -?0\.\d{3} · NMI 0\.\d{3} · 36 ads", summary)
+        page.locator("#compare summary").click()
+        counts = [int(cell.replace("·", "0")) for cell in page.locator(".contingency td").all_inner_texts()]
+        assert sum(counts) == len(ADS)
+        page.locator("#run-choice").select_option(label="marketing, K=3")
+        assert page.locator("#glance:visible .bars:visible").count() == 1
+        page.locator("#results .tile").first.click()
+        assert "identity, K=3" in page.locator("#detail dl").inner_text()
+
+
+def test_equal_results_give_equal_pages(pages: dict[str, Path]) -> None:
+    assert pages["small"].read_bytes() == pages["again"].read_bytes()
+
+
+# What a reader does
+
+
+def test_search_and_filters_work_by_keyboard(browser: Any, pages: dict[str, Path]) -> None:
+    with opened(browser, pages["small"]) as page:
+        keyboard = page.keyboard
+        keyboard.press("/")
+        assert focused(page) == "search"
+        keyboard.type("SHOES velmora")
+        expected = [number for number in range(36) if number % 3 == 0 and number % 4 == 0]
+        assert found_ads(page) == len(expected)
+        keyboard.press("Tab")
+        assert focused(page) == "filter-cluster"
+        keyboard.type("Tru")
+        assert found_ads(page) == 0
+        page.locator("#clear").focus()
+        keyboard.press("Enter")
+        assert (found_ads(page), focused(page)) == (36, "search")
+        for _ in range(5):
+            keyboard.press("Tab")
+        assert focused(page) == "confidence-from"
+        keyboard.type("50")
+        keyboard.press("Tab")
+        keyboard.type("75")
+        assert found_ads(page) == len([number for number in range(36) if 0.5 <= number / 36 <= 0.75])
+
+
+@pytest.mark.parametrize(
+    ("control", "choice", "expected"),
+    [("filter-cluster", "Novelty", 12), ("filter-platform", "TikTok", 12), ("filter-format", "FEED_BASED", 18)],
+)
+def test_each_filter_keeps_its_own(
+    browser: Any, pages: dict[str, Path], control: str, choice: str, expected: int
+) -> None:
+    with opened(browser, pages["small"]) as page:
+        page.locator(f"#{control}").select_option(label=choice)
+        assert found_ads(page) == expected
+
+
+def test_a_brand_and_an_order_can_be_chosen(browser: Any, pages: dict[str, Path]) -> None:
+    with opened(browser, pages["small"]) as page:
+        page.locator("#filter-brand").fill("biteloop")
+        page.locator("#order").select_option("least")
+        shares = page.locator("#results .label > .muted").all_inner_texts()
+        assert len(shares) == 9
+        assert shares == sorted(shares, key=lambda share: int(share.rstrip("%")))
+
+
+def test_the_dialog_opens_steps_and_closes_by_keyboard(browser: Any, pages: dict[str, Path]) -> None:
+    with opened(browser, pages["small"]) as page:
+        tile = page.locator("#results .tile").nth(2)
+        tile.focus()
+        page.keyboard.press("Enter")
+        assert page.locator("#detail").is_visible()
+        assert page.locator("#detail-place").inner_text() == "3 of 36"
+        page.keyboard.press("ArrowRight")
+        page.keyboard.press("ArrowRight")
+        page.keyboard.press("ArrowLeft")
+        assert page.locator("#detail-place").inner_text() == "4 of 36"
+        page.keyboard.press("Escape")
+        assert page.locator("#detail").is_hidden()
+        assert tile.evaluate("(tile) => tile === document.activeElement")
+
+
+def test_a_mark_of_the_map_opens_its_ad(browser: Any, pages: dict[str, Path]) -> None:
+    with opened(browser, pages["small"]) as page:
+        page.locator("#map").scroll_into_view_if_needed()
+        x, y = mark_on_screen(page, 5)
+        page.mouse.move(x - 1, y)
+        page.mouse.move(x, y)
+        page.wait_for_selector("#tooltip:visible")
+        page.mouse.click(x, y)
+        assert page.locator("#detail").is_visible()
+        page.keyboard.press("Escape")
+        page.locator("#zoom-in").press("Enter")
+        page.locator("#zoom-reset").press("Enter")
+        assert page.locator("#legend button").all_inner_texts() == ["Bargains", "Trust", "Novelty"]
+        page.locator("#legend button").nth(1).press("Enter")
+        assert found_ads(page) == 12
+
+
+def mark_on_screen(page: Any, point: int) -> tuple[float, float]:
+    """Return where the browser shows a mark of the map, asking BokehJS."""
+    page.wait_for_function("Bokeh.index.roots.length && Bokeh.index.roots[0].frame?.x_scale")
+    x, y = page.evaluate(
+        """(point) => {
+            const view = Bokeh.index.roots[0];
+            const { x, y } = view.model.renderers[0].data_source.data;
+            const box = document.getElementById('map').getBoundingClientRect();
+            return [box.left + view.frame.x_scale.compute(x[point]), box.top + view.frame.y_scale.compute(y[point])];
+        }""",
+        point,
+    )
+    return x, y
+
+
+def test_ten_thousand_results_are_ready_within_three_seconds(browser: Any, pages: dict[str, Path]) -> None:
+    started = time.monotonic()
+    with opened(browser, pages["large"]) as page:
+        assert page.locator("#found").inner_text() == "All 10,000 ads"
+        page.locator("#search").fill("brand 7")
+        assert found_ads(page) > 100
+        assert time.monotonic() - started < INTERACTIVE_WITHIN_S
+        assert "500 of 10,000 ads" in page.locator("figcaption").inner_text()
+
+
+# How it looks
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_stands_out_in_both_color_schemes(browser: Any, pages: dict[str, Path], scheme: str) -> None:
+    with opened(browser, pages["small"], color_scheme=scheme) as page:
+        paper = luminance(style(page, "body", "backgroundColor"))
+        assert (paper < 0.2) == (scheme == "dark")
+        for selector in ("h1", ".lead", ".definition", ".figure .muted", ".tile .caption", "figcaption", ".bar a"):
+            ink = luminance(style(page, selector, "color"))
+            assert (max(ink, paper) + 0.05) / (min(ink, paper) + 0.05) >= MIN_CONTRAST, selector
+
+
+def style(page: Any, selector: str, name: str) -> str:
+    value: str = page.locator(selector).first.evaluate("(node, name) => getComputedStyle(node)[name]", name)
+    return value
+
+
+def luminance(color: str) -> float:
+    """Return the relative luminance of a color such as "rgb(18, 19, 22)" (WCAG 2.2)."""
+    channels = [int(channel) / 255 for channel in re.findall(r"\d+", color)[:3]]
+    linear = [channel / 12.92 if channel <= 0.04045 else ((channel + 0.055) / 1.055) ** 2.4 for channel in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("name", ["small", "tracks", "hostile"])
+@pytest.mark.parametrize("viewport", [PHONE, SMALLEST_PHONE], ids=["phone", "smallest phone"])
+def test_a_phone_scrolls_down_only(browser: Any, pages: dict[str, Path], name: str, viewport: dict[str, int]) -> None:
+    with opened(browser, pages[name], viewport=viewport, has_touch=True) as page:
+        for details in page.locator("details").all():
+            details.evaluate("(node) => { node.open = true; }")
+        assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
+        page.locator("#results .tile").first.click()
+        box = page.locator("#detail").bounding_box()
+        assert (box["x"], box["width"]) == (0, viewport["width"])
+        assert page.locator(".detail-body").evaluate("(node) => node.scrollWidth <= node.clientWidth")
+
+
+def test_every_control_has_a_name(browser: Any, pages: dict[str, Path]) -> None:
+    with opened(browser, pages["tracks"]) as page:
+        for control in page.locator("button:visible, input:visible, select:visible, summary:visible").all():
+            assert control.evaluate(
+                "(node) => (node.labels?.length ? node.labels[0].innerText : '') || node.ariaLabel || node.innerText"
+            )
+        assert page.locator("img:not([alt])").count() == 0
+
+
+# What never happens
+
+
+def test_hostile_text_is_shown_as_text(browser: Any, pages: dict[str, Path]) -> None:
+    with opened(browser, pages["hostile"]) as page:
+        names = page.locator("article.cluster h3").all_inner_texts()
+        assert HOSTILE_CLUSTER in names
+        page.locator("#map").scroll_into_view_if_needed()
+        x, y = mark_on_screen(page, 3)
+        page.mouse.move(x - 1, y)
+        page.mouse.move(x, y)
+        page.wait_for_selector("#tooltip:visible")
+        page.locator("#search").fill("__proto__")
+        page.locator("#results .tile").first.click()
+        shown = page.locator("#detail").inner_text()
+        for name in ("label", "category", "platform", "ad_format", "image_path"):
+            assert " ".join(HOSTILE[name].split()) in " ".join(shown.split()), name
+        assert f"Brand: {HOSTILE['brand']}" in shown
+        assert "{{ 7 * 7 }}" in shown
+        assert len(shown) < 10_000
+        for details in page.locator("details").all():
+            details.evaluate("(node) => { node.open = true; }")
+        assert page.evaluate("window.__pwned") is None
+        assert page.locator("main img, main script, main b, h1 svg").count() == 0
+
+
+def test_even_an_injected_script_would_not_run(browser: Any, pages: dict[str, Path]) -> None:
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(pages["small"].as_uri())
+    page.evaluate(f"document.body.insertAdjacentHTML('beforeend', `{ATTACK.replace('</script>', '')}`)")
+    page.evaluate("document.body.append(Object.assign(document.createElement('script'), {text: 'window.__pwned = 2'}))")
+    assert page.evaluate("fetch('http://127.0.0.1:9/').then(() => 'sent', () => 'refused')") == "refused"
+    page.wait_for_timeout(200)
+    assert page.evaluate("window.__pwned") is None
+    context.close()
