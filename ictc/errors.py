@@ -46,7 +46,15 @@ class EngineLoadError(EngineError):
 
 
 class EngineDeadError(EngineError):
-    """The engine stopped working during a run; it can be started anew."""
+    """The engine stopped working during a run; it can be started anew.
+
+    Attributes:
+        in_flight: ids of the requests that it had, None if those are all that were in flight.
+    """
+
+    def __init__(self, message: str, in_flight: frozenset[str] | None = None) -> None:
+        super().__init__(message)
+        self.in_flight = in_flight
 
 
 class EngineUnavailableError(EngineError):

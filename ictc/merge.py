@@ -139,9 +139,7 @@ def build_run(
     manifest = merge_manifests(target, parts, allow_missing=request.allow_missing)
     for stage in STAGES_OF_A_PART:
         adopt_stage(target, [part.directory for part in parts], stage, parts[0].key(stage))
-    given = (
-        load_given_clusters(settings) if "clusters" in request.overrides else adopt_assignments(target, parts)
-    )
+    given = load_given_clusters(settings) if "clusters" in request.overrides else adopt_assignments(target, parts)
     info = parts[0].directory.load_run_info()
     return TrackRun(
         settings,

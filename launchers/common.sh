@@ -53,7 +53,7 @@ make_environment() {
 install_once() {
   local name="$1" stamp="$VENV/installed-$1" wanted started=$SECONDS
   shift
-  wanted="$REPOSITORY $(cat "$REPOSITORY"/pyproject.toml "$REPOSITORY"/launchers/*.{sh,txt} | cksum)"
+  wanted="$REPOSITORY $(cat "$REPOSITORY"/{pyproject.toml,requirements_cluster.txt} "$REPOSITORY"/launchers/*.{sh,txt} | cksum)"
   if [[ -f $stamp && $(<"$stamp") == "$wanted" ]]; then
     return
   fi

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import time
@@ -92,17 +93,19 @@ def test_tensor_parallel_over_two(tiny_checkpoint: Path, tmp_path: Path) -> None
     check_accounting(tmp_path / "out", 4)
 
 
-def test_a_killed_engine_process_is_replaced_and_costs_nothing(tiny_checkpoint: Path, tmp_path: Path) -> None:
+def test_of_two_engines_one_is_killed_replaced_and_costs_nothing(tiny_checkpoint: Path, tmp_path: Path) -> None:
     ads = draw_flat(tmp_path / "ads", 12)
-    process = start_vllm(ads, tmp_path / "out", tiny_checkpoint, "--batch_vlm", 2)
+    process = start_vllm(ads, tmp_path / "out", tiny_checkpoint, "--batch_vlm", 4, "--replicas", 2)
     while count_captions(tmp_path / "out") < 3:
         assert process.poll() is None, process.communicate()
         time.sleep(0.01)
-    os.kill(find_engine_process(process.pid), signal.SIGKILL)
+    first, second = find_engine_processes(process.pid)
+    os.kill(first, signal.SIGKILL)
     stdout, stderr = process.communicate(timeout=600)
     assert process.returncode == 0, stdout + stderr
     assert "restarting it" in stderr
-    assert "go first, one at a time" in stderr
+    assert re.search(r"[12] images that were in flight .* go first, one at a time", stderr)
+    assert not psutil.pid_exists(second)
     check_accounting(tmp_path / "out", 12)
     assert load(tmp_path / "out", "step3_metadata.json")["step1"].get("rejected", 0) == 0
 
@@ -112,7 +115,6 @@ def count_captions(out: Path) -> int:
     return sum(max(path.read_bytes().count(b"\n") - 1, 0) for path in out.glob("state/caption/*/*.jsonl"))
 
 
-def find_engine_process(pid: int) -> int:
-    """Return the process in which vLLM's engine of the run `pid` computes."""
-    (engine,) = (child for child in psutil.Process(pid).children() if "EngineCore" in " ".join(child.cmdline()))
-    return engine.pid
+def find_engine_processes(pid: int) -> list[int]:
+    """Return the processes in which vLLM's engines of the run `pid` compute."""
+    return [child.pid for child in psutil.Process(pid).children() if "EngineCore" in " ".join(child.cmdline())]

@@ -49,8 +49,8 @@ def literal_text() -> Iterator[None]:
 
 def wrap_name(name: object, width: int = 24, most_lines: int = 3) -> str:
     """Return a name in lines of at most `width` characters, its end left out if it takes more than `most_lines`."""
-    lines = textwrap.wrap(printable(str(name)), width, max_lines=most_lines, placeholder=" …")
-    return "\n".join(lines)
+    wrapper = textwrap.TextWrapper(width, max_lines=most_lines, placeholder=" …", break_on_hyphens=False)
+    return wrapper.fill(printable(str(name)))
 
 
 def save_figure(figure: Figure, stem: Path) -> list[Path]:

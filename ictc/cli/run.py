@@ -8,7 +8,7 @@ import shlex
 import signal
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +19,7 @@ from ictc.cli.logs import logging_to
 from ictc.cli.signals import stop_on_signals
 from ictc.cli.summary import print_summary
 from ictc.config import RunSettings
+from ictc.errors import IctcError
 from ictc.pipeline import check_apart, run_pipeline
 from ictc.runs.reporter import Reporter
 from ictc.runs.shards import resolve_shard
@@ -77,6 +78,7 @@ def run_in_session(root: Path, work: Work, *, verbose: bool) -> None:
         summaries = asyncio.run(run_until_stopped(work))
     for summary in summaries:
         print_summary(summary)
+    print_report(summaries, root / "report.html")
     print(f"Took {format_seconds(time.monotonic() - started)}. Log: {log_path}")
 
 
@@ -92,3 +94,18 @@ async def run_until_stopped(work: Work) -> list[TrackSummary]:
                 f"stopped by {signal.Signals(number).name}; everything that had finished is kept. To resume: {command}",
                 128 + number,
             ) from None
+
+
+def print_report(summaries: Sequence[TrackSummary], path: Path) -> None:
+    """Write the page about all tracks that have clusters, and tell where; that there is none is no failure of a run."""
+    directories = [summary.directory for summary in summaries if summary.clusters and summary.wants_report]
+    if not directories:
+        return
+    try:
+        from ictc.report import write_report
+
+        write_report(directories, path)
+    except IctcError as error:
+        print(f"No report page: {error}")
+    else:
+        print(f"Report:  {path}")

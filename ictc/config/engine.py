@@ -84,6 +84,10 @@ class EngineSettings(SettingsGroup):
         for name in ("vlm_model", "llm_model"):
             if self.engine in ENGINES_WITH_OWN_MODELS and getattr(self, name) != type(self).model_fields[name].default:
                 raise ValueError(f"--engine {self.engine} brings its own models; leave out --{name}")
+        if self.replicas is not None and self.engine == "openai":
+            raise ValueError("--replicas is for engines of this machine; start more servers and list all in --base_url")
+        if self.replicas is not None and self.replicas > 1 and self.engine == "lite":
+            raise ValueError("--replicas: the lite engine uses all cores already; leave it out")
         if self.gpu_id is not None and self.gpu_ids is not None:
             raise ValueError("--gpu_id and --gpu_ids name the GPUs twice; give one of them")
         for name, size in (("--num_gpus", self.num_gpus), ("--vlm_tp", self.vlm_tp), ("--llm_tp", self.llm_tp)):

@@ -66,6 +66,10 @@ class OutputSettings(SettingsGroup):
     """Where the results go."""
 
     output_dir: Path = Field(description="Folder for the results; made if missing. The same command again resumes.")
+    report: Literal["auto", "on", "off"] = Field(
+        "auto",
+        description="Write report.html after Step 3; auto: unless the engine is scripted.",
+    )
     shard_id: str | None = Field(
         None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="Write into this subfolder of --output_dir."
     )

@@ -56,6 +56,12 @@ class RunSettings(SettingsGroup):
         chosen = parse_steps(self.control.steps)
         return tuple(step for step in STEPS if step in chosen or (step == "2b" and given and "3" in chosen))
 
+    @property
+    def wants_report(self) -> bool:
+        """Whether a page about the results is to be written."""
+        wanted = self.output.report
+        return wanted == "on" or (wanted == "auto" and self.engine.engine != "scripted")
+
     @model_validator(mode="after")
     def check_steps(self) -> Self:
         steps = self.steps

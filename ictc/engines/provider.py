@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Literal
 
 from ictc.config import EngineSettings, ModelSpec
 from ictc.engines.base import Engine
+from ictc.engines.replicas import ReplicatedEngine, load_replicas
 
 logger = logging.getLogger(__name__)
 
@@ -14,15 +17,15 @@ Role = Literal["vlm", "llm"]
 
 
 async def build_engine(spec: ModelSpec) -> Engine:
-    """Load the model of `spec`. The only function that knows which engines there are.
+    """Load the model of `spec`, once or side by side. The only function that knows which engines there are.
 
     Raises:
         EngineLoadError: with the cause and a remedy.
     """
     if spec.engine == "vllm":
-        from ictc.engines.vllm import load_vllm_engine
+        from ictc.engines.vllm import divide_gpus, load_vllm_engine
 
-        return await load_vllm_engine(spec)
+        return await _load(load_vllm_engine, await divide_gpus(spec))
     if spec.engine == "openai":
         from ictc.engines.openai import load_openai_engine
 
@@ -33,7 +36,13 @@ async def build_engine(spec: ModelSpec) -> Engine:
         return await load_lite_engine(spec)
     from ictc.engines.scripted import load_scripted_engine
 
-    return await load_scripted_engine(spec)
+    return await _load(load_scripted_engine, [spec] * (spec.replicas or 1))
+
+
+async def _load(load: Callable[[ModelSpec], Awaitable[Engine]], specs: Sequence[ModelSpec]) -> Engine:
+    if len(specs) == 1:
+        return await load(specs[0])
+    return await load_replicas([partial(load, spec) for spec in specs])
 
 
 class EngineProvider:
@@ -64,6 +73,14 @@ class EngineProvider:
         engine = await build_engine(spec)
         self._loaded = (spec, engine)
         return engine
+
+    async def drop_dead(self) -> None:
+        """Unload what has died, so that `get` loads it anew: of several engines those, else all there is."""
+        engine = self._loaded[1] if self._loaded is not None else None
+        if isinstance(engine, ReplicatedEngine) and engine.has_dead:
+            await engine.recover()
+        else:
+            await self.close()
 
     async def close(self) -> None:
         """Unload what is loaded."""

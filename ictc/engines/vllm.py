@@ -33,7 +33,14 @@ from ictc.engines.base import (
 from ictc.engines.gpu import Gpu, check_gpus
 from ictc.engines.vllm_failure import explain_load_failure, one_line
 from ictc.engines.vllm_log import EngineLog
-from ictc.engines.vllm_options import check_model, engine_arguments, loading_environment, tensor_parallel_size
+from ictc.engines.vllm_options import (
+    check_model,
+    engine_arguments,
+    gpu_groups,
+    loading_environment,
+    tensor_parallel_size,
+    visible_gpu_numbers,
+)
 from ictc.engines.vllm_requests import (
     build_conversation,
     build_sampling_params,
@@ -56,8 +63,6 @@ async def load_vllm_engine(spec: ModelSpec) -> Engine:
     Raises:
         EngineLoadError: with the cause and a remedy.
     """
-    if importlib.util.find_spec("vllm") is None:
-        raise EngineLoadError("vLLM is not installed: pip install 'ictc[vllm]', or use --engine openai or lite")
     check_model(spec)
     engine_log = EngineLog()
     try:
@@ -78,6 +83,24 @@ async def load_vllm_engine(spec: ModelSpec) -> Engine:
     return engine
 
 
+async def divide_gpus(spec: ModelSpec) -> list[ModelSpec]:
+    """Return what each replica is to load, one for each of its GPU groups.
+
+    Raises:
+        EngineLoadError: vLLM does not fit this machine, or there are too few GPUs.
+    """
+    if spec.replicas in (None, 1) and spec.tensor_parallel_size is None:
+        return [spec]
+    with loading_environment(spec):
+        gpus = await asyncio.to_thread(import_vllm)
+    if gpus is None:
+        return [spec] * (spec.replicas or 1)
+    groups = gpu_groups(spec, list(spec.gpus or visible_gpu_numbers(len(gpus)))[: spec.num_gpus])
+    if len(groups) == 1:
+        return [spec]
+    return [dataclasses.replace(spec, gpus=group, num_gpus=None, tensor_parallel_size=len(group)) for group in groups]
+
+
 def import_vllm() -> tuple[Gpu, ...] | None:
     """Import vLLM and return the GPUs that it sees, without waking them up; None where it runs on the CPU.
 
@@ -86,6 +109,8 @@ def import_vllm() -> tuple[Gpu, ...] | None:
     Raises:
         EngineLoadError: vLLM does not fit this machine, or there is no GPU.
     """
+    if importlib.util.find_spec("vllm") is None:
+        raise EngineLoadError("vLLM is not installed: pip install 'ictc[vllm]', or use --engine openai or lite")
     try:
         gpus = _visible_gpus()
         import vllm.v1.engine.async_llm  # noqa: F401

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,28 @@ def tensor_parallel_size(spec: ModelSpec, num_visible_gpus: int) -> int:
     return int(asked_for or len(spec.gpus) or num_visible_gpus or 1)
 
 
+def gpu_groups(spec: ModelSpec, visible: Sequence[int]) -> list[tuple[int, ...]]:
+    """Return the GPUs of each replica.
+
+    Unset, there is one replica over all GPUs, or, where a tensor-parallel size is given, as many as the GPUs hold.
+
+    Args:
+        visible: numbers of the GPUs that may be used.
+
+    Raises:
+        EngineLoadError: there are too few.
+    """
+    size = spec.options.get("tensor_parallel_size") or spec.tensor_parallel_size
+    replicas = spec.replicas or (max(len(visible) // int(size), 1) if size else 1)
+    size = int(size or max(len(visible) // replicas, 1))
+    if replicas > 1 and replicas * size > len(visible):
+        raise EngineLoadError(
+            f"--replicas {replicas} with a tensor-parallel size of {size} needs {replicas * size} GPUs, and "
+            f"{len(visible)} can be used: lower one of them"
+        )
+    return [tuple(visible[place * size : (place + 1) * size]) for place in range(replicas)]
+
+
 def engine_arguments(spec: ModelSpec, tensor_parallel_size: int, known: Collection[str]) -> dict[str, Any]:
     """Return the arguments of vLLM's engine; `spec.options` come last.
 
@@ -102,6 +124,19 @@ def _check_options(options: Mapping[str, Any], known: Collection[str]) -> None:
             nearest = difflib.get_close_matches(name.replace("-", "_"), known, n=1)
             hint = f"did you mean {nearest[0]!r}?" if nearest else "see the engine arguments in vLLM's documentation"
             raise EngineLoadError(f"--engine_options: vLLM has no engine argument {name!r}; {hint}")
+
+
+def visible_gpu_numbers(count: int) -> list[int]:
+    """Return the numbers of the `count` GPUs that the environment leaves visible.
+
+    Raises:
+        EngineLoadError: the environment names them in another way.
+    """
+    named = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    numbers = [name.strip() for name in named.split(",") if name.strip()]
+    if not all(name.isdecimal() for name in numbers):
+        raise EngineLoadError(f"CUDA_VISIBLE_DEVICES is {named!r}: name the GPUs of --replicas by number, in --gpu_ids")
+    return [int(name) for name in numbers] or list(range(count))
 
 
 @contextmanager

@@ -30,6 +30,7 @@ class TrackSummary:
     Attributes:
         statuses: per step that has run, how many images left it in which way.
         clusters: largest first.
+        wants_report: whether a page about it is to be written.
     """
 
     track: str
@@ -38,6 +39,7 @@ class TrackSummary:
     num_images: int
     statuses: dict[StageName, dict[str, int]]
     clusters: list[ClusterSummary]
+    wants_report: bool = False
 
 
 def summarize_clusters(results: Results) -> list[ClusterSummary]:
@@ -60,7 +62,7 @@ def surest(rows: Iterable[ResultRow]) -> list[ResultRow]:
     return nlargest(EXAMPLES_PER_CLUSTER, rows, key=lambda row: row.assignment.confidence or 0.0)
 
 
-def summarize(track: str, criterion: str, directory: Path, results: Results) -> TrackSummary:
+def summarize(track: str, criterion: str, directory: Path, results: Results, *, wants_report: bool) -> TrackSummary:
     """Return what came out of one track."""
     return TrackSummary(
         track=track,
@@ -69,4 +71,5 @@ def summarize(track: str, criterion: str, directory: Path, results: Results) -> 
         num_images=results.manifest.num_images,
         statuses={stage: status_counts(results, stage) for stage in results.journals},
         clusters=summarize_clusters(results) if "assign" in results.journals else [],
+        wants_report=wants_report,
     )

@@ -84,7 +84,13 @@ class TrackRun:
 
     def summary(self) -> TrackSummary:
         """Return what came out."""
-        return summarize(self.track.name, self.criterion, self.directory.path, self.results)
+        return summarize(
+            self.track.name,
+            self.criterion,
+            self.directory.path,
+            self.results,
+            wants_report=self.settings.wants_report,
+        )
 
     async def run_captions(self, engines: EngineProvider, decode: Decode, prefetch: int) -> None:
         """Run Step 1."""
@@ -141,7 +147,7 @@ class TrackRun:
             try:
                 return await stage.run(await engines.get("llm"))
             except EngineDeadError as error:
-                await engines.close()
+                await engines.drop_dead()
                 if attempt == MAX_SYNTHESIZE_DEATHS:
                     raise
                 self.reporter.note(f"the engine died ({error}); restarting it")
@@ -188,7 +194,7 @@ class TrackRun:
                 await run_supervised(
                     lambda engine: MapRunner(stage, journal, suspects, progress, self.stop, limits(engine)),
                     partial(engines.get, role),
-                    engines.close,
+                    engines.drop_dead,
                     suspects,
                     self.reporter.note,
                 )

@@ -22,7 +22,7 @@ ItemT = TypeVar("ItemT")
 async def run_supervised(
     build_runner: Callable[[Engine], MapRunner[ItemT]],
     load_engine: Callable[[], Awaitable[Engine]],
-    close_engine: Callable[[], Awaitable[None]],
+    drop_dead_engine: Callable[[], Awaitable[None]],
     suspects: Suspects,
     note: Callable[[str], None],
 ) -> None:
@@ -31,6 +31,7 @@ async def run_supervised(
     Args:
         build_runner: makes a runner for the images that remain.
         load_engine: returns a living engine.
+        drop_dead_engine: makes the next `load_engine` load what has died anew.
         note: tells the user one line.
 
     Raises:
@@ -46,9 +47,9 @@ async def run_supervised(
         try:
             await runner.run(engine)
         except EngineDeadError as error:
-            blamed = suspects.blame()
+            blamed = suspects.blame(error.in_flight)
             deaths_in_vain = 1 if runner.num_finished else deaths_in_vain + 1
-            await close_engine()
+            await drop_dead_engine()
             if deaths_in_vain >= MAX_DEATHS_IN_VAIN:
                 raise EngineDeadError(f"{error}; it died {deaths_in_vain} times without finishing an image") from error
             logger.exception("the engine died with %s in flight", blamed)

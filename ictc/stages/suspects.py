@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 
@@ -82,9 +83,13 @@ class Suspects:
         for image_id in self.in_flight:
             self.end(image_id)
 
-    def blame(self) -> list[str]:
-        """Suspect everything in flight of the engine's death, and return it."""
-        blamed = self.in_flight
+    def blame(self, had: Collection[str] | None = None) -> list[str]:
+        """Suspect what a dead engine had in flight of its death, and return it; the rest goes back to wait.
+
+        Args:
+            had: what that engine had, None for everything in flight.
+        """
+        blamed = [image_id for image_id in self.in_flight if had is None or image_id in had]
         for image_id in blamed:
             self._deaths[image_id] += 1
             self._suspects[image_id] = None
