@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, contextmanager, suppress
+from contextlib import AsyncExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -97,7 +97,7 @@ async def finish_runs(runs: list[TrackRun], work: Callable[[], Awaitable[None]])
     finally:
         for track_run in runs:
             track_run.close()
-            with suppress(StorageError):  # the error that is on its way says more
+            with nullcontext() if status == "finished" else suppress(StorageError):  # an error on its way says more
                 save_run_info(track_run, status, time.monotonic() - started)
 
 

@@ -49,8 +49,12 @@ def literal_text() -> Iterator[None]:
 
 def wrap_name(name: object, width: int = 24, most_lines: int = 3) -> str:
     """Return a name in lines of at most `width` characters, its end left out if it takes more than `most_lines`."""
-    wrapper = textwrap.TextWrapper(width, max_lines=most_lines, placeholder=" …", break_on_hyphens=False)
-    return wrapper.fill(printable(str(name)))
+    text = printable(str(name))
+    if most_lines == 1:
+        return text if len(text) <= width else f"{text[: width - 1].rstrip()}…"
+    at_hyphens = any(len(word) > width for word in text.split())
+    lines = textwrap.wrap(text, width, max_lines=most_lines, placeholder=" …", break_on_hyphens=at_hyphens)
+    return "\n".join(lines)
 
 
 def save_figure(figure: Figure, stem: Path) -> list[Path]:

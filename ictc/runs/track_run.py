@@ -157,14 +157,13 @@ class TrackRun:
         self, stage: MapStage[ItemT], key: StageKey, engines: EngineProvider, limits: Callable[[Engine], Limits]
     ) -> bool:
         """Finish a map stage; return whether its exports must be written."""
-        changed = self._start(stage.name, key)
+        self._start(stage.name, key)
         journal = self.open_journal(stage.name, key)
         surveyed = self.surveys.pop(stage.name, None)
         if surveyed is None:
             surveyed = survey(stage, journal, retry_rejected=self.settings.control.retry_rejected)
-        if surveyed.todo or changed:
-            self.exports.remove(STAGES[STAGES.index(stage.name) :])
         if surveyed.todo:
+            self.exports.remove(STAGES[STAGES.index(stage.name) :])
             await self._run_todo(stage, journal, engines, limits, surveyed)
         else:
             self.reporter.note(f"{self.title(stage.name)}: all {surveyed.total:,} are up to date")
@@ -215,14 +214,15 @@ class TrackRun:
             retry_rejected=control.retry_rejected,
         )
 
-    def _start(self, stage: StageName, key: StageKey) -> bool:
-        """Make `key` the stage's current one; return whether it was another before, after saying why."""
+    def _start(self, stage: StageName, key: StageKey) -> None:
+        """Make `key` the stage's current one; if it was another before, say why and delete the exports."""
         earlier = self.directory.current_key(stage)
         forced = self.is_forced(stage)
         if earlier is not None and earlier != key and stage not in self.explained:
             self.reporter.note(f"{self.title(stage)}: earlier ones are out of date: {explain_change(earlier, key)}")
+        if forced or earlier != key:  # before the key changes: a crash in between must not leave them under the new one
+            self.exports.remove(STAGES[STAGES.index(stage) :])
         self.directory.start_stage(stage, key, afresh=forced)
-        return forced or earlier != key
 
     def metadata(self) -> dict[str, Any]:
         """Return for people what the results were made by, and whether something is missing."""

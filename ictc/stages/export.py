@@ -35,6 +35,7 @@ RESULT_FIELDS = (
     "cluster",
     "confidence",
 )
+MAPPING_FIELDS = ("path", "platform", "ad_format", "timestamp")
 ROWS_PER_BATCH = 10_000
 
 FILES_OF_STAGE: Mapping[StageName, tuple[str, ...]] = {
@@ -67,18 +68,18 @@ class Exports:
 
     def write_captions(self, ads_dir: Path) -> None:
         """Write the files of Step 1 and sort the images into `categorized_images/`."""
+        link_images(self.directory / "categorized_images", self.results, ads_dir)
+        self.write_rejections()
         write_mapping(self.directory / "image_mapping.json", self._iter_mapping())
         write_mapping(self.directory / "step1_captions.json", self._iter_caption_data(Status.DONE))
         ui_only = ((image_id, describe_ui_only(data)) for image_id, data in self._iter_caption_data(Status.UI_ONLY))
         write_mapping(self.directory / "ui_only_images.json", ui_only)
         write_mapping(self.directory / "broken_images.json", self._iter_caption_data(Status.BROKEN))
-        link_images(self.directory / "categorized_images", self.results, ads_dir)
-        self.write_rejections()
 
     def write_labels(self) -> None:
         """Write the files of Step 2a."""
-        write_mapping(self.directory / "step2a_hooks.json", self.results.iter_labels())
         self.write_rejections()
+        write_mapping(self.directory / "step2a_hooks.json", self.results.iter_labels())
 
     def write_definitions(self, histogram: LabelHistogram, settings: Mapping[str, Any]) -> None:
         """Write the files of Step 2b; `settings` says what the clusters were made by."""
@@ -97,6 +98,7 @@ class Exports:
 
     def write_assignments(self, settings: Mapping[str, Any]) -> None:
         """Write the files of Step 3 and the final results of all steps."""
+        self.write_rejections()
         pairs = ((row.image.image_id, row.cluster.name) for row in self.results.iter_rows())
         write_mapping(self.directory / "step3_final_assignment.json", pairs)
         sizes = Counter(row.cluster.cluster_id for row in self.results.iter_rows())
@@ -117,13 +119,10 @@ class Exports:
             map(result_fields, self.results.iter_rows()),
         )
         write_parquet(self.directory / "results.parquet", map(result_fields, self.results.iter_rows()))
-        self.write_rejections()
 
     def _iter_mapping(self) -> Iterator[tuple[str, dict[str, Any]]]:
         for image in self.results.manifest:
-            fields = asdict(image)
-            del fields["num_bytes"], fields["problem"]
-            yield fields.pop("image_id"), fields
+            yield image.image_id, {name: getattr(image, name) for name in MAPPING_FIELDS}
 
     def _iter_caption_data(self, status: Status) -> Iterator[tuple[str, dict[str, Any]]]:
         return ((image_id, flatten_caption(data)) for image_id, data in self.results.iter_data("caption", status))

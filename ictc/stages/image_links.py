@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Iterable
 from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
@@ -27,10 +26,35 @@ def link_images(directory: Path, results: Results, ads_dir: Path) -> None:
     Raises:
         StorageError: the disk refused.
     """
-    for status, folder in FOLDERS.items():
-        images = (image for image in results.iter_images(status) if image.problem is None)
-        with storage_errors(directory / folder):
-            _fill(directory / folder, images, ads_dir)
+    source = os.path.realpath(ads_dir)
+    with storage_errors(directory):
+        folders = {status: LinkFolder(directory / name) for status, name in FOLDERS.items()}
+        for image, status in results.iter_outcomes():
+            if status in folders and image.problem is None:
+                folders[Status(status)].add(link_name(image), f"{source}/{image.path}")
+        for folder in folders.values():
+            folder.remove_superfluous()
+
+
+class LinkFolder:
+    """One folder of links. Paths are strings here: there may be millions."""
+
+    def __init__(self, path: Path) -> None:
+        path.mkdir(parents=True, exist_ok=True)
+        self._path = str(path)
+        self._superfluous = {entry.name for entry in os.scandir(path)}
+
+    def add(self, name: str, source: str) -> None:
+        """Make sure that `name` is there."""
+        if name in self._superfluous:
+            self._superfluous.remove(name)
+        else:
+            link_or_copy(source, f"{self._path}/{name}")
+
+    def remove_superfluous(self) -> None:
+        """Remove whatever was there and has not been added."""
+        for name in self._superfluous:
+            Path(self._path, name).unlink()
 
 
 def link_name(image: ImageRecord) -> str:
@@ -39,27 +63,14 @@ def link_name(image: ImageRecord) -> str:
     An id is foreign text: whatever is not a letter, digit, dot, dash or underscore is replaced, and a
     digest of the id keeps the name unique.
     """
-    suffix = re.sub(r"[^A-Za-z0-9.]", "", Path(image.path).suffix)[:12]
+    suffix = re.sub(r"[^A-Za-z0-9.]", "", os.path.splitext(image.path)[1])[:12]  # noqa: PTH122 - ten times as fast
     safe = re.sub(r"[^\w.-]", "_", image.image_id).lstrip(".")[:MAX_NAME_CHARS]
     if safe != image.image_id:
         safe += "-" + blake2b(image.image_id.encode(), digest_size=6).hexdigest()
     return safe + suffix
 
 
-def _fill(folder: Path, images: Iterable[ImageRecord], ads_dir: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    superfluous = {entry.name for entry in os.scandir(folder)}
-    for image in images:
-        name = link_name(image)
-        if name in superfluous:
-            superfluous.remove(name)
-        else:
-            _link((ads_dir / image.path).resolve(), folder / name)
-    for name in superfluous:
-        (folder / name).unlink()
-
-
-def _link(source: Path, target: Path) -> None:
+def link_or_copy(source: str, target: str) -> None:
     """Link or copy; an image that has vanished since is left out, its record says what it was."""
     for make in (os.link, os.symlink):
         with suppress(OSError):

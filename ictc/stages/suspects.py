@@ -112,13 +112,15 @@ class Suspects:
             return os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
 
     def _write(self, sign: str, image_id: str) -> None:
+        line = sign.encode() + orjson.dumps(image_id) + b"\n"
         with storage_errors(self._path):
-            os.write(self._output, sign.encode() + orjson.dumps(image_id) + b"\n")
+            while line:
+                line = line[os.write(self._output, line) :]
 
     def _load(self) -> None:
-        """Read the file of a dead process, leaving out a torn last line."""
+        """Read the file of a dead process, leaving out torn lines."""
         try:
-            lines = self._path.read_bytes().split(b"\n")[:-1]
+            *lines, torn = self._path.read_bytes().split(b"\n")
         except FileNotFoundError:
             return
         if lines and lines[0].startswith(b"{"):
@@ -128,7 +130,10 @@ class Suspects:
             self._suspects = dict.fromkeys(saved["suspects"])
         left: dict[str, None] = {}
         for line in lines:
-            image_id = orjson.loads(line[1:])
+            try:
+                image_id = orjson.loads(line[1:])
+            except orjson.JSONDecodeError:
+                continue  # glued to one that a full disk tore
             if line.startswith(b"+"):
                 left[image_id] = None
             else:
@@ -139,7 +144,7 @@ class Suspects:
             if alone and image_id in self._suspects:
                 self._process_deaths[image_id] += 1
             self._suspects[image_id] = None
-        if lines:
+        if lines or torn:  # nothing may be appended to a torn line
             self._save()
 
     def _save(self) -> None:

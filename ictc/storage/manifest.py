@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +66,7 @@ def save_manifest(path: Path, key: StageKey, images: Iterable[ImageRecord]) -> M
     num_images = 0
     with atomic_writer(path) as file:
         for image in images:
-            file.write(orjson.dumps(asdict(image)) + b"\n")
+            file.write(orjson.dumps(image) + b"\n")
             num_images += 1
     write_atomic(_marker_path(path), orjson.dumps({"key": key, "num_images": num_images}))
     return Manifest(path, key, num_images)

@@ -50,11 +50,11 @@ class RunDirectory:
         Args:
             afresh: throw away what the stage already has under this key.
         """
-        if afresh:
-            with storage_errors(self.result_path(stage, key)):
-                shutil.rmtree(self.result_path(stage, key), ignore_errors=True)
-        with storage_errors(self.result_path(stage, key)):
-            self.result_path(stage, key).mkdir(parents=True, exist_ok=True)
+        path = self.result_path(stage, key)
+        with storage_errors(path):
+            if afresh and path.is_dir():
+                shutil.rmtree(path)
+            path.mkdir(parents=True, exist_ok=True)
         if self.current_key(stage) != key:
             write_atomic(self._stage_path(stage) / "current.json", orjson.dumps(key, option=orjson.OPT_INDENT_2))
 
