@@ -74,8 +74,8 @@ async def merge_shards(request: MergeRequest, reporter: Reporter, stop: asyncio.
     async with hold_locks(targets, reporter, stop):
         runs = [build_run(*pair, request, reporter, stop) for pair in zip(targets, groups, strict=True)]
         with closing_on_error(runs):
-            for run in runs:
-                check_preconditions(run)
+            for run, parts in zip(runs, groups, strict=True):
+                check_complete(run, parts)
                 run.export_earlier()
             if request.cluster:
                 await approve(runs, reporter, stop)
@@ -117,16 +117,26 @@ def group_by_track(directories: Sequence[RunDirectory]) -> dict[str, list[RunDir
 
 
 def gather(directories: Sequence[RunDirectory], request: MergeRequest) -> list[Part]:
-    """Return the shards of one track in the order of their ranges, checked.
+    """Return the shards of one track in the order of their ranges.
 
     Raises:
-        ConfigError: they don't make up one collection, or are not finished.
+        ConfigError: they don't make up one collection.
     """
-    ordered = order_parts([open_part(directory) for directory in directories], allow_missing=request.allow_missing)
-    if not request.allow_missing:
-        for part in ordered:
+    return order_parts([open_part(directory) for directory in directories], allow_missing=request.allow_missing)
+
+
+def check_complete(run: TrackRun, parts: Sequence[Part]) -> None:
+    """Refuse shards that have something left to do.
+
+    Raises:
+        ConfigError: naming them.
+    """
+    try:
+        check_preconditions(run)
+    except ConfigError:
+        for part in parts:
             check_finished(part)
-    return ordered
+        raise
 
 
 def build_run(
@@ -139,18 +149,18 @@ def build_run(
     manifest = merge_manifests(target, parts, allow_missing=request.allow_missing)
     for stage in STAGES_OF_A_PART:
         adopt_stage(target, [part.directory for part in parts], stage, parts[0].key(stage))
-    given = load_given_clusters(settings) if "clusters" in request.overrides else adopt_assignments(target, parts)
     info = parts[0].directory.load_run_info()
+    criterion = settings.clustering.criterion or info["criterion"]
     return TrackRun(
         settings,
         load_track(info["track_source"]),
-        settings.clustering.criterion or info["criterion"],
+        criterion,
         target,
         manifest,
         RecordingReporter(reporter, target),
         stop,
-        given=given,
-        steps=CLUSTERING_STEPS,
+        given=load_given_clusters(settings) or adopt_assignments(target, parts),
+        steps=CLUSTERING_STEPS if criterion == info["criterion"] else ("2a", *CLUSTERING_STEPS),
         origin={"merged_from": [part.name for part in parts]},
     )
 

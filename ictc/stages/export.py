@@ -14,7 +14,7 @@ from typing import Any
 
 from ictc.records import StageName
 from ictc.stages.histogram import LabelHistogram
-from ictc.stages.image_links import link_images
+from ictc.stages.image_links import linking_images
 from ictc.stages.outcome import Status
 from ictc.stages.results import ResultRow, Results
 from ictc.storage.atomic import atomic_writer, storage_errors
@@ -68,10 +68,10 @@ class Exports:
 
     def write_captions(self, ads_dir: Path) -> None:
         """Write the files of Step 1 and sort the images into `categorized_images/`."""
-        link_images(self.directory / "categorized_images", self.results, ads_dir)
-        self.write_rejections()
-        write_mapping(self.directory / "image_mapping.json", self._iter_mapping())
-        write_mapping(self.directory / "step1_captions.json", self._iter_caption_data(Status.DONE))
+        with linking_images(self.directory / "categorized_images", self.results, ads_dir):
+            self.write_rejections()
+            write_mapping(self.directory / "image_mapping.json", self._iter_mapping())
+            write_mapping(self.directory / "step1_captions.json", self._iter_caption_data(Status.DONE))
         ui_only = ((image_id, describe_ui_only(data)) for image_id, data in self._iter_caption_data(Status.UI_ONLY))
         write_mapping(self.directory / "ui_only_images.json", ui_only)
         write_mapping(self.directory / "broken_images.json", self._iter_caption_data(Status.BROKEN))

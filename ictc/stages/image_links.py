@@ -5,33 +5,96 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from contextlib import suppress
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 
+import orjson
+
+from ictc.errors import StorageError
 from ictc.records import ImageRecord
 from ictc.stages.outcome import Status
 from ictc.stages.results import Results
 from ictc.storage.atomic import storage_errors
+from ictc.storage.manifest import iter_manifest
 
 FOLDERS = {Status.DONE: "valid_ads", Status.UI_ONLY: "ui_only", Status.BROKEN: "broken"}
+LETTERS: dict[str | None, int] = {Status.DONE: ord("d"), Status.UI_ONLY: ord("u"), Status.BROKEN: ord("b")}
+NO_FOLDER = ord("-")
+LINKS_WORTH_A_PROCESS = 20_000
+SERVE = "from ictc.stages.image_links import serve; serve()"
 MAX_NAME_CHARS = 80
 
 
-def link_images(directory: Path, results: Results, ads_dir: Path) -> None:
-    """Make the folders below `directory` hold exactly the images that Step 1 sorted there.
+@dataclass(frozen=True)
+class Places:
+    """Where the links go, and where the list of images and the images are."""
 
-    Each is a hard link, else a symbolic link, else a copy; what is there already is left alone.
+    directory: str
+    manifest: str
+    ads_dir: str
+
+
+@contextmanager
+def linking_images(directory: Path, results: Results, ads_dir: Path) -> Iterator[None]:
+    """Make the folders below `directory` hold exactly the images that Step 1 sorted there, until the block ends.
+
+    Each is a hard link, else a symbolic link, else a copy; what is there already is left alone. Many are made in
+    a process of their own, while the block does something else.
 
     Raises:
         StorageError: the disk refused.
     """
-    source = os.path.realpath(ads_dir)
-    with storage_errors(directory):
-        folders = {status: LinkFolder(directory / name) for status, name in FOLDERS.items()}
-        for image, status in results.iter_outcomes():
-            if status in folders and image.problem is None:
-                folders[Status(status)].add(link_name(image), f"{source}/{image.path}")
+    outcomes = bytes(LETTERS.get(outcome, NO_FOLDER) for outcome in results.iter_outcomes())
+    places = Places(str(directory), str(results.manifest.path), os.path.realpath(ads_dir))
+    if len(outcomes) < LINKS_WORTH_A_PROCESS:
+        make_links(places, outcomes)
+        yield
+        return
+    process = subprocess.Popen([sys.executable, "-c", SERVE], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    with process:
+        try:
+            assert process.stdin is not None
+            process.stdin.write(orjson.dumps(places) + b"\n" + outcomes)
+            process.stdin.close()
+            yield
+        except BaseException:
+            process.kill()
+            raise
+        assert process.stdout is not None
+        problem = process.stdout.read().decode()
+    if process.returncode:
+        raise StorageError(problem or f"cannot link images into {directory}: that process ended unexpectedly")
+
+
+def serve() -> None:
+    """Make the links that standard input tells of; a problem is told on standard output, by exit code 1."""
+    places = Places(**orjson.loads(sys.stdin.buffer.readline()))
+    try:
+        make_links(places, sys.stdin.buffer.read())
+    except StorageError as error:
+        sys.stdout.buffer.write(str(error).encode())
+        raise
+
+
+def make_links(places: Places, outcomes: bytes) -> None:
+    """Make the links of every image of a manifest.
+
+    Args:
+        outcomes: how each image left Step 1, one of `LETTERS`, in the order of the manifest.
+
+    Raises:
+        StorageError: the disk refused.
+    """
+    with storage_errors(Path(places.directory)):
+        folders = {LETTERS[status]: LinkFolder(Path(places.directory, name)) for status, name in FOLDERS.items()}
+        for image, outcome in zip(iter_manifest(Path(places.manifest)), outcomes, strict=True):
+            if outcome in folders and image.problem is None:
+                folders[outcome].add(link_name(image), f"{places.ads_dir}/{image.path}")
         for folder in folders.values():
             folder.remove_superfluous()
 

@@ -65,14 +65,15 @@ class Results:
         for image_id in self.iter_ids(stage, status):
             yield image_id, self._record(stage, image_id)["data"]
 
-    def iter_outcomes(self) -> Iterator[tuple[ImageRecord, str | None]]:
-        """Yield every image with the way in which it left Step 1, None if it has not."""
+    def iter_outcomes(self) -> Iterator[str | None]:
+        """Yield how each image left Step 1, None if it has not, in the order of the manifest."""
         journal = self.journals.get("caption")
-        return ((image, None if journal is None else journal.status(image.image_id)) for image in self.manifest)
+        return map(journal.status, self.image_ids) if journal is not None else iter([None] * len(self.manifest))
 
     def iter_images(self, status: Status) -> Iterator[ImageRecord]:
         """Yield the images that left Step 1 in this way."""
-        return (image for image, outcome in self.iter_outcomes() if outcome == status)
+        pairs = zip(self.manifest, self.iter_outcomes(), strict=True)
+        return (image for image, outcome in pairs if outcome == status)
 
     def iter_captions(self) -> Iterator[WorkItem[Caption]]:
         """Yield the valid ads, as what enters Step 2a."""

@@ -31,9 +31,14 @@ class Manifest:
         return self.num_images
 
     def __iter__(self) -> Iterator[ImageRecord]:
-        with self.path.open("rb") as file:
-            for line in file:
-                yield ImageRecord(**orjson.loads(line))
+        return iter_manifest(self.path)
+
+
+def iter_manifest(path: Path) -> Iterator[ImageRecord]:
+    """Yield the images of the manifest at `path`."""
+    with path.open("rb") as file:
+        for line in file:
+            yield ImageRecord(**orjson.loads(line))
 
 
 def find_manifest(path: Path) -> Manifest | None:
