@@ -31,8 +31,8 @@ def main() -> None:
         for number, shard in enumerate(shards):
             fill_shard(shard, number * arguments.images, (number + 1) * arguments.images, num_units)
         usage = measure("-c", MERGE, "merge", *shards, "--output_dir", root / "merged", "--no_cluster")
-    print(f"{arguments.shards} shards of {arguments.images:,} images: {usage}")
-    print(json.dumps({"shards": arguments.shards, "images": arguments.images, **asdict(usage)}))
+        print(f"{arguments.shards} shards of {arguments.images:,} images: {usage}")
+        print(json.dumps({"shards": arguments.shards, "images": arguments.images, **asdict(usage)}))
 
 
 if __name__ == "__main__":
