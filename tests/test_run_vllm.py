@@ -45,7 +45,7 @@ def check_accounting(out: Path, num_images: int) -> None:
     assert set(load(out, "step3_final_assignment.json")) == set(captions)
 
 
-def test_all_steps_in_unified_mode_then_another_k(tiny_checkpoint: Path, tmp_path: Path) -> None:
+def test_all_steps_in_unified_mode_then_other_clusters(tiny_checkpoint: Path, tmp_path: Path) -> None:
     ads = draw_flat(tmp_path / "ads", 8)
     (ads / "broken.jpg").write_bytes(b"\xff\xd8\xff")
     draw_image(ads / "large.png", 77, size=(3000, 2000))
@@ -59,11 +59,31 @@ def test_all_steps_in_unified_mode_then_another_k(tiny_checkpoint: Path, tmp_pat
     assert labels
     assert all(2 <= len(label.split()) <= 4 for label in labels)
 
-    again = run_vllm(
-        ads, tmp_path / "out", tiny_checkpoint, "--max_image_tokens", 256, "--num_clusters", 3, "--steps", "2b,3"
+    several = recluster_vllm(tmp_path / "out", tmp_path / "ks", tiny_checkpoint, "--num_clusters", "2,3")
+    assert several.count("Loading weights took") <= 1
+    for k in (2, 3):
+        check_accounting(tmp_path / "ks" / f"k{k}", 10)
+        assert len(load(tmp_path / "ks" / f"k{k}", "step2b_dynamic_clusters.json")) == k
+        assert load(tmp_path / "ks" / f"k{k}", "step2a_hooks.json") == load(tmp_path / "out", "step2a_hooks.json")
+
+    edited = tmp_path / "edited.json"
+    edited.write_text('[{"name": "Loud"}, {"name": "Quiet", "description": "Everything else."}]')
+    tone = ("--criterion", "Emotional Tone", "--clusters", edited)
+    assert "Step 2a labels: 0/" in recluster_vllm(tmp_path / "out", tmp_path / "tone", tiny_checkpoint, *tone)
+    check_accounting(tmp_path / "tone", 10)
+    assert set(load(tmp_path / "tone", "step3_final_assignment.json").values()) <= {"Loud", "Quiet"}
+
+
+def recluster_vllm(source: Path, out: Path, model: Path, *arguments: object) -> str:
+    """Recluster to the end; return what it said on stderr."""
+    process = start_ictc(
+        *("recluster", "--source_dir", source, "--output_dir", out, "--vlm_model", model, "--max_model_len", 2048),
+        *arguments,
     )
-    assert "num_clusters 2 → 3" in again
-    assert len(load(tmp_path / "out", "step2b_dynamic_clusters.json")) == 3
+    stdout, stderr = process.communicate(timeout=600)
+    assert process.returncode == 0, stdout + stderr
+    assert "Step 1" not in stderr
+    return stderr
 
 
 def test_an_image_that_makes_its_prompt_too_long_costs_nobody_anything(tiny_checkpoint: Path, tmp_path: Path) -> None:

@@ -134,10 +134,19 @@ def link_name(image: ImageRecord) -> str:
 
 
 def link_or_copy(source: str, target: str) -> None:
-    """Link or copy; an image that has vanished since is left out, its record says what it was."""
-    for make in (os.link, os.symlink):
-        with suppress(OSError):
-            make(source, target)
-            return
+    """Link or copy; an image that is not there (any more) is left out, its record says what it was."""
     with suppress(FileNotFoundError):
+        try:
+            os.link(source, target)
+        except FileNotFoundError:
+            raise
+        except OSError:  # another disk, or a file system without links
+            symlink_or_copy(source, target)
+
+
+def symlink_or_copy(source: str, target: str) -> None:
+    """Make a symbolic link, or a copy where there are none."""
+    try:
+        os.symlink(source, target)  # noqa: PTH211 - millions of them
+    except OSError:
         shutil.copy2(source, target)
