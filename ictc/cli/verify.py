@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 
 import orjson
@@ -44,5 +43,8 @@ def verify(*directories: Path, json: bool = False) -> int:
 
 def describe(directory: Path, findings: list[Finding]) -> dict[str, object]:
     """Return what was found in one run directory as a JSON object."""
-    rows = [{**asdict(finding), "path": str(finding.path)} for finding in findings]
+    rows = [
+        {"check": finding.check, "path": str(finding.path), "problem": finding.problem, "is_note": finding.is_note}
+        for finding in findings
+    ]
     return {"directory": str(directory), "in_order": all(finding.is_note for finding in findings), "findings": rows}

@@ -235,6 +235,14 @@ class TestJournals:
         harm(out)
         assert words in findings(ictc, out)
 
+    def test_damage_whose_records_were_made_again_is_only_noted(self, ictc: Ictc, ads: Path, out: Path) -> None:
+        flip(segments(out, "label")[0], 200)
+        assert findings(ictc, out).endswith("is damaged: its checksum does not match")
+        ictc.succeed(ads, out)
+        noted = findings(ictc, out, exit_code=0)
+        assert "note: " in noted
+        assert "what it held was made again" in noted
+
     def test_much_damage_is_summed_up(self, ictc: Ictc, out: Path) -> None:
         for path in segments(out, "caption"):
             path.write_bytes(path.read_bytes().replace(b'"id":"ad_', b'"id":"xx_'))

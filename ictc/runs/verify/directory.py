@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from ictc.errors import StorageError
 from ictc.records import StageName
@@ -16,7 +17,7 @@ from ictc.runs.verify.segments import check_segments
 from ictc.stages.results import Results
 from ictc.storage.keys import StageKey
 from ictc.storage.lock import find_lock
-from ictc.storage.manifest import find_manifest
+from ictc.storage.manifest import Manifest, find_manifest
 from ictc.storage.rundir import RunDirectory
 
 MAP_STAGES: tuple[StageName, ...] = ("caption", "label", "assign")
@@ -33,20 +34,35 @@ def verify(directory: RunDirectory) -> Iterator[Finding]:
         yield Finding("accounting", state, f"{lock} is at work here; what it has not finished counts", is_note=True)
     errors = Errors()
     yield from errors.count(check_manifest(directory))
+    of_segments = list(check_all_segments(directory))
+    manifest = find_manifest(directory.manifest_path)
+    if manifest is not None and not errors.found:
+        yield from errors.count(check_results(directory, manifest))
+    for finding in of_segments:
+        if finding.is_lost_record and manifest is not None and not errors.found:
+            yield replace(finding, problem=f"{finding.problem}; what it held was made again", is_note=True)
+        else:
+            yield finding
+
+
+def check_all_segments(directory: RunDirectory) -> Iterator[Finding]:
+    """Yield what is wrong with the journals in use, as files."""
     for stage in MAP_STAGES:
         key = directory.current_key(stage)
         if key is not None:
             yield from check_segments(directory.result_path(stage, key))
-    manifest = find_manifest(directory.manifest_path)
-    if manifest is not None and not errors.found:
-        try:
-            with open_results(directory, manifest) as results:
-                yield from verify_results(directory, results)
-        except StorageError as error:
-            yield Finding("checksum", state, str(error))
-        except (LookupError, TypeError, ValueError) as error:
-            problem = f"a record has not the form in which it was written ({error}); the checks could not go on"
-            yield Finding("accounting", state, problem)
+
+
+def check_results(directory: RunDirectory, manifest: Manifest) -> Iterator[Finding]:
+    """Yield what is wrong with the results in use, as far as the journals can be read."""
+    try:
+        with open_results(directory, manifest) as results:
+            yield from verify_results(directory, results)
+    except StorageError as error:
+        yield Finding("checksum", directory.path / "state", str(error))
+    except (LookupError, TypeError, ValueError) as error:
+        problem = f"a record has not the form in which it was written ({error}); the checks could not go on"
+        yield Finding("accounting", directory.path / "state", problem)
 
 
 def verify_results(directory: RunDirectory, results: Results) -> Iterator[Finding]:

@@ -19,12 +19,14 @@ class Finding:
         path: the file or folder that it is about.
         problem: what is wrong, in one line.
         is_note: it changes no result; a directory with notes alone is in order.
+        is_lost_record: records are gone, which matters only if they were not made again.
     """
 
     check: Check
     path: Path
     problem: str
     is_note: bool = False
+    is_lost_record: bool = False
 
     def __str__(self) -> str:
         return f"{'note: ' if self.is_note else ''}{self.path}: {self.problem}"

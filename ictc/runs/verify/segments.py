@@ -30,7 +30,8 @@ def check_segments(directory: Path) -> Iterator[Finding]:
         numbers.add(number)
         yield from SegmentCheck(path, seen).findings()
     for absent in sorted(set(range(max(numbers, default=0))) - numbers):
-        yield Finding("checksum", directory, f"segment {absent:06d} is missing, with all its records")
+        problem = f"segment {absent:06d} is missing, with all its records"
+        yield Finding("checksum", directory, problem, is_lost_record=True)
 
 
 @dataclass
@@ -45,7 +46,7 @@ class SegmentCheck:
     seen: set[int]
     num_records: int = 0
     num_repeated: int = 0
-    damaged: list[str] = field(default_factory=list)
+    damaged: list[tuple[int, str]] = field(default_factory=list)
 
     def findings(self) -> Iterator[Finding]:
         """Yield what is wrong with the segment, once it has been read."""
@@ -56,11 +57,12 @@ class SegmentCheck:
                 offset += len(line)
                 if problem is not None:
                     yield Finding("checksum", self.path, problem)
-        for where in self.damaged[:MOST_LINES_NAMED]:
-            yield Finding("checksum", self.path, f"{where} is damaged: its checksum does not match")
+        for number, where in self.damaged[:MOST_LINES_NAMED]:
+            problem = f"{where} is damaged: its checksum does not match"
+            yield Finding("checksum", self.path, problem, is_lost_record=number > 1)
         if len(self.damaged) > MOST_LINES_NAMED:
             rest = len(self.damaged) - MOST_LINES_NAMED
-            yield Finding("checksum", self.path, f"{rest:,} more lines are damaged")
+            yield Finding("checksum", self.path, f"{rest:,} more lines are damaged", is_lost_record=True)
         if self.num_repeated == self.num_records > 1:
             problem = f"repeats {self.num_records:,} records of earlier segments and has no others: a copy?"
             yield Finding("checksum", self.path, problem)
@@ -70,7 +72,7 @@ class SegmentCheck:
             return f"ends in a torn line at byte {offset:,}; the next run cuts it off"
         record = decode(line)
         if record is None:
-            self.damaged.append(f"line {number:,} (byte {offset:,})")
+            self.damaged.append((number, f"line {number:,} (byte {offset:,})"))
         elif "id" in record:
             self._count(line)
             return "does not begin with its header: the beginning is missing" if number == 1 else None
