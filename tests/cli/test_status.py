@@ -102,7 +102,7 @@ class TestStates:
         assert caption["rejected"] == COUNTED
 
     def test_the_progress_file_lives_while_nothing_finishes(self, ads: Path, out: Path) -> None:
-        with run_in_background(ads, out, hang_on=["ad_010"], window=2):
+        with run_in_background(ads, out, hang_on=["ad_011"], window=2):
             wait_until(lambda: progress(out).get("done_now", 0) == 19)
             before = progress(out)
             wait_until(lambda: progress(out)["updated_at"] > before["updated_at"])
@@ -134,7 +134,7 @@ class TestStates:
         assert steps_of(run)["label"]["state"] == "finished"
 
     def test_a_killed_run_is_dead(self, ictc: Ictc, ads: Path, out: Path) -> None:
-        with run_in_background(ads, out, hang_on=["ad_010"], window=2) as process:
+        with run_in_background(ads, out, hang_on=["ad_011"], window=2) as process:
             wait_until(lambda: progress(out).get("done_now", 0) == 19)
             process.kill()
             process.communicate()
@@ -143,7 +143,7 @@ class TestStates:
         assert steps_of(run)["caption"]["done"] == 19
 
     def test_a_run_elsewhere_is_judged_by_its_signs_of_life(self, ictc: Ictc, ads: Path, out: Path) -> None:
-        with run_in_background(ads, out, hang_on=["ad_010"]):
+        with run_in_background(ads, out, hang_on=["ad_011"]):
             wait_until(lambda: bool(progress(out)))
         (lock,) = out.glob("state/lock-*.json")
         lock.write_bytes(orjson.dumps({**orjson.loads(lock.read_bytes()), "host": "elsewhere", "machine": "other"}))
@@ -158,7 +158,7 @@ class TestStates:
         self, ictc: Ictc, ads: Path, out: Path
     ) -> None:
         ictc.succeed(ads, out, "--steps", "1")
-        with run_in_background(ads, out, hang_on=["ad_010"]):
+        with run_in_background(ads, out, hang_on=["ad_011"]):
             wait_until(lambda: steps_of(only_run(ictc, out)).get("label", {}).get("state") == "running")
         time.sleep(1.1)  # the start of a run is kept in whole seconds
         with run_in_background(ads, out, "--force_steps", "1", hang_on=["ad_005"]):
@@ -178,7 +178,7 @@ class TestCounts:
     def test_counts_are_those_of_the_result_in_use(self, ictc: Ictc, ads: Path, out: Path) -> None:
         ictc.succeed(ads, out)
         before = steps_of(only_run(ictc, out))["assign"]
-        with run_in_background(ads, out, "--num_clusters", 4, hang_on=["ad_010"]):
+        with run_in_background(ads, out, "--num_clusters", 4, hang_on=["ad_011"]):
             wait_until(lambda: steps_of(only_run(ictc, out))["assign"]["state"] == "running")
         ictc.succeed(ads, out)  # back to the first clusters, without asking anything again
         after = steps_of(only_run(ictc, out))["assign"]
@@ -233,7 +233,7 @@ class TestLooking:
         assert states[-1] == "finished"
 
     def test_watching_ends_at_control_c(self, ads: Path, out: Path) -> None:
-        with run_in_background(ads, out, hang_on=["ad_010"]):
+        with run_in_background(ads, out, hang_on=["ad_011"]):
             wait_until(lambda: bool(progress(out)))
             with start_ictc("status", out, "--watch", "--interval_s", 0.2) as watch:
                 assert watch.stdout is not None
