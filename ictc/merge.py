@@ -57,7 +57,9 @@ class MergeRequest:
     overrides: Mapping[str, Any] = field(default_factory=dict)
 
 
-async def merge_shards(request: MergeRequest, reporter: Reporter, stop: asyncio.Event) -> list[TrackSummary]:
+async def merge_shards(
+    shards: Sequence[RunDirectory], request: MergeRequest, reporter: Reporter, stop: asyncio.Event
+) -> list[TrackSummary]:
     """Merge shards, track by track, and return what came out.
 
     Raises:
@@ -65,8 +67,7 @@ async def merge_shards(request: MergeRequest, reporter: Reporter, stop: asyncio.
         IctcError: one line for the user.
         Interrupted: `stop` was set; the same command goes on.
     """
-    check_given_once(request.shards)
-    tracks = group_by_track(find_run_directories(request.shards))
+    tracks = group_by_track(shards)
     targets = [
         RunDirectory(request.output_dir / directory if len(tracks) > 1 else request.output_dir) for directory in tracks
     ]
@@ -105,6 +106,26 @@ def check_given_once(shards: Sequence[Path]) -> None:
         if shard.resolve() in seen:
             raise ConfigError(f"{shard} is given twice; is another shard missing?")
         seen.add(shard.resolve())
+
+
+def find_shards(request: MergeRequest) -> list[RunDirectory]:
+    """Return the run directories to merge: all at and below what was named, but for the results of this very merge.
+
+    Raises:
+        ConfigError: there are none, or the results would go into one of them.
+    """
+    check_given_once(request.shards)
+    output_dir, named = request.output_dir.resolve(), {shard.resolve() for shard in request.shards}
+    shards = []
+    for found in find_run_directories(request.shards):
+        path = found.path.resolve()
+        if output_dir in named or (path != output_dir and output_dir.is_relative_to(path)):
+            raise ConfigError(f"--output_dir {request.output_dir} is or lies in a shard, which is only read")
+        if not path.is_relative_to(output_dir):
+            shards.append(found)
+    if not shards:
+        raise ConfigError(f"there is no shard beside --output_dir {request.output_dir}")
+    return shards
 
 
 def group_by_track(directories: Sequence[RunDirectory]) -> dict[str, list[RunDirectory]]:

@@ -129,6 +129,13 @@ class TestEquality:
         assert "Step 1 captions: all 14 are up to date" in again.stderr
         assert exported_bytes(tmp_path / "merged") == exported_bytes(whole)
 
+    def test_the_results_may_lie_beside_the_shards(self, ictc: Ictc, ads: Path, whole: Path, tmp_path: Path) -> None:
+        for one in ((0, 5), (5, NUM_ADS)):
+            make_shard(ictc, ads, tmp_path / "out", *one)
+        for _ in range(2):  # the second time, the first merge lies among the shards
+            merge(ictc, tmp_path / "out" / "merged", tmp_path / "out")
+            assert exported_bytes(tmp_path / "out" / "merged") == exported_bytes(whole)
+
     def test_several_tracks_are_merged_each_into_its_folder(self, ictc: Ictc, ads: Path, tmp_path: Path) -> None:
         for one in ((0, 6), (6, NUM_ADS)):
             make_shard(ictc, ads, tmp_path / "shards", *one, "--track", "1,2")
@@ -226,6 +233,10 @@ class TestRefusals:
         assert "are of different collections" in line
         assert "1 added in its range (obs-02b)" in line
         assert "1 removed in its range (obs-04)" in line
+
+    def test_results_inside_a_shard(self, ictc: Ictc) -> None:
+        for target in (self.first, self.first / "inside"):
+            assert "--output_dir" in refusal(ictc, target, self.first, self.second)
 
     def test_an_unfinished_shard(self, ictc: Ictc, ads: Path) -> None:
         (segment,) = self.second.glob("state/caption/*/*.jsonl")

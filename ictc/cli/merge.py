@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from ictc.cli.run import run_in_session
 from ictc.config import ClusteringSettings, ControlSettings, EngineSettings
-from ictc.merge import MergeRequest, merge_shards
+from ictc.merge import MergeRequest, find_shards, merge_shards
 
 OWN = Group("Merge", sort_key=0)
 
@@ -43,9 +43,10 @@ def merge(
     """
     overrides = {**explicit(clustering), **explicit(engine), **explicit(control)}
     request = MergeRequest(shards, output_dir, allow_missing, not no_cluster, overrides)
+    found = find_shards(request)
     run_in_session(
         output_dir,
-        lambda reporter, stop: merge_shards(request, reporter, stop),
+        lambda reporter, stop: merge_shards(found, request, reporter, stop),
         verbose=bool(overrides.get("verbose")),
     )
 
