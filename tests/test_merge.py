@@ -166,6 +166,11 @@ class TestEquality:
         assignments = load(tmp_path / "merged", "step3_final_assignment.json")
         assert assignments == load(whole, "step3_final_assignment.json")
 
+        for one in ((0, 5), (5, NUM_ADS)):  # and a merge takes them, too
+            make_shard(ictc, ads, tmp_path / "plain", *one)
+        merge(ictc, tmp_path / "given", tmp_path / "plain", *clusters)
+        assert exported_bytes(tmp_path / "given") == exported_bytes(tmp_path / "direct")
+
 
 def kill_shard(ads: Path, root: Path, start: int, end: int, records: int) -> None:
     """Begin a shard and kill it once it has made so many records, or is done."""
