@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -55,6 +57,9 @@ def run_command(arguments: Sequence[str]) -> int:
     except Interrupted as interruption:
         print(f"\nictc: {interruption}", file=sys.stderr)
         return interruption.exit_code
+    except BrokenPipeError:  # whoever read the output, such as head, has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
     except Exception as error:
         return fail(
             f"internal error: {type(error).__name__}: {error}; the log file has the details, please report it", 1

@@ -51,7 +51,7 @@ def decode_line(line: bytes) -> dict[str, Any] | None:
 class Journal:
     """The records of one stage, by id.
 
-    Memory grows with the ids only, about 250 bytes each; the records stay on the disk.
+    Memory grows with the ids only, about 400 bytes each; the records stay on the disk.
 
     Attributes:
         num_damaged: lines inside a segment whose checksum failed; their records count as never made.

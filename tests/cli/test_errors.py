@@ -253,3 +253,14 @@ def test_an_engine_option_that_does_not_exist(ictc: Ictc, ads: Path, tmp_path: P
     refused = ictc.run(ads, tmp_path / "out", "--engine_options", '{"latency": 1}')
     assert refused.exit_code == 1
     assert "latency_s" in error_line(refused.stderr)
+
+
+def test_a_reader_that_has_read_enough_is_no_error(ictc: Ictc, ads: Path, tmp_path: Path) -> None:
+    ictc.succeed(ads, tmp_path / "out", "--steps", "1")
+    command = [sys.executable, "-c", "from ictc.cli import main; main()", "status", str(tmp_path / "out")]
+    reader, writer = os.pipe()
+    os.close(reader)
+    with subprocess.Popen(command, stdout=writer, stderr=subprocess.PIPE, text=True) as process:
+        os.close(writer)
+        _, stderr = process.communicate(timeout=60)
+    assert (process.returncode, stderr) == (141, "")
