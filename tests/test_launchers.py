@@ -75,7 +75,8 @@ class TestInstallOnce:
         """A copy of what decides whether to install, in a folder with spaces."""
         checkout = tmp_path / "a check out"
         shutil.copytree(REPOSITORY / "launchers", checkout / "launchers")
-        shutil.copy(REPOSITORY / "pyproject.toml", checkout)
+        for name in ("pyproject.toml", "requirements_cluster.txt"):
+            shutil.copy(REPOSITORY / name, checkout)
         (checkout / ".venv").mkdir()
         return checkout
 

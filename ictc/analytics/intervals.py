@@ -23,7 +23,8 @@ def wilson_interval(
     z = stats.norm.ppf((1 + confidence) / 2)
     center = (share + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
-    return np.clip(center - half, 0.0, 1.0), np.clip(center + half, 0.0, 1.0)
+    # The interval holds the share; at 0 and 1 rounding can put an end a hair on the wrong side of it.
+    return np.clip(center - half, 0.0, share), np.clip(center + half, share, 1.0)
 
 
 def newcombe_interval(
