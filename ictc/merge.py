@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from ictc.config import Step
-from ictc.engines.provider import EngineProvider
 from ictc.errors import ConfigError
-from ictc.pipeline import approve, closing_on_error, finish_runs, load_given_clusters, run_texts
+from ictc.pipeline import approve, closing_on_error, finish_runs, load_given_clusters, run_texts_alone
 from ictc.records import ClusterDefinition
-from ictc.runs.adoption import adopt_stage
+from ictc.runs.adoption import adopt_stage, remove_exports_from
 from ictc.runs.locking import hold_locks
 from ictc.runs.parts import (
     STAGES_OF_A_PART,
@@ -29,12 +28,11 @@ from ictc.runs.plan import check_preconditions
 from ictc.runs.progress import RecordingReporter
 from ictc.runs.reader import find_run_directories
 from ictc.runs.reporter import Reporter
-from ictc.runs.settings import load_settings
+from ictc.runs.settings import held_track, load_settings
 from ictc.runs.summary import TrackSummary
 from ictc.runs.track_run import TrackRun
 from ictc.storage.manifest import Manifest, load_manifest, save_manifest
 from ictc.storage.rundir import RunDirectory
-from ictc.tracks import load_track
 
 CLUSTERING_STEPS: tuple[Step, ...] = ("2b", "3")
 NOT_OF_THE_WHOLE = ("start_index", "end_index", "num_shards", "shard_index", "steps", "force_steps")
@@ -78,21 +76,14 @@ async def merge_shards(
             for run, parts in zip(runs, groups, strict=True):
                 check_complete(run, parts)
                 run.export_earlier()
-            if request.cluster:
-                await approve(runs, reporter, stop)
-        return await finish_runs(runs, lambda: cluster(runs, request, stop))
+            if not request.cluster:
+                return await finish_runs(runs, do_nothing)
+            await approve(runs, reporter, stop)
+        return await finish_runs(runs, lambda: run_texts_alone(runs, stop))
 
 
-async def cluster(runs: list[TrackRun], request: MergeRequest, stop: asyncio.Event) -> None:
-    """Run Steps 2b and 3 over the merged collection, if that was asked for."""
-    if not request.cluster:
-        return
-    settings = runs[0].settings
-    engines = EngineProvider(settings.engine, settings.control.seed)
-    try:
-        await run_texts(runs, engines, stop)
-    finally:
-        await engines.close()
+async def do_nothing() -> None:
+    """Stand for the steps after a merge that is all that was asked for."""
 
 
 def check_given_once(shards: Sequence[Path]) -> None:
@@ -132,7 +123,7 @@ def group_by_track(directories: Sequence[RunDirectory]) -> dict[str, list[RunDir
     """Return the shards of each track, under the name of the track's folder."""
 
     def folder(directory: RunDirectory) -> str:
-        return load_track(directory.load_run_info().get("track_source", "marketing")).directory
+        return held_track(directory).directory
 
     return {name: list(group) for name, group in groupby(sorted(directories, key=folder), key=folder)}
 
@@ -174,7 +165,7 @@ def build_run(
     criterion = settings.clustering.criterion or info["criterion"]
     return TrackRun(
         settings,
-        load_track(info["track_source"]),
+        held_track(parts[0].directory),
         criterion,
         target,
         manifest,
@@ -193,6 +184,7 @@ def merge_manifests(target: RunDirectory, parts: Sequence[Part], *, allow_missin
         key["missing"] = missing
     manifest = load_manifest(target.manifest_path, key)
     if manifest is None:
+        remove_exports_from(target, "caption")  # they are about other images
         manifest = save_manifest(target.manifest_path, key, iter_merged(parts, only_finished=allow_missing))
     return manifest
 

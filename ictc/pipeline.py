@@ -120,6 +120,16 @@ async def run_texts(runs: list[TrackRun], engines: EngineProvider, stop: asyncio
         raise_if_stopped(stop)
 
 
+async def run_texts_alone(runs: list[TrackRun], stop: asyncio.Event) -> None:
+    """Run the text steps of every run with a model that is loaded once, without its eyes."""
+    settings = runs[0].settings
+    engines = EngineProvider(settings.engine, settings.control.seed)
+    try:
+        await run_texts(runs, engines, stop)
+    finally:
+        await engines.close()
+
+
 def plan_tracks(settings: RunSettings, reporter: Reporter) -> list[TrackPlan]:
     """Return what is to be run and where, checked as far as reading alone can.
 

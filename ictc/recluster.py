@@ -9,22 +9,21 @@ from pathlib import Path
 from typing import Any
 
 from ictc.config import Step
-from ictc.engines.provider import EngineProvider
 from ictc.errors import ConfigError
-from ictc.pipeline import approve, closing_on_error, finish_runs, load_given_clusters, run_texts
+from ictc.pipeline import approve, closing_on_error, finish_runs, load_given_clusters, run_texts_alone
 from ictc.records import StageName
-from ictc.runs.adoption import adopt_stage
+from ictc.runs.adoption import adopt_stage, drop_adopted, remove_exports_from
 from ictc.runs.locking import hold_locks
 from ictc.runs.plan import check_preconditions
 from ictc.runs.progress import RecordingReporter
 from ictc.runs.reader import find_run_directories
 from ictc.runs.reporter import Reporter
-from ictc.runs.settings import load_settings
+from ictc.runs.settings import held_track, load_settings
 from ictc.runs.summary import TrackSummary
 from ictc.runs.track_run import TrackRun
 from ictc.storage.manifest import Manifest, find_manifest, load_manifest, save_manifest
 from ictc.storage.rundir import RunDirectory
-from ictc.tracks import Track, load_track
+from ictc.tracks import load_track
 
 ADOPTED: tuple[StageName, ...] = ("caption", "label")
 NOT_ADOPTED = ("steps", "force_steps", "clusters", "retry_rejected")
@@ -86,17 +85,7 @@ async def recluster_source(
                 check_preconditions(run)
                 run.export_earlier()
             await approve(runs, reporter, stop)
-        return await finish_runs(runs, lambda: run_with_one_engine(runs, stop))
-
-
-async def run_with_one_engine(runs: list[TrackRun], stop: asyncio.Event) -> None:
-    """Run the text steps for every K; the model is loaded once, without its eyes."""
-    settings = runs[0].settings
-    engines = EngineProvider(settings.engine, settings.control.seed)
-    try:
-        await run_texts(runs, engines, stop)
-    finally:
-        await engines.close()
+        return await finish_runs(runs, lambda: run_texts_alone(runs, stop))
 
 
 def find_source(request: ReclusterRequest) -> RunDirectory:
@@ -121,11 +110,6 @@ def _choose_track(request: ReclusterRequest) -> RunDirectory:
     return found[wanted]
 
 
-def held_track(directory: RunDirectory) -> Track:
-    """Return the track of a run directory."""
-    return load_track(directory.load_run_info().get("track_source", "marketing"))
-
-
 def build_run(
     source: RunDirectory, target: Target, request: ReclusterRequest, reporter: Reporter, stop: asyncio.Event
 ) -> TrackRun:
@@ -141,6 +125,8 @@ def build_run(
         if key is None:
             raise ConfigError(f"{source.path}: the {stage} step has not begun there; finish that run first")
         adopt_stage(directory, [source], stage, key)
+    if redo_labels:
+        drop_adopted(directory, "label")
     steps: tuple[Step, ...] = ("2a", "2b", "3") if redo_labels else ("2b", "3")
     return TrackRun(
         settings,
@@ -175,6 +161,8 @@ def copy_manifest(source: RunDirectory, target: RunDirectory) -> Manifest:
     manifest = find_manifest(source.manifest_path)
     if manifest is None:
         raise ConfigError(f"{source.path}: Step 0 has not finished there; finish that run first")
-    return load_manifest(target.manifest_path, manifest.key) or save_manifest(
-        target.manifest_path, manifest.key, iter(manifest)
-    )
+    copied = load_manifest(target.manifest_path, manifest.key)
+    if copied is None:
+        remove_exports_from(target, "caption")  # they are about other images
+        copied = save_manifest(target.manifest_path, manifest.key, manifest)
+    return copied

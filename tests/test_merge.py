@@ -278,6 +278,24 @@ class TestPartialAnswers:
         assert metadata["partial"] == {"missing_images": 6}
         assert "partial" not in load(whole, "ictc_final_results.json")["metadata"]
 
+    def test_a_whole_answer_replaces_a_partial_one(self, ictc: Ictc, ads: Path, whole: Path, tmp_path: Path) -> None:
+        first = make_shard(ictc, ads, tmp_path / "shards", 0, 5)
+        merge(ictc, tmp_path / "merged", first, "--allow_missing")
+        last = make_shard(ictc, ads, tmp_path / "shards", 5, NUM_ADS)
+        merge(ictc, tmp_path / "merged", first, last)
+        assert exported_bytes(tmp_path / "merged") == exported_bytes(whole)
+
+    def test_a_shard_that_was_retried_is_merged_as_it_is_now(
+        self, ictc: Ictc, ads: Path, whole: Path, tmp_path: Path
+    ) -> None:
+        first = make_shard(ictc, ads, tmp_path / "shards", 0, 5)
+        last = make_shard(ictc, ads, tmp_path / "shards", 5, NUM_ADS, "--engine_options", '{"fail": ["obs-08"]}')
+        merge(ictc, tmp_path / "merged", first, last)
+        assert "obs-08" not in load(tmp_path / "merged", "step1_captions.json")
+        make_shard(ictc, ads, tmp_path / "shards", 5, NUM_ADS, "--retry_rejected")
+        merge(ictc, tmp_path / "merged", first, last)
+        assert exported_bytes(tmp_path / "merged") == exported_bytes(whole)
+
     def test_nothing_missing_is_no_partial_answer(self, ictc: Ictc, ads: Path, whole: Path, tmp_path: Path) -> None:
         shards = [make_shard(ictc, ads, tmp_path / "shards", *one) for one in ((0, 5), (5, NUM_ADS))]
         merge(ictc, tmp_path / "merged", *shards, "--allow_missing")

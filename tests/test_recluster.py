@@ -86,6 +86,14 @@ class TestRecluster:
         assert "Step 2a labels: 0/" in said
         assert load(tmp_path / "redo", "step2a_hooks.json") != load(source, "step2a_hooks.json")
 
+    def test_labels_are_made_again_where_reused_ones_lie_already(
+        self, ictc: Ictc, source: Path, tmp_path: Path
+    ) -> None:
+        arguments = ("--num_clusters", 3)
+        recluster(ictc, source, tmp_path / "out", *arguments)
+        assert "Step 2a labels: 0/" in recluster(ictc, source, tmp_path / "out", *arguments, "--redo_2a")
+        assert "Step 2a labels: 0/" not in recluster(ictc, source, tmp_path / "out", *arguments, "--redo_2a")
+
     def test_several_k_go_into_folders_of_their_own_with_a_comparison(
         self, ictc: Ictc, source: Path, tmp_path: Path
     ) -> None:

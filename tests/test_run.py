@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from support.cli import Ictc, exported_bytes, load, start_ictc
 from support.collections import draw_flat, draw_image, draw_observation
 
+from ictc.cli.main import run_command
 from ictc.stages.export import RESULT_FIELDS
 
 SLOW_ANSWERS = '{"latency_s": 0.05, "window": 4}'
@@ -39,6 +40,12 @@ def out(tmp_path: Path) -> Path:
 @pytest.fixture
 def ictc(capsys: pytest.CaptureFixture[str]) -> Ictc:
     return Ictc(capsys)
+
+
+def ictc_in_process(ads: Path, out: Path) -> int:
+    """Run with the output of other processes not taken away."""
+    command = ["run", "--ads_dir", ads, "--output_dir", out, "--engine", "scripted", "--num_clusters", 3]
+    return run_command([str(word) for word in command])
 
 
 class TestOutputs:
@@ -115,6 +122,30 @@ class TestOutputs:
             assert cluster["name"] in printed
         assert "2 broken" in printed
         assert str(out) in printed
+
+    def test_many_images_are_linked_by_a_process_of_its_own(
+        self, ictc: Ictc, ads: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        ictc.succeed(ads, tmp_path / "here")
+        monkeypatch.setattr("ictc.stages.image_links.LINKS_WORTH_A_PROCESS", 1)
+        ictc.succeed(ads, tmp_path / "apart")
+        here, apart = (
+            {path.relative_to(out) for path in (out / "categorized_images").rglob("*")}
+            for out in (tmp_path / "here", tmp_path / "apart")
+        )
+        assert here == apart
+        assert len(apart) > 20
+
+    def test_what_keeps_that_process_from_its_work_is_one_line(
+        self, ads: Path, out: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setattr("ictc.stages.image_links.LINKS_WORTH_A_PROCESS", 1)
+        (out / "categorized_images").mkdir(parents=True)
+        (out / "categorized_images" / "valid_ads").write_text("no folder")
+        assert ictc_in_process(ads, out) == 1
+        stderr = capfd.readouterr().err
+        assert "Traceback" not in stderr
+        assert f"cannot write {out / 'categorized_images'}" in stderr
 
     def test_foreign_ids_never_become_paths(self, ictc: Ictc, tmp_path: Path, out: Path) -> None:
         for number, hostile in enumerate(["../../escape", "/etc/passwd", "a\nb", "x" * 300, ".hidden", "ok", "<b>"]):

@@ -11,6 +11,16 @@ from ictc.config import RunSettings
 from ictc.errors import ConfigError
 from ictc.storage.manifest import find_manifest
 from ictc.storage.rundir import RunDirectory
+from ictc.tracks import Track, load_track
+
+
+def held_track(directory: RunDirectory) -> Track:
+    """Return the track of a run directory.
+
+    Raises:
+        TrackError: its module is gone or faulty.
+    """
+    return load_track(directory.load_run_info().get("track_source", "marketing"))
 
 
 def load_settings(directory: RunDirectory, **overrides: Any) -> RunSettings:

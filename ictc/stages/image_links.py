@@ -59,26 +59,26 @@ def linking_images(directory: Path, results: Results, ads_dir: Path) -> Iterator
     with process:
         try:
             assert process.stdin is not None
-            process.stdin.write(orjson.dumps(places) + b"\n" + outcomes)
-            process.stdin.close()
+            with suppress(BrokenPipeError):  # its exit code tells more
+                process.stdin.write(orjson.dumps(places) + b"\n" + outcomes)
+                process.stdin.close()
             yield
         except BaseException:
             process.kill()
             raise
         assert process.stdout is not None
         problem = process.stdout.read().decode()
-    if process.returncode:
+    if problem or process.returncode:
         raise StorageError(problem or f"cannot link images into {directory}: that process ended unexpectedly")
 
 
 def serve() -> None:
-    """Make the links that standard input tells of; a problem is told on standard output, by exit code 1."""
+    """Make the links that standard input tells of; a problem is told on standard output, in one line."""
     places = Places(**orjson.loads(sys.stdin.buffer.readline()))
     try:
         make_links(places, sys.stdin.buffer.read())
     except StorageError as error:
         sys.stdout.buffer.write(str(error).encode())
-        raise
 
 
 def make_links(places: Places, outcomes: bytes) -> None:
