@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ictc.config import RunSettings
+from ictc.dataset.files import LocalFiles
 from ictc.dataset.pool import DecodePool
+from ictc.dataset.reader import ImageReader
 from ictc.engines.provider import EngineProvider
 from ictc.errors import ConfigError, StorageError
 from ictc.records import ClusterDefinition
@@ -18,6 +20,7 @@ from ictc.runs.definitions_file import load_definitions_file
 from ictc.runs.discovery import build_manifest
 from ictc.runs.info import save_run_info
 from ictc.runs.locking import hold_locks
+from ictc.runs.map_step import run_map_steps
 from ictc.runs.plan import check_preconditions, plan_steps
 from ictc.runs.progress import RecordingReporter
 from ictc.runs.reporter import Reporter
@@ -106,11 +109,23 @@ async def run_steps(runs: list[TrackRun], settings: RunSettings, stop: asyncio.E
     async with AsyncExitStack() as stack:
         engines = EngineProvider(settings.engine, settings.control.seed)
         stack.push_async_callback(engines.close)
-        pool = await stack.enter_async_context(DecodePool(settings.control.decode_workers))
-        for track_run in runs:
-            await track_run.run_captions(engines, pool.decode, 2 * pool.num_workers)
-            raise_if_stopped(stop)
+        await run_captions(runs, engines, settings, stop)
+        raise_if_stopped(stop)
         await run_texts(runs, engines, stop)
+
+
+async def run_captions(
+    runs: list[TrackRun], engines: EngineProvider, settings: RunSettings, stop: asyncio.Event
+) -> None:
+    """Run Step 1 of all tracks in one pass over the images, each of which is decoded once."""
+    control = settings.control
+    files = LocalFiles(settings.input.ads_dir)
+    async with DecodePool(control.decode_workers) as pool, ImageReader(pool, files, control.dedupe) as reader:
+        steps = [step for track_run in runs if (step := track_run.prepare_captions(reader)) is not None]
+        await run_map_steps(steps, engines, settings, stop, reader.ahead)
+    raise_if_stopped(stop)
+    for track_run in runs:
+        track_run.export_captions()
 
 
 async def run_texts(runs: list[TrackRun], engines: EngineProvider, stop: asyncio.Event) -> None:

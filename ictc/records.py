@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 IMAGE_TOKEN_SIDE_PX = 32
 """Qwen3.5 spends one token on 32×32 pixels (patch 16, merge 2)."""
@@ -15,12 +15,14 @@ class ImageRecord:
 
     Attributes:
         image_id: unique in the collection; the key of every later record.
-        path: relative to `--ads_dir`, with forward slashes.
+        path: relative to `--ads_dir`, with forward slashes, or a URL; of a tar member, below the path of its shard.
         platform: such as "Facebook", where the metadata says so.
         ad_format: such as "FEED_BASED", where the metadata says so.
         timestamp: when the ad was observed, ISO 8601 in UTC.
         num_bytes: size of the file, 0 if unknown; another size means another image.
         problem: why there is nothing to decode (an empty folder, say); None for an ordinary image.
+        offset: of a tar member, where it begins in the shard.
+        metadata: what the user's own table says of it, by column; goes into the results and to no model.
     """
 
     image_id: str
@@ -30,9 +32,24 @@ class ImageRecord:
     timestamp: str | None = None
     num_bytes: int = 0
     problem: str | None = None
+    offset: int | None = None
+    metadata: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
+class Source:
+    """What an outcome is made from: images of equal source get equal outcomes.
+
+    Attributes:
+        digest: 16 hex digits.
+        look: 64 hex digits that differ in few bits for images that look alike, "" where nobody asks.
+    """
+
+    digest: str
+    look: str = ""
+
+
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class DecodedImage:
     """An image ready for a model: upright RGB, both sides multiples of `IMAGE_TOKEN_SIDE_PX`.
 
@@ -95,11 +112,17 @@ class ClusterDefinition:
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """The one cluster of one image (Step 3); `confidence` in [0, 1] where the engine gives scores."""
+    """The one cluster of one image (Step 3).
+
+    Attributes:
+        confidence: probability of the cluster among the K, in [0, 1], where the engine gives scores.
+        runner_up: the second most probable cluster, where the engine gives scores.
+    """
 
     image_id: str
     cluster_id: int
     confidence: float | None = None
+    runner_up: int | None = None
 
 
 StageName = Literal["caption", "label", "synthesize", "assign"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import shutil
 import textwrap
 
+from ictc.records import Caption
 from ictc.runs.summary import ClusterSummary, TrackSummary
-from ictc.stages.results import ResultRow
 
 WORDS_OF_STATUS = {
     "done": "captioned",
@@ -30,9 +30,10 @@ def print_summary(summary: TrackSummary) -> None:
 
 
 def describe_captions(summary: TrackSummary) -> str:
-    """Return how the images left Step 1, such as "70 captioned, 4 broken"."""
+    """Return how the images left Step 1, such as "70 captioned, 4 broken; 12 are copies of others"."""
     counts = summary.statuses.get("caption", {})
-    return ", ".join(f"{count:,} {WORDS_OF_STATUS[status]}" for status, count in counts.items())
+    ways = ", ".join(f"{count:,} {WORDS_OF_STATUS[status]}" for status, count in counts.items())
+    return ways + (f"; {summary.num_duplicates:,} are copies of others" if summary.num_duplicates else "")
 
 
 def print_cluster(cluster: ClusterSummary, total: int, width: int) -> None:
@@ -41,11 +42,11 @@ def print_cluster(cluster: ClusterSummary, total: int, width: int) -> None:
     print(f"\n{cluster.size:>7,}  {share:>4.0%}  {cluster.definition.name}")
     indent = " " * 15
     print(textwrap.fill(cluster.definition.description, width, initial_indent=indent, subsequent_indent=indent))
-    for row in cluster.examples:
-        print(indent + textwrap.shorten(f"- {describe_row(row)}", width - len(indent), placeholder=" …"))
+    for example in cluster.examples:
+        print(indent + textwrap.shorten(f"- {describe_example(*example)}", width - len(indent), placeholder=" …"))
 
 
-def describe_row(row: ResultRow) -> str:
+def describe_example(caption: Caption, label: str) -> str:
     """Return one member in a line: its id, label and the words on it."""
-    words = row.caption.brand or row.caption.text or row.caption.summary
-    return f"{row.image.image_id}: {row.label}" + (f" ({words})" if words else "")
+    words = caption.brand or caption.text or caption.summary
+    return f"{caption.image_id}: {label}" + (f" ({words})" if words else "")

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import re
+from hashlib import sha256
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from cyclopts import Parameter
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from ictc.config.base import SettingsGroup
 
@@ -14,12 +18,38 @@ Step = Literal["1", "2a", "2b", "3"]
 STEPS: tuple[Step, ...] = ("1", "2a", "2b", "3")
 
 
+def parse_location(value: Any) -> Any:
+    """Return a URL as text, as a path would lose its double slash, and anything else unchanged.
+
+    Raises:
+        ValueError: the URL holds a password, which would get into logs and results.
+    """
+    if not isinstance(value, str) or "://" not in value:
+        return value if value is None else Path(value)
+    if ":" in value.partition("://")[2].partition("/")[0].rpartition("@")[0]:
+        raise ValueError("--ads_dir, --images, --output_dir: no password in a URL; services have places for credentials")
+    return value
+
+
+Location = Annotated[Path | str, BeforeValidator(parse_location)]
+"""A folder or file of this machine, or a URL."""
+
+
 class InputSettings(SettingsGroup):
     """Which images."""
 
-    ads_dir: Path = Field(description="Folder of images: one folder an ad with its full_data.json, or plain images.")
-    layout: Literal["auto", "observations", "flat"] = Field(
-        "auto", description="observations: one folder an ad; flat: every image below --ads_dir is one."
+    ads_dir: Location | None = Field(
+        description="Folder or URL (s3://, gs://, hf://, …) of images: one folder an ad with its full_data.json, plain "
+        "images, or tar shards, also by a pattern such as shards-{000..099}.tar. With --images, what its paths start from."
+    )
+    images: Location | None = Field(
+        None,
+        description="Table of images instead: .csv, .parquet or .jsonl with a column path, image, url or file_name, an "
+        "id if wanted, and any others, which are kept to the results.",
+    )
+    layout: Literal["auto", "observations", "flat", "tar"] = Field(
+        "auto",
+        description="observations: one folder an ad; flat: every image below --ads_dir is one; tar: WebDataset shards.",
     )
     frames: Literal["first", "all"] = Field(
         "first", description="Of an ad with several frames, caption the first or each as an image of its own."
@@ -37,6 +67,24 @@ class InputSettings(SettingsGroup):
     rediscover: bool = Field(
         False, exclude=True, description="Go on with a shard although images were added to or removed from --ads_dir."
     )
+    cache_dir: Path | None = Field(
+        None, description="Folder for copies of images that are no files here. Unset: ~/.cache/ictc/images."
+    )
+    cache_gb: float = Field(20, gt=0, description="Size of that folder; what was used least recently goes first.")
+    download_concurrency: int = Field(64, ge=1, le=1024, description="Most images to fetch at a time.")
+    downloads_per_host: int = Field(8, ge=1, le=1024, description="Most images to fetch at a time from one web server.")
+    download_timeout_s: float = Field(60, gt=0, description="Longest time for an image from the web.")
+    allow_private_addresses: bool = Field(
+        False, description="Let images come from web servers of this machine and its network, and through a proxy."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def default_ads_dir(cls, values: Any) -> Any:
+        """--images needs no --ads_dir; without either, --ads_dir is what is missing."""
+        if isinstance(values, dict) and values.get("images") is not None:
+            return {"ads_dir": None, **values}
+        return values
 
     @model_validator(mode="after")
     def check_range(self) -> Self:
@@ -57,15 +105,39 @@ class InputSettings(SettingsGroup):
         return self
 
     @property
+    def source(self) -> str:
+        """What messages call the images' whereabouts."""
+        return str(self.ads_dir if self.images is None else self.images)
+
+    @property
     def is_part(self) -> bool:
         """Whether a part of the collection was asked for, so that clusters can't be made from it."""
         return self.start_index > 0 or self.end_index is not None or self.num_shards is not None
 
 
+def user_folder(kind: Literal["cache", "state"]) -> Path:
+    """Return the folder for what ictc keeps for this user, where the XDG base directories say."""
+    default = {"cache": ".cache", "state": ".local/state"}[kind]
+    return Path(os.environ.get(f"XDG_{kind.upper()}_HOME") or Path.home() / default) / "ictc"
+
+
+def default_work_dir(url: str) -> Path:
+    """Return a folder of this machine for the run behind a URL, the same for the same URL."""
+    name = re.sub(r"[^A-Za-z0-9]+", "-", url).strip("-")[-60:]
+    return user_folder("state") / "runs" / f"{name}-{sha256(url.rstrip('/').encode()).hexdigest()[:12]}"
+
+
 class OutputSettings(SettingsGroup):
     """Where the results go."""
 
-    output_dir: Path = Field(description="Folder for the results; made if missing. The same command again resumes.")
+    output_dir: Path = Field(
+        description="Folder for the results; made if missing. The same command again resumes. Of a URL (s3://, …), the "
+        "exports go there, and the run itself lies in --work_dir."
+    )
+    work_dir: Path | None = Field(
+        None, description="With --output_dir URL: folder for the run. Unset: below ~/.local/state/ictc/runs."
+    )
+    upload_url: Annotated[str | None, Parameter(show=False)] = Field(None, description="Where the exports go besides.")
     report: Literal["auto", "on", "off"] = Field(
         "auto",
         description="Write report.html after Step 3; auto: unless the engine is scripted.",
@@ -73,6 +145,16 @@ class OutputSettings(SettingsGroup):
     shard_id: str | None = Field(
         None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="Write into this subfolder of --output_dir."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def split_url(cls, values: Any) -> Any:
+        """The journal needs a real file system: of a URL, a folder of this machine takes the place."""
+        location = parse_location(values.get("output_dir")) if isinstance(values, dict) else None
+        if not isinstance(location, str):
+            return values
+        work_dir = values.get("work_dir") or default_work_dir(location)
+        return {**values, "output_dir": work_dir, "work_dir": work_dir, "upload_url": location}
 
 
 class ClusteringSettings(SettingsGroup):
@@ -115,6 +197,11 @@ class ControlSettings(SettingsGroup):
     hang_timeout_s: float = Field(600, gt=0, description="Restart an engine that gives no result for so many seconds.")
     ckpt_vlm: int = Field(1000, ge=1, description="Most captions that a crash may cost.")
     ckpt_llm: int = Field(5000, ge=1, description="Most labels or assignments that a crash may cost.")
+    dedupe: Literal["off", "exact", "near"] = Field(
+        "exact",
+        description="Ask once about what is the same. exact: files of equal bytes share a caption, and ads with equal "
+        "captions a label and a cluster; near: so do images that look alike; off: ask about each.",
+    )
     decode_workers: int | None = Field(
         None, ge=1, description="Processes that decode images. Unset: one a core, at most 16."
     )

@@ -1,4 +1,4 @@
-"""Decode images in worker processes, so that a crash or a hang costs one image and no core is idle.
+"""Read images in worker processes, so that a crash or a hang costs one image and no core is idle.
 
 Knows how to start, feed, time and replace the processes of `ictc.dataset.worker`, and nothing of image
 formats. A worker is a fresh interpreter, never a fork: the parent may hold CUDA contexts and threads.
@@ -12,13 +12,16 @@ import os
 import signal
 import sys
 import tempfile
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import IO, Any, Self, TypeVar
 
 from ictc.errors import StageError
-from ictc.records import BrokenImage, DecodedImage
+from ictc.records import BrokenImage, DecodedImage, Source
+
+ResultT = TypeVar("ResultT")
 
 DECODE_TIMEOUT_S = 60
 """The largest accepted image takes a few seconds; what takes a minute hangs."""
@@ -69,19 +72,40 @@ class DecodePool:
         Raises:
             StageError: the worker processes don't start.
         """
-        async with self._slots:
-            for _ in range(ATTEMPTS):
-                try:
-                    return await self._try_decode(path, max_image_tokens)
-                except _WorkerLost as error:
-                    reason = str(error)
-        return BrokenImage(reason)
+        try:
+            return await self._call(lambda worker: worker.decode(path, max_image_tokens))
+        except _WorkerLost as error:
+            return BrokenImage(str(error))
 
-    async def _try_decode(self, path: Path, max_image_tokens: int) -> DecodedImage | BrokenImage:
+    async def find_source(self, path: Path, *, look: bool) -> Source | None:
+        """Return what tells equal images, as `ictc.dataset.source.find_source` does; None for an unreadable file.
+
+        Raises:
+            StageError: the worker processes don't start.
+        """
+        try:
+            return await self._call(lambda worker: worker.find_source(path, look=look))
+        except _WorkerLost:
+            return None
+
+    async def _call(self, work: Callable[[_Worker], Awaitable[ResultT]]) -> ResultT:
+        """Let a worker do something.
+
+        Raises:
+            StageError: the worker processes don't start.
+            _WorkerLost: it cost `ATTEMPTS` workers.
+        """
+        async with self._slots:
+            for _ in range(ATTEMPTS - 1):
+                with suppress(_WorkerLost):
+                    return await self._try(work)
+            return await self._try(work)
+
+    async def _try(self, work: Callable[[_Worker], Awaitable[ResultT]]) -> ResultT:
         worker = self._idle.pop() if self._idle else await _Worker.start(self._timeout_s)
         try:
             async with asyncio.timeout(self._timeout_s):
-                decoded = await worker.decode(path, max_image_tokens)
+                result = await work(worker)
         except TimeoutError:
             await worker.kill()
             raise _WorkerLost(f"decoding took longer than {self._timeout_s} s") from None
@@ -92,7 +116,7 @@ class DecodePool:
             await worker.kill()
         else:
             self._idle.append(worker)
-        return decoded
+        return result
 
 
 class _WorkerLost(Exception):
@@ -153,15 +177,22 @@ class _Worker:
 
     async def decode(self, path: Path, max_image_tokens: int) -> DecodedImage | BrokenImage:
         """Raises _WorkerLost if the process ends instead of answering."""
-        request = {"path": str(path), "max_image_tokens": max_image_tokens}
-        with suppress(ConnectionError):
-            self._requests.write(json.dumps(request).encode() + b"\n")
-            await self._requests.drain()
-        reply = await self._receive()
+        reply = await self._ask({"path": str(path), "max_image_tokens": max_image_tokens})
         if "reason" in reply:
             return BrokenImage(reply["reason"])
         width, height = reply["width"], reply["height"]
         return DecodedImage(width, height, os.pread(self._pixels.fileno(), width * height * 3, 0))
+
+    async def find_source(self, path: Path, *, look: bool) -> Source | None:
+        """Raises _WorkerLost if the process ends instead of answering."""
+        reply = await self._ask({"path": str(path), "look": look})
+        return Source(**reply["source"]) if reply["source"] else None
+
+    async def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
+        with suppress(ConnectionError):
+            self._requests.write(json.dumps(request).encode() + b"\n")
+            await self._requests.drain()
+        return await self._receive()
 
     async def _receive(self) -> dict[str, Any]:
         line = await self._replies.readline()

@@ -1,4 +1,4 @@
-"""One decoding process: `python -m ictc.dataset.worker PIXELS_FD TIME_LIMIT_S`, started by `ictc.dataset.pool`.
+"""One reading process: `python -m ictc.dataset.worker PIXELS_FD TIME_LIMIT_S`, started by `ictc.dataset.pool`.
 
 Reads requests from stdin and writes replies to stdout, one JSON object a line; the pixels go into the
 file PIXELS_FD, which is shared with the parent. Imports nothing but Pillow. Ends when stdin ends, so
@@ -11,10 +11,12 @@ import json
 import os
 import signal
 import sys
+from dataclasses import asdict
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from ictc.dataset.decode import decode_image
+from ictc.dataset.source import find_source
 from ictc.records import BrokenImage
 
 
@@ -28,7 +30,7 @@ def main() -> None:
     for line in sys.stdin.buffer:
         request = json.loads(line)
         signal.alarm(time_limit_s)
-        reply = _answer(Path(request["path"]), request["max_image_tokens"], pixels_fd)
+        reply = _answer(request, pixels_fd)
         signal.alarm(0)
         _send(replies, reply)
 
@@ -40,8 +42,12 @@ def _take_stdout() -> IO[str]:
     return replies
 
 
-def _answer(path: Path, max_image_tokens: int, pixels_fd: int) -> dict[str, object]:
-    decoded = decode_image(path, max_image_tokens)
+def _answer(request: dict[str, Any], pixels_fd: int) -> dict[str, object]:
+    path = Path(request["path"])
+    if "look" in request:
+        source = find_source(path, look=request["look"])
+        return {"source": asdict(source) if source else None}
+    decoded = decode_image(path, request["max_image_tokens"])
     if isinstance(decoded, BrokenImage):
         return {"reason": decoded.reason}
     os.pwrite(pixels_fd, decoded.rgb, 0)

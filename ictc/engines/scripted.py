@@ -14,6 +14,7 @@ whatever came before it. `--engine_options` scripts delays and failures:
 from __future__ import annotations
 
 import asyncio
+import zlib
 from collections.abc import AsyncGenerator, AsyncIterable, Mapping
 from functools import partial
 from hashlib import blake2b
@@ -155,7 +156,7 @@ def _sample_string(schema: Mapping[str, Any], random: Random) -> str:
 
 def _fingerprint(request: GenerationRequest) -> int:
     """Return a seed from what the answer may depend on: task, inputs, pixels, sampling; not from the id."""
-    image = request.image.rgb if request.image else b""
-    content = [request.task.value, request.inputs, request.sampling.seed, request.sampling.temperature]
+    pixels = zlib.crc32(request.image.rgb) if request.image else 0
+    content = [request.task.value, request.inputs, request.sampling.seed, request.sampling.temperature, pixels]
     options = orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS
-    return int.from_bytes(blake2b(orjson.dumps(content, option=options) + image, digest_size=8).digest(), "big")
+    return int.from_bytes(blake2b(orjson.dumps(content, option=options), digest_size=8).digest(), "big")

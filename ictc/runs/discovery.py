@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
+from typing import Any
 
-from ictc.config import RunSettings
+from ictc.config import InputSettings, RunSettings
+from ictc.config.groups import user_folder
+from ictc.dataset.collection import Collection
 from ictc.dataset.discover import iter_images, list_collection
+from ictc.dataset.files import FetchOptions, ImageFiles, ImagePlaces, open_image_files
+from ictc.dataset.http import HttpLimits
+from ictc.dataset.locations import is_http, is_url
+from ictc.dataset.table import list_table
+from ictc.dataset.tar_shards import is_pattern, split_pattern
 from ictc.errors import InputError
 from ictc.records import ImageRecord
 from ictc.runs.reporter import Reporter
@@ -25,11 +33,11 @@ def build_manifest(settings: RunSettings, reporter: Reporter) -> Callable[[RunDi
     """
     chosen = settings.input
     started = time.monotonic()
-    reporter.note(f"Step 0: looking for images in {chosen.ads_dir}")
-    collection = list_collection(chosen.ads_dir, chosen.layout)
+    reporter.note(f"Step 0: looking for images in {chosen.source}")
+    collection = list_collection(chosen.ads_dir, chosen.layout, chosen.images)
     start, end = shard_range(settings, len(collection))
     key = {
-        "ads_dir": str(chosen.ads_dir.resolve()),
+        **describe_location(chosen, collection),
         "fingerprint": collection.fingerprint,
         "units": len(collection),
         "layout": collection.layout,
@@ -43,14 +51,7 @@ def build_manifest(settings: RunSettings, reporter: Reporter) -> Callable[[RunDi
     made: list[Manifest] = []
 
     def images() -> Iterator[ImageRecord]:
-        found = iter_images(
-            collection,
-            start=start,
-            end=end,
-            frames=chosen.frames,
-            max_images=chosen.max_images,
-        )
-        return (with_size(image, chosen.ads_dir) for image in found)
+        return iter_images(collection, start=start, end=end, frames=chosen.frames, max_images=chosen.max_images)
 
     def manifest_of(directory: RunDirectory) -> Manifest:
         manifest = load_manifest(directory.manifest_path, key)
@@ -63,11 +64,53 @@ def build_manifest(settings: RunSettings, reporter: Reporter) -> Callable[[RunDi
         if not made:
             seconds = time.monotonic() - started
             reporter.note(f"Step 0: {manifest.num_images:,} images ({collection.layout} layout, {seconds:.1f} s)")
-            check_any_image(manifest, chosen.ads_dir)
+            check_any_image(manifest, chosen.source)
         made.append(manifest)
         return manifest
 
     return manifest_of
+
+
+def describe_location(chosen: InputSettings, collection: Collection) -> dict[str, Any]:
+    """Return where the images are, in the same words from whatever folder the command is given."""
+    table = {} if chosen.images is None else {"images": absolute(chosen.images)}
+    ads_dir = collection.location if chosen.ads_dir is None else chosen.ads_dir
+    return {"ads_dir": absolute(ads_dir), **table}
+
+
+def absolute(location: Path | str) -> str:
+    """Return a path as it is found from any folder; a URL is already."""
+    return str(location) if is_url(location) else str(Path(location).resolve())
+
+
+def open_images(chosen: InputSettings, manifest: Manifest) -> AbstractAsyncContextManager[ImageFiles]:
+    """Return access to the files of the images that Step 0 found.
+
+    Raises:
+        InputError: the table of images has vanished since.
+        ConfigError: a package is missing.
+    """
+    http = HttpLimits(
+        concurrency=chosen.download_concurrency,
+        per_host=chosen.downloads_per_host,
+        deadline_s=chosen.download_timeout_s,
+        allow_private=chosen.allow_private_addresses,
+    )
+    cache_dir = chosen.cache_dir or user_folder("cache") / "images"
+    options = FetchOptions(cache_dir, int(chosen.cache_gb * 1e9), http)
+    return open_image_files(find_places(chosen, manifest.key["layout"]), options)
+
+
+def find_places(chosen: InputSettings, layout: str) -> ImagePlaces:
+    """Return where the images of a collection are, as far as settings and table tell."""
+    if chosen.images is not None:
+        table = list_table(chosen.images, None if chosen.ads_dir is None else str(chosen.ads_dir))
+        has_urls = is_url(table.location) or any(map(is_url, table.units))
+        return ImagePlaces(table.location, table.addresses, are_files=not has_urls, on_web=any(map(is_http, table.units)))
+    base = str(chosen.ads_dir)
+    if is_pattern(base):
+        base, _ = split_pattern(base)
+    return ImagePlaces(base, are_files=layout != "tar" and not is_url(base))
 
 
 def describe_part(settings: RunSettings, start: int, end: int | None, num_units: int) -> str:
@@ -79,7 +122,7 @@ def describe_part(settings: RunSettings, start: int, end: int | None, num_units:
     return f"{part}; no Steps 2b and 3, as clusters are made from all parts together: ictc merge"
 
 
-def check_any_image(manifest: Manifest, ads_dir: Path) -> None:
+def check_any_image(manifest: Manifest, source: str) -> None:
     """Refuse a collection of folders without any image; an empty part of a collection is fine.
 
     Raises:
@@ -87,14 +130,4 @@ def check_any_image(manifest: Manifest, ads_dir: Path) -> None:
     """
     if len(manifest) and all(image.problem for image in manifest):
         first = next(iter(manifest))
-        raise InputError(f"{ads_dir} holds no image: {first.path}: {first.problem}; give --ads_dir another folder")
-
-
-def with_size(image: ImageRecord, ads_dir: Path) -> ImageRecord:
-    """Return the record with the size of its file, by which a replaced image is noticed."""
-    if image.problem is not None:
-        return image
-    try:
-        return replace(image, num_bytes=(ads_dir / image.path).stat().st_size)
-    except OSError:
-        return image  # decoding will say what is wrong
+        raise InputError(f"{source} holds no image: {first.path}: {first.problem}; give --ads_dir another folder")

@@ -44,7 +44,8 @@ class RunKeys:
 
     def caption(self) -> StageKey:
         """Return the key of Step 1."""
-        return {**self._common("caption", self.vlm), "max_image_tokens": self.vlm.max_image_tokens}
+        shared = {"dedupe": "near"} if self.settings.control.dedupe == "near" else {}  # exact copies change nothing
+        return {**self._common("caption", self.vlm), "max_image_tokens": self.vlm.max_image_tokens, **shared}
 
     def label(self) -> StageKey:
         """Return the key of Step 2a."""

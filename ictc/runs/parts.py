@@ -111,7 +111,8 @@ def describe_difference(first: Part, other: Part) -> str:
     """Return in words how the collections of two shards differ, as far as can be told from here."""
     for part in (first, other):
         with suppress(InputError):
-            now = list_collection(Path(part.manifest.key["ads_dir"]), part.manifest.key["layout"])
+            key = part.manifest.key
+            now = list_collection(key["ads_dir"], key["layout"], key.get("images"))
             for changed in (first, other):
                 if now.fingerprint != changed.manifest.key["fingerprint"]:
                     return f"since {changed.name} began, {describe_change(changed.manifest, now)}"

@@ -11,8 +11,8 @@ from ictc.records import StageName
 from ictc.runs.progress import load_work
 from ictc.runs.reporter import StepPlan
 from ictc.runs.track_run import STAGES, STEP_OF_STAGE, TrackRun
-from ictc.stages.runner import MapStage
 from ictc.stages.survey import Survey, survey
+from ictc.stages.work import MapStage
 from ictc.storage.keys import StageKey, digest, explain_change
 
 

@@ -23,7 +23,7 @@ from ictc.records import StageName
 from ictc.runs.reporter import TITLES, Reporter, StepPlan
 from ictc.runs.track_run import STAGES
 from ictc.stages.outcome import Status
-from ictc.stages.runner import StageProgress
+from ictc.stages.work import StageProgress
 from ictc.storage.heartbeat import heartbeat
 from ictc.storage.keys import digest
 from ictc.storage.rundir import RunDirectory

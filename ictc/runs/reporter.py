@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ictc.records import StageName
-from ictc.stages.runner import StageProgress
+from ictc.stages.work import StageProgress
 
 TITLES: dict[StageName, str] = {
     "caption": "Step 1 captions",

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ictc.config import RunSettings
-from ictc.dataset.discover import Collection
+from ictc.dataset.collection import Collection
+from ictc.dataset.listing import TAR_SUFFIX
 from ictc.errors import ConfigError
 from ictc.storage.keys import StageKey
 from ictc.storage.manifest import Manifest
@@ -106,14 +107,17 @@ def describe_change(manifest: Manifest, collection: Collection) -> str:
         if units:
             parts.append(f"{len(units):,} {what} in its range ({name_some(units)})")
     shift = sum(unit < low for unit in collection.units) - start
-    if shift:
+    if shift and collection.layout != "table":
         parts.append(f"{abs(shift):,} {'more' if shift > 0 else 'fewer'} before its range")
     return ", ".join(parts)
 
 
 def unit_of(path: str, layout: str) -> str:
-    """Return the unit of a collection that an image belongs to: its folder, or itself."""
-    return path if layout == "flat" else path.split("/", maxsplit=1)[0]
+    """Return the unit of a collection that an image belongs to: its folder, its shard, or itself."""
+    if layout == "tar":
+        shard, suffix, _ = path.partition(f"{TAR_SUFFIX}/")
+        return shard + suffix.rstrip("/")
+    return path.split("/", maxsplit=1)[0] if layout == "observations" else path
 
 
 def name_some(units: list[str]) -> str:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
 from dataclasses import dataclass
 from heapq import nlargest
 from pathlib import Path
 
-from ictc.records import ClusterDefinition, StageName
+from ictc.records import Assignment, ClusterDefinition, LabeledCaption, StageName
 from ictc.stages.export import status_counts
-from ictc.stages.results import ResultRow, Results
+from ictc.stages.results import Results
 
 EXAMPLES_PER_CLUSTER = 3
 
@@ -20,7 +20,7 @@ class ClusterSummary:
 
     definition: ClusterDefinition
     size: int
-    examples: list[ResultRow]
+    examples: list[LabeledCaption]
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class TrackSummary:
 
     Attributes:
         statuses: per step that has run, how many images left it in which way.
+        num_duplicates: images that are the same as an earlier one.
         clusters: largest first.
         wants_report: whether a page about it is to be written.
     """
@@ -37,6 +38,7 @@ class TrackSummary:
     criterion: str
     directory: Path
     num_images: int
+    num_duplicates: int
     statuses: dict[StageName, dict[str, int]]
     clusters: list[ClusterSummary]
     wants_report: bool = False
@@ -44,22 +46,25 @@ class TrackSummary:
 
 def summarize_clusters(results: Results) -> list[ClusterSummary]:
     """Return the clusters, largest first."""
-    members: dict[int, list[ResultRow]] = {definition.cluster_id: [] for definition in results.definitions}
-    sizes = dict.fromkeys(members, 0)
-    for row in results.iter_rows():
-        cluster_id = row.assignment.cluster_id
-        sizes[cluster_id] += 1
-        members[cluster_id] = surest([*members[cluster_id], row])
+    sizes: Counter[int] = Counter()
+    surest: dict[int, list[Assignment]] = {definition.cluster_id: [] for definition in results.definitions}
+    for assignment in results.iter_assignments():
+        sizes[assignment.cluster_id] += 1
+        best = surest[assignment.cluster_id]
+        surest[assignment.cluster_id] = nlargest(EXAMPLES_PER_CLUSTER, [*best, assignment], key=_confidence)
     summaries = [
-        ClusterSummary(definition, sizes[definition.cluster_id], members[definition.cluster_id])
+        ClusterSummary(
+            definition,
+            sizes[definition.cluster_id],
+            [results.labeled_caption_of(assignment.image_id) for assignment in surest[definition.cluster_id]],
+        )
         for definition in results.definitions
     ]
     return sorted(summaries, key=lambda summary: -summary.size)
 
 
-def surest(rows: Iterable[ResultRow]) -> list[ResultRow]:
-    """Return the few rows with the highest confidence."""
-    return nlargest(EXAMPLES_PER_CLUSTER, rows, key=lambda row: row.assignment.confidence or 0.0)
+def _confidence(assignment: Assignment) -> float:
+    return assignment.confidence or 0.0
 
 
 def summarize(track: str, criterion: str, directory: Path, results: Results, *, wants_report: bool) -> TrackSummary:
@@ -69,6 +74,7 @@ def summarize(track: str, criterion: str, directory: Path, results: Results, *, 
         criterion=criterion,
         directory=directory,
         num_images=results.manifest.num_images,
+        num_duplicates=len(results.find_duplicates()),
         statuses={stage: status_counts(results, stage) for stage in results.journals},
         clusters=summarize_clusters(results) if "assign" in results.journals else [],
         wants_report=wants_report,

@@ -3,32 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
-from contextlib import closing
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from ictc.config import RunSettings, Step
-from ictc.engines.base import Engine
-from ictc.engines.provider import EngineProvider, Role
+from ictc.engines.provider import EngineProvider
 from ictc.errors import EngineDeadError, StageError
-from ictc.records import ClusterDefinition, StageName
+from ictc.records import ClusterDefinition, ImageRecord, StageName
 from ictc.runs.keys import RunKeys
+from ictc.runs.map_step import MapStep, run_map_steps
 from ictc.runs.reporter import TITLES, Reporter
 from ictc.runs.summary import TrackSummary, summarize
 from ictc.stages.assign import AssignStage
-from ictc.stages.caption import CaptionStage, Decode
+from ictc.stages.caption import CaptionStage, ImageReader
 from ictc.stages.export import Exports
 from ictc.stages.histogram import LabelHistogram, build_histogram
 from ictc.stages.label import LabelStage
 from ictc.stages.results import Results
-from ictc.stages.runner import Limits, MapRunner, MapStage
-from ictc.stages.supervisor import run_supervised
-from ictc.stages.survey import Survey, check_accounting, survey
-from ictc.stages.suspects import Suspects
+from ictc.stages.survey import Survey, survey
 from ictc.stages.synthesize import SynthesizeStage
+from ictc.stages.work import ItemT, MapStage
 from ictc.storage.journal import Journal
 from ictc.storage.keys import StageKey, explain_change
 from ictc.storage.manifest import Manifest
@@ -38,8 +34,6 @@ from ictc.tracks import Track
 STAGES: tuple[StageName, ...] = ("caption", "label", "synthesize", "assign")
 STEP_OF_STAGE: dict[StageName, Step] = {"caption": "1", "label": "2a", "synthesize": "2b", "assign": "3"}
 MAX_SYNTHESIZE_DEATHS = 2
-
-ItemT = TypeVar("ItemT")
 
 
 @dataclass
@@ -92,12 +86,14 @@ class TrackRun:
             wants_report=self.settings.wants_report,
         )
 
-    async def run_captions(self, engines: EngineProvider, decode: Decode, prefetch: int) -> None:
-        """Run Step 1."""
-        if "1" in self.steps:
-            stage = self.caption_stage(decode)
-            if await self._run_map(stage, self.keys.caption(), engines, self._limits("vlm", prefetch)):
-                self.exports.write_captions(self.settings.input.ads_dir)
+    def prepare_captions(self, reader: ImageReader) -> MapStep[ImageRecord] | None:
+        """Return Step 1 if something of it is left to do."""
+        return self._prepare(self.caption_stage(reader), self.keys.caption()) if "1" in self.steps else None
+
+    def export_captions(self) -> None:
+        """Write what Step 1 leaves behind."""
+        if "1" in self.steps and not self.exports.are_complete("caption"):
+            self.exports.write_captions(self.settings.input.ads_dir)
 
     def export_earlier(self) -> None:
         """Write the exports of Steps 1 and 2a from results that were made elsewhere."""
@@ -108,14 +104,13 @@ class TrackRun:
 
     async def run_texts(self, engines: EngineProvider) -> None:
         """Run Steps 2a, 2b and 3."""
-        limits = self._limits("llm", prefetch=0)
-        if "2a" in self.steps and await self._run_map(self.label_stage(), self.keys.label(), engines, limits):
+        if "2a" in self.steps and await self._run_map(self.label_stage(), self.keys.label(), engines):
             self.exports.write_labels()
         if "2b" in self.steps and not self.stop.is_set():
             await self._run_synthesize(engines)
         if "3" in self.steps and not self.stop.is_set():
             key = self.keys.assign(self.results.definitions)
-            if await self._run_map(self.assign_stage(), key, engines, limits):
+            if await self._run_map(self.assign_stage(), key, engines):
                 self.exports.write_assignments(self.metadata())
 
     async def _run_synthesize(self, engines: EngineProvider) -> None:
@@ -153,66 +148,25 @@ class TrackRun:
                 self.reporter.note(f"the engine died ({error}); restarting it")
         raise AssertionError("unreachable")
 
-    async def _run_map(
-        self, stage: MapStage[ItemT], key: StageKey, engines: EngineProvider, limits: Callable[[Engine], Limits]
-    ) -> bool:
-        """Finish a map stage; return whether its exports must be written."""
+    async def _run_map(self, stage: MapStage[ItemT], key: StageKey, engines: EngineProvider) -> bool:
+        """Finish a map step of the text model; return whether its exports must be written."""
+        step = self._prepare(stage, key)
+        await run_map_steps([step] if step else [], engines, self.settings, self.stop)
+        return not self.stop.is_set() and not self.exports.are_complete(stage.name)
+
+    def _prepare(self, stage: MapStage[ItemT], key: StageKey) -> MapStep[ItemT] | None:
+        """Return a map step if something of it is left to do; its exports are then about to become stale."""
         self._start(stage.name, key)
         journal = self.open_journal(stage.name, key)
         surveyed = self.surveys.pop(stage.name, None)
         if surveyed is None:
             surveyed = survey(stage, journal, retry_rejected=self.settings.control.retry_rejected)
-        if surveyed.todo:
-            self.exports.remove(STAGES[STAGES.index(stage.name) :])
-            await self._run_todo(stage, journal, engines, limits, surveyed)
-        else:
-            self.reporter.note(f"{self.title(stage.name)}: all {surveyed.total:,} are up to date")
-        if self.stop.is_set():
-            return False
-        return not self.exports.are_complete(stage.name)
-
-    async def _run_todo(
-        self,
-        stage: MapStage[ItemT],
-        journal: Journal,
-        engines: EngineProvider,
-        limits: Callable[[Engine], Limits],
-        surveyed: Survey,
-    ) -> None:
-        """Do what the survey found undone, and check that it is all accounted for."""
-        role: Role = "vlm" if stage.name == "caption" else "llm"
-        await engines.get(role)  # before the bar opens: loading has its own messages
-        suspects_path = journal.directory / "in_flight.log"
-        if self.settings.control.retry_rejected:
-            suspects_path.unlink(missing_ok=True)
-        with (
-            closing(Suspects(suspects_path)) as suspects,
-            self.reporter.stage(self.title(stage.name), surveyed.total, surveyed.done) as progress,
-        ):
-            try:
-                await run_supervised(
-                    lambda engine: MapRunner(stage, journal, suspects, progress, self.stop, limits(engine)),
-                    partial(engines.get, role),
-                    engines.drop_dead,
-                    suspects,
-                    self.reporter.note,
-                )
-            finally:
-                suspects.release()  # what an orderly end leaves in flight is no one's fault
-                self.exports.write_rejections()
-        if not self.stop.is_set():
-            check_accounting(stage, journal)
-
-    def _limits(self, role: Role, prefetch: int) -> Callable[[Engine], Limits]:
-        control, engine_settings = self.settings.control, self.settings.engine
-        batch = engine_settings.batch_vlm if role == "vlm" else engine_settings.batch_llm
-        return lambda engine: Limits(
-            window=min(batch or engine.window, engine.window),
-            prefetch=prefetch,
-            hang_timeout_s=control.hang_timeout_s,
-            max_rejected=control.max_rejected,
-            retry_rejected=control.retry_rejected,
-        )
+        title = self.title(stage.name)
+        if not surveyed.todo:
+            self.reporter.note(f"{title}: all {surveyed.total:,} are up to date")
+            return None
+        self.exports.remove(STAGES[STAGES.index(stage.name) :])
+        return MapStep(stage, journal, title, surveyed, self.reporter, self.exports)
 
     def _start(self, stage: StageName, key: StageKey) -> None:
         """Make `key` the stage's current one; if it was another before, say why and delete the exports."""
@@ -259,14 +213,13 @@ class TrackRun:
                 return self.assign_stage()
         raise ValueError(f"{stage} is no map step")
 
-    def caption_stage(self, decode: Decode | None = None) -> CaptionStage:
-        """Return Step 1; without `decode` it can only be surveyed."""
+    def caption_stage(self, reader: ImageReader | None = None) -> CaptionStage:
+        """Return Step 1; without `reader` it can only be surveyed."""
         return CaptionStage(
             self.manifest,
-            self.settings.input.ads_dir,
             self.track,
             self.criterion,
-            decode,
+            reader,
             self.keys.vlm.max_image_tokens,
             self.settings.control.seed,
         )

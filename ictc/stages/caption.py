@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from ictc.engines.base import Answer, GenerationRequest, JsonAnswer, Task
-from ictc.records import BrokenImage, Caption, DecodedImage, ImageRecord, StageName
+from ictc.records import BrokenImage, Caption, DecodedImage, ImageRecord, Source, StageName
 from ictc.stages.outcome import Outcome, Status
 from ictc.stages.retry import Attempt
 from ictc.stages.work import WorkItem
@@ -18,7 +17,17 @@ from ictc.tracks.base import Track, parse_caption
 MAX_TOKENS = 1024
 MIN_IMAGE_TOKENS = 64
 
-Decode = Callable[[Path, int], Awaitable[DecodedImage | BrokenImage]]
+
+class ImageReader(Protocol):
+    """Reads the pixels of an image, and what tells it from others."""
+
+    async def find_source(self, image: ImageRecord) -> Source | None:
+        """Return what equal images share, None if each is to be asked about by itself."""
+        ...
+
+    async def decode(self, image: ImageRecord, max_image_tokens: int) -> DecodedImage | BrokenImage:
+        """Return the pixels, within the budget, or why there are none."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -27,14 +36,13 @@ class CaptionStage:
 
     Attributes:
         images: the manifest, iterable more than once.
-        decode: from a path and a token budget to pixels; None where captions are only looked up.
+        reader: reads their pixels; None where captions are only looked up.
     """
 
     images: Iterable[ImageRecord]
-    ads_dir: Path
     track: Track
     criterion: str
-    decode: Decode | None
+    reader: ImageReader | None
     max_image_tokens: int
     seed: int
     name: StageName = "caption"
@@ -42,12 +50,16 @@ class CaptionStage:
     def iter_items(self) -> Iterator[WorkItem[ImageRecord]]:
         return map(_work_item, self.images)
 
+    async def find_source(self, item: ImageRecord) -> Source | None:
+        assert self.reader is not None
+        return None if item.problem is not None else await self.reader.find_source(item)
+
     async def build_request(self, item: ImageRecord, attempt: Attempt) -> GenerationRequest | Outcome:
         if item.problem is not None:
             return Outcome(Status.BROKEN, {"reason": item.problem})
         budget = max(MIN_IMAGE_TOKENS, int(self.max_image_tokens * attempt.image_share))
-        assert self.decode is not None
-        image = await self.decode(self.ads_dir / item.path, budget)
+        assert self.reader is not None
+        image = await self.reader.decode(item, budget)
         if isinstance(image, BrokenImage):
             return Outcome(Status.BROKEN, {"reason": image.reason})
         return GenerationRequest(

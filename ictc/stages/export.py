@@ -34,6 +34,8 @@ RESULT_FIELDS = (
     "cluster_id",
     "cluster",
     "confidence",
+    "runner_up",
+    "duplicate_of",
 )
 MAPPING_FIELDS = ("path", "platform", "ad_format", "timestamp")
 ROWS_PER_BATCH = 10_000
@@ -99,12 +101,14 @@ class Exports:
     def write_assignments(self, settings: Mapping[str, Any]) -> None:
         """Write the files of Step 3 and the final results of all steps."""
         self.write_rejections()
-        pairs = ((row.image.image_id, row.cluster.name) for row in self.results.iter_rows())
+        names = {definition.cluster_id: definition.name for definition in self.results.definitions}
+        pairs = ((one.image_id, names[one.cluster_id]) for one in self.results.iter_assignments())
         write_mapping(self.directory / "step3_final_assignment.json", pairs)
-        sizes = Counter(row.cluster.cluster_id for row in self.results.iter_rows())
+        sizes = Counter(one.cluster_id for one in self.results.iter_assignments())
         metadata = {
             **settings,
             "images": self.results.manifest.num_images,
+            "duplicates": len(self.results.find_duplicates()),
             "step1": status_counts(self.results, "caption"),
             "step2a": status_counts(self.results, "label"),
             "step3": status_counts(self.results, "assign"),
@@ -168,6 +172,7 @@ def result_fields(row: ResultRow) -> dict[str, Any]:
         *(image.image_id, image.path, image.platform, image.ad_format, image.timestamp),
         *(caption.category, caption.brand, caption.text, caption.summary),
         *(row.label, assignment.cluster_id, row.cluster.name, assignment.confidence),
+        *(row.runner_up.name if row.runner_up else None, row.duplicate_of),
     )
     return dict(zip(RESULT_FIELDS, values, strict=True))
 

@@ -32,6 +32,9 @@ class LabelStage:
     def iter_items(self) -> Iterator[WorkItem[Caption]]:
         return self.captions()
 
+    async def find_source(self, item: Caption) -> None:
+        """Return None: equal captions have equal input digests."""
+
     async def build_request(self, item: Caption, attempt: Attempt) -> GenerationRequest | Outcome:
         caption = shorten(item, attempt.text_share)
         return GenerationRequest(

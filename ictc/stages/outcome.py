@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from ictc.records import Source
 from ictc.storage.journal import Journal
 
 
@@ -32,9 +33,24 @@ def rejected(reason: str, raw_text: str = "") -> Outcome:
     return Outcome(Status.REJECTED, {"reason": reason, "raw_text": raw_text})
 
 
-def to_record(image_id: str, input_digest: str, outcome: Outcome) -> dict[str, Any]:
-    """Return the journal record; `input_digest` tells later whether it is still about the same input."""
-    return {"id": image_id, "input": input_digest, "status": outcome.status.value, "data": outcome.data}
+def to_record(image_id: str, input_digest: str, source: Source, outcome: Outcome) -> dict[str, Any]:
+    """Return the journal record.
+
+    Args:
+        input_digest: tells later whether it is still about the same input.
+        source: tells what else has the same outcome.
+    """
+    record = {"id": image_id, "input": input_digest, "status": outcome.status.value, "data": outcome.data}
+    if source.digest != input_digest:
+        record["source"] = source.digest
+    if source.look:
+        record["look"] = source.look
+    return record
+
+
+def from_record(record: Mapping[str, Any]) -> Outcome:
+    """Return the outcome that a journal record holds."""
+    return Outcome(Status(record["status"]), record["data"])
 
 
 def needs_work(journal: Journal, image_id: str, input_digest: str, *, retry_rejected: bool = False) -> bool:

@@ -32,13 +32,20 @@ from ictc.storage.manifest import Manifest
 
 @dataclass(frozen=True, slots=True)
 class ResultRow:
-    """Everything known about one clustered image."""
+    """Everything known about one clustered image.
+
+    Attributes:
+        runner_up: the cluster that came second, where the engine gave scores.
+        duplicate_of: the first image of the collection that is the same, None if this is the first.
+    """
 
     image: ImageRecord
     caption: Caption
     label: str
     assignment: Assignment
     cluster: ClusterDefinition
+    runner_up: ClusterDefinition | None = None
+    duplicate_of: str | None = None
 
 
 @dataclass
@@ -86,7 +93,7 @@ class Results:
             made_from = [self.journals["caption"].fingerprint(image_id)]
             if self._has_label(image_id):
                 made_from.append(self.journals["label"].fingerprint(image_id))
-            yield WorkItem(image_id, digest(made_from), partial(self._labeled_caption_of, image_id))
+            yield WorkItem(image_id, digest(made_from), partial(self.labeled_caption_of, image_id))
 
     def iter_labels(self) -> Iterator[tuple[str, str]]:
         """Yield id and label of the valid ads that have one."""
@@ -96,15 +103,40 @@ class Results:
             if self._has_label(image_id)
         )
 
+    def iter_assignments(self) -> Iterator[Assignment]:
+        """Yield the assignment of each image that has its cluster, reading nothing else of it."""
+        for image_id in self.iter_ids("caption", Status.DONE):
+            if self.journals["assign"].status(image_id) == Status.DONE:
+                yield self._assignment_of(image_id)
+
     def iter_rows(self) -> Iterator[ResultRow]:
         """Yield everything known about each image that has its cluster."""
         clusters = {definition.cluster_id: definition for definition in self.definitions}
+        duplicates = self.find_duplicates()
         for image in self.iter_images(Status.DONE):
             image_id = image.image_id
             if self.journals["assign"].status(image_id) == Status.DONE:
-                assignment = Assignment(image_id, **self._record("assign", image_id)["data"])
-                cluster = clusters[assignment.cluster_id]
-                yield ResultRow(image, self.caption_of(image_id), self.label_of(image_id), assignment, cluster)
+                assignment = self._assignment_of(image_id)
+                yield ResultRow(
+                    image,
+                    *self.labeled_caption_of(image_id),
+                    assignment,
+                    clusters[assignment.cluster_id],
+                    clusters.get(assignment.runner_up or 0),
+                    duplicates.get(image_id),
+                )
+
+    def find_duplicates(self) -> dict[str, str]:
+        """Return of each image that is the same as an earlier one the first such."""
+        captions = self.journals.get("caption")
+        first: dict[str, str] = {}
+        duplicates: dict[str, str] = {}
+        if captions is None:
+            return duplicates
+        for image_id in self.image_ids:
+            if image_id in captions and (leader := first.setdefault(captions.source(image_id), image_id)) != image_id:
+                duplicates[image_id] = leader
+        return duplicates
 
     def iter_rejections(self) -> Iterator[Rejection]:
         """Yield what each stage gave up on, stage by stage."""
@@ -115,6 +147,10 @@ class Results:
     def caption_of(self, image_id: str) -> Caption:
         """Return the caption of a valid ad."""
         return load_caption(self._record("caption", image_id))
+
+    def labeled_caption_of(self, image_id: str) -> LabeledCaption:
+        """Return the caption of a valid ad with its label."""
+        return self.caption_of(image_id), self.label_of(image_id)
 
     def label_of(self, image_id: str) -> str:
         """Return the label of an ad's caption as it is now, "" if there is none."""
@@ -133,8 +169,8 @@ class Results:
         statuses = () if journal is None else map(journal.status, self.image_ids)
         return Counter(status for status in statuses if status is not None)
 
-    def _labeled_caption_of(self, image_id: str) -> LabeledCaption:
-        return self.caption_of(image_id), self.label_of(image_id)
+    def _assignment_of(self, image_id: str) -> Assignment:
+        return Assignment(image_id, **self._record("assign", image_id)["data"])
 
     def _has_label(self, image_id: str) -> bool:
         """Whether Step 2a labeled this very caption."""

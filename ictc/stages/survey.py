@@ -7,7 +7,7 @@ from typing import Any
 
 from ictc.errors import StageError
 from ictc.stages.outcome import needs_work
-from ictc.stages.runner import MapStage
+from ictc.stages.work import MapStage
 from ictc.storage.journal import Journal
 
 

@@ -6,8 +6,9 @@ order of their numbers, and the last record of an id counts. A record is
 handed to the operating system when it is appended, so it survives the death of the process; it is
 synced to the disk every few hundred records or seconds, so that a crash of the machine costs no more.
 
-The journal knows of a record its "id", its "status" and the digest of its "input", and keeps them in memory with a
-fingerprint of the whole: that is enough to tell what is done and what is out of date without reading a record again.
+The journal knows of a record its "id", its "status", the digest of its "input" and that of its "source" (the same
+unless the record says otherwise), and keeps them in memory with a fingerprint of its outcome: enough to tell what is
+done, what is out of date and what was made from the same, without reading a record again.
 """
 
 from __future__ import annotations
@@ -87,6 +88,7 @@ class Journal:
         self._numbers: dict[str, int] = {}  # id -> place in the arrays: half the memory of a dict of pairs
         self._locations = array("Q")
         self._inputs = array("Q")
+        self._sources = array("Q")
         self._fingerprints = array("Q")
         self._statuses = bytearray()  # places in the list of their names
         self._status_names: list[str] = []
@@ -148,15 +150,23 @@ class Journal:
         return None if place is None else self._status_names[self._statuses[place]]
 
     def fingerprint(self, record_id: str) -> str:
-        """Return 16 hex digits that are equal for equal records only.
+        """Return 16 hex digits that are equal for equal outcomes only: status and data, whatever id they belong to.
 
         Raises:
             KeyError: there is no such record.
         """
         return f"{self._fingerprints[self._numbers[record_id]]:016x}"
 
+    def source(self, record_id: str) -> str:
+        """Return the digest of what the last record of `record_id` was made from.
+
+        Raises:
+            KeyError: there is no such record.
+        """
+        return f"{self._sources[self._numbers[record_id]]:016x}"
+
     def append(self, record: dict[str, Any]) -> None:
-        """Add a record: "id", "status", "input" (16 hex digits) and whatever else.
+        """Add a record: "id", "status", "input" (16 hex digits) and whatever else, such as "source" and "data".
 
         Raises:
             StorageError: the disk refused; everything before this record is intact.
@@ -166,7 +176,7 @@ class Journal:
             self._open_segment()
         location = (len(self._segments) - 1) << _OFFSET_BITS | self._end
         self._write(line)
-        self._remember(record, line, location)
+        self._remember(record, location)
         self._unsynced += 1
         if self._unsynced >= self._sync_records:
             self.sync()
@@ -210,7 +220,7 @@ class Journal:
                     damaged += 1
                 else:
                     if "id" in record:
-                        self._remember(record, line, number << _OFFSET_BITS | offset)
+                        self._remember(record, number << _OFFSET_BITS | offset)
                     else:
                         check_header(path, record)
                     self.num_damaged += damaged
@@ -220,18 +230,17 @@ class Journal:
         if end_of_valid < offset and self._is_own(path) and not self._read_only:
             os.truncate(path, end_of_valid)
 
-    def _remember(self, record: dict[str, Any], line: bytes, location: int) -> None:
-        status, input_digest = self._status_code(record["status"]), int(record["input"], 16)
-        fingerprint = int.from_bytes(blake2b(line, digest_size=8).digest(), "big")
+    def _remember(self, record: dict[str, Any], location: int) -> None:
         place = self._numbers.setdefault(sys.intern(record["id"]), len(self._locations))
         if place == len(self._locations):
-            self._locations.append(location)
-            self._inputs.append(input_digest)
-            self._fingerprints.append(fingerprint)
-            self._statuses.append(status)
-        else:
-            self._locations[place], self._inputs[place] = location, input_digest
-            self._fingerprints[place], self._statuses[place] = fingerprint, status
+            for column in (self._locations, self._inputs, self._sources, self._fingerprints, self._statuses):
+                column.append(0)
+        input_digest = record["input"]
+        self._locations[place] = location
+        self._inputs[place] = int(input_digest, 16)
+        self._sources[place] = int(record.get("source", input_digest), 16)
+        self._fingerprints[place] = outcome_fingerprint(record)
+        self._statuses[place] = self._status_code(record["status"])
 
     def _status_code(self, status: str) -> int:
         if status not in self._status_names:
@@ -275,6 +284,12 @@ class Journal:
                 os.ftruncate(self._output, self._end)
                 raise
         self._end += len(line)
+
+
+def outcome_fingerprint(record: dict[str, Any]) -> int:
+    """Return 64 bits that are equal for equal outcomes only."""
+    content = orjson.dumps([record["status"], record.get("data")])
+    return int.from_bytes(blake2b(content, digest_size=8).digest(), "big")
 
 
 def list_segments(directory: Path) -> list[Path]:

@@ -1,0 +1,221 @@
+"""Where the bytes of the images are: a file of this machine for each record, for as long as it is needed.
+
+Knows how to get at a file, and nothing of what is in it; `ictc.dataset.reader` decodes it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from collections.abc import AsyncIterator, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol, TypeVar
+from weakref import WeakValueDictionary
+
+from ictc.dataset.cache import ContentCache, Held
+from ictc.dataset.http import HttpDownloader, HttpLimits
+from ictc.dataset.listing import TAR_SUFFIX
+from ictc.dataset.locations import is_http, is_url, join
+from ictc.dataset.remote import describe, download
+from ictc.errors import IctcError
+from ictc.records import BrokenImage, ImageRecord
+
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
+
+ResultT = TypeVar("ResultT")
+
+
+class ImageFiles(Protocol):
+    """Gives access to the file of an image.
+
+    Attributes:
+        concurrency: how many images are worth asking for at a time, beyond what decoding needs; 0 if no more.
+    """
+
+    @property
+    def concurrency(self) -> int: ...
+
+    def open(self, image: ImageRecord) -> AbstractAsyncContextManager[Path | BrokenImage]:
+        """Yield a path of this machine that holds the image's bytes inside the block, or why there is none."""
+        ...
+
+
+class LocalFiles:
+    """Images in a folder that this machine can read."""
+
+    concurrency = 0
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    @asynccontextmanager
+    async def open(self, image: ImageRecord) -> AsyncIterator[Path | BrokenImage]:
+        yield self._folder / image.path
+
+
+@dataclass(frozen=True)
+class FetchOptions:
+    """Where copies of images go that lie elsewhere, and how they are fetched.
+
+    Attributes:
+        cache_bytes: bound on the copies.
+    """
+
+    cache_dir: Path
+    cache_bytes: int
+    http: HttpLimits
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where an image's bytes are: a whole file or object, or a span of one.
+
+    Attributes:
+        url: a path of this machine, or a URL.
+        span: first byte, and the one after the last; None for all of them.
+    """
+
+    url: str
+    span: tuple[int, int] | None
+    num_bytes: int
+
+    @property
+    def is_file(self) -> bool:
+        """Whether this machine has a file of the image's own."""
+        return self.span is None and not is_url(self.url)
+
+    @property
+    def cache_key(self) -> str:
+        """Text that changes when the bytes are known to."""
+        return f"{self.url}\n{self.span}\n{self.num_bytes}"
+
+
+@dataclass(frozen=True)
+class ImagePlaces:
+    """Tells where the images of a collection are.
+
+    Attributes:
+        base: folder or URL that the records' paths start from.
+        addresses: full address of an image whose path leaves out a secret, by id.
+        are_files: whether this machine has a file of each image, so that there is nothing to fetch.
+        on_web: whether there are web addresses among them.
+    """
+
+    base: str
+    addresses: Mapping[str, str] = field(default_factory=dict)
+    are_files: bool = False
+    on_web: bool = False
+
+    def find(self, image: ImageRecord) -> Place:
+        """Return where the bytes of an image are."""
+        path = self.addresses.get(image.image_id, image.path)
+        if image.offset is not None:
+            shard, _, _ = path.partition(f"{TAR_SUFFIX}/")
+            span = (image.offset, image.offset + image.num_bytes)
+            return Place(self._resolve(shard + TAR_SUFFIX), span, image.num_bytes)
+        return Place(self._resolve(path), None, image.num_bytes)
+
+    def _resolve(self, path: str) -> str:
+        if is_url(path):
+            return path
+        return join(self.base, path) if is_url(self.base) else str(Path(self.base) / path)
+
+
+class FetchedFiles:
+    """Images anywhere; what this machine has no file of is copied into a cache first."""
+
+    def __init__(
+        self,
+        places: ImagePlaces,
+        cache: ContentCache,
+        downloader: HttpDownloader | None,
+        executor: ThreadPoolExecutor,
+        concurrency: int,
+    ) -> None:
+        self.concurrency = concurrency
+        self._places = places
+        self._cache = cache
+        self._downloader = downloader
+        self._executor = executor
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    @asynccontextmanager
+    async def open(self, image: ImageRecord) -> AsyncIterator[Path | BrokenImage]:
+        place = self._places.find(image)
+        if place.is_file:
+            yield Path(place.url)
+            return
+        held = await self._hold(place)
+        if isinstance(held, BrokenImage):
+            yield held
+            return
+        with held:
+            yield held.path
+
+    async def _hold(self, place: Place) -> Held | BrokenImage:
+        """Return the copy, made by whoever asks first."""
+        lock = self._locks.get(place.cache_key)
+        if lock is None:
+            lock = self._locks[place.cache_key] = asyncio.Lock()
+        async with lock:
+            return await self._in_thread(self._cache.find, place.cache_key) or await self._fetch(place)
+
+    async def _fetch(self, place: Place) -> Held | BrokenImage:
+        with self._cache.draft() as draft:
+            if is_http(place.url):
+                assert self._downloader is not None
+                failure = await self._downloader.download(place.url, draft)
+            else:
+                failure = await self._copy(place, draft)
+            return failure or await self._in_thread(self._cache.add, place.cache_key, draft)
+
+    async def _copy(self, place: Place, draft: Path) -> BrokenImage | None:
+        try:
+            await self._in_thread(copy_bytes, place, draft)
+        except IctcError:
+            raise
+        except Exception as error:  # each service has its own
+            if isinstance(error, OSError) and error.errno in FULL_DISK:
+                raise
+            return BrokenImage(f"cannot be read: {describe(error)}")
+        return None
+
+    async def _in_thread(self, function: Callable[..., ResultT], *arguments: object) -> ResultT:
+        return await asyncio.get_running_loop().run_in_executor(self._executor, function, *arguments)
+
+
+def copy_bytes(place: Place, target: Path) -> None:
+    """Copy an object, or the span of a shard, into a file; blocks.
+
+    Raises:
+        Exception: each service has its own.
+    """
+    if is_url(place.url):
+        download(place.url, target, place.span)
+        return
+    assert place.span is not None
+    start, end = place.span
+    with Path(place.url).open("rb") as shard:
+        shard.seek(start)
+        target.write_bytes(shard.read(end - start))
+
+
+@asynccontextmanager
+async def open_image_files(places: ImagePlaces, options: FetchOptions) -> AsyncIterator[ImageFiles]:
+    """Yield access to the files of a collection, and let go of connections at the end.
+
+    Raises:
+        ConfigError: a package is missing.
+        StorageError: the cache cannot be used.
+    """
+    if places.are_files:
+        yield LocalFiles(Path(places.base))
+        return
+    async with AsyncExitStack() as stack:
+        downloader = await stack.enter_async_context(HttpDownloader.open(options.http)) if places.on_web else None
+        executor = stack.enter_context(ThreadPoolExecutor(options.http.concurrency, "ictc-fetch"))
+        cache = await asyncio.to_thread(ContentCache, options.cache_dir, options.cache_bytes)
+        yield FetchedFiles(places, cache, downloader, executor, options.http.concurrency)

@@ -1,0 +1,104 @@
+"""Reads images for the steps: the pixels of a record, and what tells equal images.
+
+Joins where the files are with the processes that decode them, and sees to it that several who ask for the same image
+at the same time get it decoded once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import Generic, Literal, Self, TypeVar
+from weakref import WeakValueDictionary
+
+from ictc.dataset.files import ImageFiles
+from ictc.dataset.pool import DecodePool
+from ictc.records import BrokenImage, DecodedImage, ImageRecord, Source
+
+Dedupe = Literal["off", "exact", "near"]
+
+ResultT = TypeVar("ResultT")
+
+
+class ImageReader:
+    """Reads the images of one collection; close it before the pool that it uses.
+
+    Args:
+        files: where the bytes are.
+        dedupe: what tells images apart: nothing, their bytes, or how they look.
+    """
+
+    def __init__(self, pool: DecodePool, files: ImageFiles, dedupe: Dedupe = "exact") -> None:
+        self._pool = pool
+        self._files = files
+        self._dedupe = dedupe
+        self._sources: Once[tuple[str], Source | None] = Once()
+        self._decodings: Once[tuple[str, int], DecodedImage | BrokenImage] = Once()
+        self._in_use: WeakValueDictionary[tuple[str, int], DecodedImage] = WeakValueDictionary()
+
+    @property
+    def ahead(self) -> int:
+        """How many images to read ahead, so that no process is idle."""
+        return 2 * self._pool.num_workers
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._sources.cancel()
+        await self._decodings.cancel()
+
+    async def find_source(self, image: ImageRecord) -> Source | None:
+        """Return what equal images share, None if images are not compared or this one cannot be read."""
+        if self._dedupe == "off":
+            return None
+        return await self._sources.get((image.path,), lambda: self._find_source(image))
+
+    async def decode(self, image: ImageRecord, max_image_tokens: int) -> DecodedImage | BrokenImage:
+        """Return the pixels within the budget, or why there are none; from memory while somebody still has them."""
+        key = (image.path, max_image_tokens)
+        in_use = self._in_use.get(key)
+        if in_use is not None:
+            return in_use
+        decoded = await self._decodings.get(key, lambda: self._decode(image, max_image_tokens))
+        if isinstance(decoded, DecodedImage):
+            self._in_use[key] = decoded
+        return decoded
+
+    async def _find_source(self, image: ImageRecord) -> Source | None:
+        async with self._files.open(image) as path:
+            if isinstance(path, BrokenImage):
+                return None
+            return await self._pool.find_source(path, look=self._dedupe == "near")
+
+    async def _decode(self, image: ImageRecord, max_image_tokens: int) -> DecodedImage | BrokenImage:
+        async with self._files.open(image) as path:
+            return path if isinstance(path, BrokenImage) else await self._pool.decode(path, max_image_tokens)
+
+
+KeyT = TypeVar("KeyT")
+
+
+class Once(Generic[KeyT, ResultT]):
+    """Makes what several ask for at the same time once for all of them."""
+
+    def __init__(self) -> None:
+        self._making: dict[KeyT, asyncio.Task[ResultT]] = {}
+
+    async def get(self, key: KeyT, make: Callable[[], Awaitable[ResultT]]) -> ResultT:
+        """Return what `make` makes, or what is being made for the same key; a caller may be cancelled alone."""
+        task = self._making.get(key)
+        if task is None:
+            task = self._making[key] = asyncio.ensure_future(make())
+            task.add_done_callback(lambda _: self._making.pop(key, None))
+        return await asyncio.shield(task)
+
+    async def cancel(self) -> None:
+        """Cancel what is being made, and wait for its end."""
+        tasks = list(self._making.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

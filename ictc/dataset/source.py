@@ -1,0 +1,51 @@
+"""What tells equal images: a digest of the bytes of a file, and of how the image looks.
+
+Knows files and Pillow. That equal ones are asked about once is `ictc.stages.sharing`'s business.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import stat
+from pathlib import Path
+
+from PIL import Image
+
+from ictc.dataset.decode import decode_image
+from ictc.records import DecodedImage, Source
+
+LOOK_SIDE = 16
+"""The look has a bit for each of 16×16 places: whether the image gets brighter there from left to right."""
+
+MIN_STEP = 3
+"""Brighter by so many of 256 levels: what compression adds to an even area is less."""
+
+LOOK_TOKENS = 64
+"""Looks are compared on small versions of the images; JPEG files decode to those quickly."""
+
+
+def find_source(path: Path, *, look: bool) -> Source | None:
+    """Return the digest of a file, with how the image looks if asked; None if it can't be read."""
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            return None
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=8)).hexdigest()
+    except OSError:
+        return None
+    return Source(digest, _look(path) if look else "")
+
+
+def _look(path: Path) -> str:
+    """Return the difference hash (dHash, N. Krawetz 2013) of an image, "" if it can't be decoded."""
+    decoded = decode_image(path, LOOK_TOKENS)
+    if not isinstance(decoded, DecodedImage):
+        return ""
+    image = Image.frombytes("RGB", (decoded.width, decoded.height), decoded.rgb).convert("L")
+    levels = image.resize((LOOK_SIDE + 1, LOOK_SIDE), Image.Resampling.BOX).tobytes()
+    bits = 0
+    for row in range(LOOK_SIDE):
+        for column in range(LOOK_SIDE):
+            place = row * (LOOK_SIDE + 1) + column
+            bits = bits << 1 | (levels[place] + MIN_STEP <= levels[place + 1])
+    return f"{bits:0{LOOK_SIDE**2 // 4}x}"

@@ -1,0 +1,126 @@
+"""Runs what is left to do of a map step, or of the same step of several tracks side by side."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Generic
+
+from ictc.config import ControlSettings, RunSettings
+from ictc.engines.base import Engine
+from ictc.engines.provider import EngineProvider, Role
+from ictc.runs.reporter import Reporter
+from ictc.stages.export import Exports
+from ictc.stages.lane import Lane
+from ictc.stages.runner import Limits
+from ictc.stages.sharing import EqualSources, Leaders, NoLeaders, SimilarLooks
+from ictc.stages.supervisor import run_supervised
+from ictc.stages.survey import Survey, check_accounting
+from ictc.stages.suspects import Suspects
+from ictc.stages.work import ItemT, MapStage
+from ictc.storage.journal import Journal
+
+
+@dataclass(frozen=True)
+class MapStep(Generic[ItemT]):
+    """A map step of one track that has something left to do.
+
+    Attributes:
+        title: the step, for people.
+        surveyed: how much of it is done.
+    """
+
+    stage: MapStage[ItemT]
+    journal: Journal
+    title: str
+    surveyed: Survey
+    reporter: Reporter
+    exports: Exports
+
+
+async def run_map_steps(
+    steps: Sequence[MapStep[ItemT]],
+    engines: EngineProvider,
+    settings: RunSettings,
+    stop: asyncio.Event,
+    prefetch: int = 0,
+) -> None:
+    """Do what is left of steps over the same images, all at once, and check that it is all accounted for.
+
+    Args:
+        prefetch: how many requests to prepare ahead of the engine.
+    """
+    if not steps:
+        return
+    role: Role = "vlm" if steps[0].stage.name == "caption" else "llm"
+    await engines.get(role)  # before the bars open: loading has its own messages
+    with ExitStack() as stack:
+        prefixes = [f"{number}:" for number in range(len(steps))] if len(steps) > 1 else [""]
+        lanes = [
+            stack.enter_context(open_lane(step, settings.control, prefix))
+            for step, prefix in zip(steps, prefixes, strict=True)
+        ]
+        await run_supervised(
+            lanes,
+            stop,
+            choose_limits(settings, role, prefetch),
+            load_engine=partial(engines.get, role),
+            drop_dead_engine=engines.drop_dead,
+            note=steps[0].reporter.note,
+        )
+    for step, lane in zip(steps, lanes, strict=True):
+        if lane.num_shared:
+            step.reporter.note(
+                f"{step.title}: {lane.num_shared:,} of {lane.num_finished:,} are equal to others and share their answer"
+            )
+        if not stop.is_set():
+            check_accounting(step.stage, step.journal)
+
+
+@contextmanager
+def open_lane(step: MapStep[ItemT], control: ControlSettings, prefix: str) -> Iterator[Lane[ItemT]]:
+    """Open the progress of a step and its list of suspects for as long as the block lasts."""
+    suspects_path = step.journal.directory / "in_flight.log"
+    if control.retry_rejected:
+        suspects_path.unlink(missing_ok=True)
+    with (
+        closing(Suspects(suspects_path)) as suspects,
+        step.reporter.stage(step.title, step.surveyed.total, step.surveyed.done) as progress,
+    ):
+        try:
+            yield Lane(
+                step.stage,
+                step.journal,
+                suspects,
+                progress,
+                choose_leaders(step, control),
+                control.max_rejected,
+                control.retry_rejected,
+                prefix,
+            )
+        finally:
+            suspects.release()  # what an orderly end leaves in flight is no one's fault
+            step.exports.write_rejections()
+
+
+def choose_leaders(step: MapStep[ItemT], control: ControlSettings) -> Leaders:
+    """Return what says which images share an answer."""
+    if control.dedupe == "off":
+        return NoLeaders()
+    if control.dedupe == "near" and step.stage.name == "caption":
+        image_ids = (item.image_id for item in step.stage.iter_items())
+        return SimilarLooks(step.journal, image_ids, retry_rejected=control.retry_rejected)
+    return EqualSources(step.journal, retry_rejected=control.retry_rejected)
+
+
+def choose_limits(settings: RunSettings, role: Role, prefetch: int) -> Callable[[Engine], Limits]:
+    """Return how much an engine gets to do at a time."""
+    batch = settings.engine.batch_vlm if role == "vlm" else settings.engine.batch_llm
+    return lambda engine: Limits(
+        window=min(batch or engine.window, engine.window),
+        prefetch=prefetch,
+        hang_timeout_s=settings.control.hang_timeout_s,
+    )
