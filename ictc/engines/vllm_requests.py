@@ -37,7 +37,7 @@ def build_conversation(request: GenerationRequest) -> list[dict[str, Any]]:
         picture = Image.frombytes("RGB", (request.image.width, request.image.height), request.image.rgb)
         turn = conversation[[turn.role for turn in request.messages].index("user")]
         turn["content"] = [
-            {"type": "image_pil", "image_pil": picture},
+            {"type": "image_pil", "image_pil": picture, "uuid": request.image.key},
             {"type": "text", "text": turn["content"]},
         ]
     return conversation

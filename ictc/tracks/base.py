@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from string import Template
-from typing import Annotated, Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
@@ -23,6 +23,7 @@ from ictc.errors import InvalidAnswer, TrackError
 from ictc.records import Caption, ClusterDefinition
 
 Model = TypeVar("Model", bound=BaseModel)
+Role = Literal["system", "user"]
 
 LABEL_PATTERN = r'^[^ \t\n"\\]{1,24}( [^ \t\n"\\]{1,24}){1,3}$'
 """Two to four words; as a pattern, so that an engine that constrains can't answer otherwise."""
@@ -93,16 +94,19 @@ class PromptTemplate:
         if missing := self.required - used:
             raise TrackError(f"{type(self).__name__} never uses ${min(missing)}, without which it can't be answered")
 
+    @property
+    def turns(self) -> dict[Role, str]:
+        """Return the templates of the conversation, by role."""
+        return {"system": self.system, "user": self.user}
+
     def uses(self, name: str) -> bool:
         """Whether the conversation depends on this placeholder."""
         return name in placeholders(self.system) + placeholders(self.user)
 
     def render(self, **values: str | int) -> tuple[Message, ...]:
         """Return the conversation with every placeholder filled in."""
-        return (
-            Message("system", Template(self.system).substitute(values)),
-            Message("user", Template(self.user).substitute(values)),
-        )
+        turns = ((role, Template(text).substitute(values)) for role, text in self.turns.items())
+        return tuple(Message(role, text) for role, text in turns)
 
 
 def placeholders(text: str) -> list[str]:
@@ -118,9 +122,18 @@ def placeholders(text: str) -> list[str]:
 
 @dataclass(frozen=True)
 class CaptionPrompt(PromptTemplate):
-    """Step 1. Given: `$criterion`, and the image, which comes before the user turn."""
+    """Step 1. Given: `$criterion`, and the image, which comes before all words.
+
+    All in one user turn: what stands before the image must be the same for all tracks, so that an engine computes the
+    image once for all of them.
+    """
 
     answer: type[CaptionAnswer] = CaptionAnswer
+
+    @property
+    def turns(self) -> dict[Role, str]:
+        """Return the one turn, which follows the image."""
+        return {"user": f"{self.system}\n\n{self.user}"}
 
     @cached_property
     def schema(self) -> dict[str, Any]:
@@ -193,8 +206,7 @@ class Track:
         }
         return {
             step: {
-                "system": prompt.system,
-                "user": prompt.user,
+                **{str(role): text for role, text in prompt.turns.items()},
                 "answer": answers[step].model_json_schema() if step in answers else "the letter of one cluster",
             }
             for step, prompt in (
