@@ -6,18 +6,17 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager, nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ictc.config import RunSettings
-from ictc.dataset.files import LocalFiles
 from ictc.dataset.pool import DecodePool
 from ictc.dataset.reader import ImageReader
 from ictc.engines.provider import EngineProvider
 from ictc.errors import ConfigError, StorageError
 from ictc.records import ClusterDefinition
 from ictc.runs.definitions_file import load_definitions_file
-from ictc.runs.discovery import build_manifest
+from ictc.runs.discovery import build_manifest, open_images
 from ictc.runs.info import save_run_info
 from ictc.runs.locking import hold_locks
 from ictc.runs.map_step import run_map_steps
@@ -27,8 +26,10 @@ from ictc.runs.reporter import Reporter
 from ictc.runs.stopping import Interrupted, raise_if_stopped
 from ictc.runs.summary import TrackSummary
 from ictc.runs.track_run import TrackRun
+from ictc.storage.keys import digest
 from ictc.storage.rundir import RunDirectory
 from ictc.tracks import Track, load_track
+from ictc.tracks.combined import CombinedCaptions
 
 UNASKED_REDO_S = 3600.0
 """Earlier work of so many seconds is done again without asking."""
@@ -41,6 +42,7 @@ class TrackPlan:
     Attributes:
         title_prefix: tells its steps from those of other tracks.
         given: clusters that Step 2b takes instead of making its own, () if there are none.
+        combined: digest of the one request that captions are asked by for several tracks, "" if each has its own.
     """
 
     track: Track
@@ -48,6 +50,7 @@ class TrackPlan:
     directory: RunDirectory
     title_prefix: str = ""
     given: tuple[ClusterDefinition, ...] = ()
+    combined: str = ""
 
 
 async def run_pipeline(settings: RunSettings, reporter: Reporter, stop: asyncio.Event) -> list[TrackSummary]:
@@ -119,10 +122,13 @@ async def run_captions(
 ) -> None:
     """Run Step 1 of all tracks in one pass over the images, each of which is decoded once."""
     control = settings.control
-    files = LocalFiles(settings.input.ads_dir)
-    async with DecodePool(control.decode_workers) as pool, ImageReader(pool, files, control.dedupe) as reader:
+    async with (
+        open_images(settings.input) as files,
+        DecodePool(control.decode_workers) as pool,
+        ImageReader(pool, files, control.dedupe) as reader,
+    ):
         steps = [step for track_run in runs if (step := track_run.prepare_captions(reader)) is not None]
-        await run_map_steps(steps, engines, settings, stop, reader.ahead)
+        await run_map_steps(steps, engines, settings, stop, max(reader.ahead, files.concurrency))
     raise_if_stopped(stop)
     for track_run in runs:
         track_run.export_captions()
@@ -166,7 +172,20 @@ def plan_tracks(settings: RunSettings, reporter: Reporter) -> list[TrackPlan]:
         if criterion is None:
             raise ConfigError(f'--track {track.name} needs --criterion, such as --criterion "the musical instrument"')
         plans.append(TrackPlan(track, criterion, directory, f"{track.name}: " if several else "", given))
-    return plans
+    return combine(plans) if settings.control.combine_tracks else plans
+
+
+def combine(plans: list[TrackPlan]) -> list[TrackPlan]:
+    """Return the plans for captions that are asked by one request for all of them.
+
+    Raises:
+        ConfigError: there is only one.
+    """
+    if len(plans) < 2:
+        raise ConfigError("--combine_tracks needs several tracks, such as --track 1,2,3")
+    prompt = CombinedCaptions([(plan.track, plan.criterion) for plan in plans])
+    combined = digest([prompt.render(), prompt.schema])
+    return [replace(plan, combined=combined) for plan in plans]
 
 
 def load_given_clusters(settings: RunSettings) -> tuple[ClusterDefinition, ...]:
@@ -207,6 +226,7 @@ def prepare_runs(
             stop,
             plan.title_prefix,
             plan.given,
+            plan.combined,
         )
         for plan in plans
     ]

@@ -27,7 +27,9 @@ def parse_location(value: Any) -> Any:
     if not isinstance(value, str) or "://" not in value:
         return value if value is None else Path(value)
     if ":" in value.partition("://")[2].partition("/")[0].rpartition("@")[0]:
-        raise ValueError("--ads_dir, --images, --output_dir: no password in a URL; services have places for credentials")
+        raise ValueError(
+            "--ads_dir, --images, --output_dir: no password in a URL; services have places for credentials"
+        )
     return value
 
 
@@ -40,7 +42,7 @@ class InputSettings(SettingsGroup):
 
     ads_dir: Location | None = Field(
         description="Folder or URL (s3://, gs://, hf://, …) of images: one folder an ad with its full_data.json, plain "
-        "images, or tar shards, also by a pattern such as shards-{000..099}.tar. With --images, what its paths start from."
+        "images, or tar shards, also by a pattern such as shards-{000..099}.tar. With --images, where its paths start."
     )
     images: Location | None = Field(
         None,
@@ -201,6 +203,11 @@ class ControlSettings(SettingsGroup):
         "exact",
         description="Ask once about what is the same. exact: files of equal bytes share a caption, and ads with equal "
         "captions a label and a cluster; near: so do images that look alike; off: ask about each.",
+    )
+    combine_tracks: bool = Field(
+        False,
+        description="With several tracks: one request an image for all of them. Fewer image tokens are computed, but "
+        "the tracks' captions are no longer independent of each other.",
     )
     decode_workers: int | None = Field(
         None, ge=1, description="Processes that decode images. Unset: one a core, at most 16."

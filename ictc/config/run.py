@@ -78,6 +78,12 @@ class RunSettings(SettingsGroup):
                 raise ValueError(f"--force_steps {step} is not among the steps to run ({','.join(steps)})")
         return self
 
+    @model_validator(mode="after")
+    def check_combined(self) -> Self:
+        if self.control.combine_tracks and self.engine.engine == "lite":
+            raise ValueError("--combine_tracks: the lite engine reads an image for one track at a time; leave it out")
+        return self
+
     def _check_no_gap(self, steps: tuple[Step, ...]) -> None:
         """Refuse a gap between two chosen steps: the later one reads what the one between makes."""
         for step in STEPS[STEPS.index(steps[0]) : STEPS.index(steps[-1])]:

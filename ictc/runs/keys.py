@@ -20,12 +20,14 @@ class RunKeys:
 
     Attributes:
         given: clusters that Step 2b takes instead of making its own, () if there are none.
+        combined: digest of the one request that captions are asked by for several tracks, "" if each has its own.
     """
 
     settings: RunSettings
     track: Track
     criterion: str
     given: tuple[ClusterDefinition, ...] = ()
+    combined: str = ""
 
     @property
     def vlm(self) -> ModelSpec:
@@ -44,8 +46,12 @@ class RunKeys:
 
     def caption(self) -> StageKey:
         """Return the key of Step 1."""
-        shared = {"dedupe": "near"} if self.settings.control.dedupe == "near" else {}  # exact copies change nothing
-        return {**self._common("caption", self.vlm), "max_image_tokens": self.vlm.max_image_tokens, **shared}
+        key = {**self._common("caption", self.vlm), "max_image_tokens": self.vlm.max_image_tokens}
+        if self.settings.control.dedupe == "near":  # exact copies change nothing
+            key["dedupe"] = "near"
+        if self.combined:
+            key["combined"] = self.combined
+        return key
 
     def label(self) -> StageKey:
         """Return the key of Step 2a."""

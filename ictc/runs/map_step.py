@@ -13,6 +13,7 @@ from ictc.config import ControlSettings, RunSettings
 from ictc.engines.base import Engine
 from ictc.engines.provider import EngineProvider, Role
 from ictc.runs.reporter import Reporter
+from ictc.stages.combined import combine_lanes
 from ictc.stages.export import Exports
 from ictc.stages.lane import Lane
 from ictc.stages.runner import Limits
@@ -53,18 +54,18 @@ async def run_map_steps(
     Args:
         prefetch: how many requests to prepare ahead of the engine.
     """
+    steps = choose_todo(steps, combined=settings.control.combine_tracks)
     if not steps:
         return
     role: Role = "vlm" if steps[0].stage.name == "caption" else "llm"
     await engines.get(role)  # before the bars open: loading has its own messages
     with ExitStack() as stack:
-        prefixes = [f"{number}:" for number in range(len(steps))] if len(steps) > 1 else [""]
         lanes = [
-            stack.enter_context(open_lane(step, settings.control, prefix))
-            for step, prefix in zip(steps, prefixes, strict=True)
+            stack.enter_context(open_lane(step, settings.control, f"{number}:" if len(steps) > 1 else ""))
+            for number, step in enumerate(steps)
         ]
         await run_supervised(
-            lanes,
+            combine_lanes(lanes) if settings.control.combine_tracks else lanes,
             stop,
             choose_limits(settings, role, prefetch),
             load_engine=partial(engines.get, role),
@@ -78,6 +79,19 @@ async def run_map_steps(
             )
         if not stop.is_set():
             check_accounting(step.stage, step.journal)
+
+
+def choose_todo(steps: Sequence[MapStep[ItemT]], *, combined: bool) -> list[MapStep[ItemT]]:
+    """Return the steps that have something left to do, all of them if they are done together; delete their exports."""
+    todo = [step for step in steps if step.surveyed.todo]
+    if combined and todo:
+        todo = list(steps)
+    for step in steps:
+        if step in todo:
+            step.exports.remove_from(step.stage.name)
+        else:
+            step.reporter.note(f"{step.title}: all {step.surveyed.total:,} are up to date")
+    return todo
 
 
 @contextmanager

@@ -42,6 +42,7 @@ class TrackRun:
 
     Attributes:
         given: clusters that Step 2b takes instead of making its own, () if there are none.
+        combined: digest of the one request that captions are asked by for several tracks, "" if each has its own.
         steps: what to run; by default what the settings say.
         origin: for `run.json`: where results that this run did not make come from.
         surveys: how much of a step is done, where that was found out before anything ran.
@@ -57,6 +58,7 @@ class TrackRun:
     stop: asyncio.Event
     title_prefix: str = ""
     given: tuple[ClusterDefinition, ...] = ()
+    combined: str = ""
     steps: tuple[Step, ...] = ()
     origin: Mapping[str, Any] = field(default_factory=dict)
     results: Results = field(init=False)
@@ -68,7 +70,7 @@ class TrackRun:
     def __post_init__(self) -> None:
         self.results = Results(self.manifest)
         self.exports = Exports(self.directory.path, self.results)
-        self.keys = RunKeys(self.settings, self.track, self.criterion, self.given)
+        self.keys = RunKeys(self.settings, self.track, self.criterion, self.given, self.combined)
         self.steps = self.steps or self.settings.steps
 
     def close(self) -> None:
@@ -87,7 +89,7 @@ class TrackRun:
         )
 
     def prepare_captions(self, reader: ImageReader) -> MapStep[ImageRecord] | None:
-        """Return Step 1 if something of it is left to do."""
+        """Return Step 1 if it is asked for."""
         return self._prepare(self.caption_stage(reader), self.keys.caption()) if "1" in self.steps else None
 
     def export_captions(self) -> None:
@@ -119,7 +121,7 @@ class TrackRun:
         self._start("synthesize", key)
         definitions = self.directory.load_definitions(key)
         if definitions is None:
-            self.exports.remove(STAGES[STAGES.index("synthesize") :])
+            self.exports.remove_from("synthesize")
             definitions = self.given or await self._synthesize(histogram, engines)
             self.directory.save_definitions(key, definitions)
         self.results.definitions = definitions
@@ -150,23 +152,17 @@ class TrackRun:
 
     async def _run_map(self, stage: MapStage[ItemT], key: StageKey, engines: EngineProvider) -> bool:
         """Finish a map step of the text model; return whether its exports must be written."""
-        step = self._prepare(stage, key)
-        await run_map_steps([step] if step else [], engines, self.settings, self.stop)
+        await run_map_steps([self._prepare(stage, key)], engines, self.settings, self.stop)
         return not self.stop.is_set() and not self.exports.are_complete(stage.name)
 
-    def _prepare(self, stage: MapStage[ItemT], key: StageKey) -> MapStep[ItemT] | None:
-        """Return a map step if something of it is left to do; its exports are then about to become stale."""
+    def _prepare(self, stage: MapStage[ItemT], key: StageKey) -> MapStep[ItemT]:
+        """Return a map step with what it has done under this key."""
         self._start(stage.name, key)
         journal = self.open_journal(stage.name, key)
         surveyed = self.surveys.pop(stage.name, None)
         if surveyed is None:
             surveyed = survey(stage, journal, retry_rejected=self.settings.control.retry_rejected)
-        title = self.title(stage.name)
-        if not surveyed.todo:
-            self.reporter.note(f"{title}: all {surveyed.total:,} are up to date")
-            return None
-        self.exports.remove(STAGES[STAGES.index(stage.name) :])
-        return MapStep(stage, journal, title, surveyed, self.reporter, self.exports)
+        return MapStep(stage, journal, self.title(stage.name), surveyed, self.reporter, self.exports)
 
     def _start(self, stage: StageName, key: StageKey) -> None:
         """Make `key` the stage's current one; if it was another before, say why and delete the exports."""
@@ -175,7 +171,7 @@ class TrackRun:
         if earlier is not None and earlier != key and stage not in self.explained:
             self.reporter.note(f"{self.title(stage)}: earlier ones are out of date: {explain_change(earlier, key)}")
         if forced or earlier != key:  # before the key changes: a crash in between must not leave them under the new one
-            self.exports.remove(STAGES[STAGES.index(stage) :])
+            self.exports.remove_from(stage)
         self.directory.start_stage(stage, key, afresh=forced)
 
     def metadata(self) -> dict[str, Any]:

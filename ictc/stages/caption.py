@@ -73,8 +73,7 @@ class CaptionStage:
         )
 
     def parse_answer(self, item: ImageRecord, answer: Answer) -> Outcome:
-        caption = parse_caption(item.image_id, answer.text, self.track.caption.answer)
-        return Outcome(Status.UI_ONLY if caption.ui_only else Status.DONE, caption_data(caption))
+        return caption_outcome(parse_caption(item.image_id, answer.text, self.track.caption.answer))
 
 
 def _work_item(image: ImageRecord) -> WorkItem[ImageRecord]:
@@ -84,6 +83,11 @@ def _work_item(image: ImageRecord) -> WorkItem[ImageRecord]:
 def caption_input(image: ImageRecord) -> str:
     """Return a digest of what the caption of `image` is made from."""
     return digest([image.path, image.num_bytes, image.problem])
+
+
+def caption_outcome(caption: Caption) -> Outcome:
+    """Return how an image with this caption leaves Step 1."""
+    return Outcome(Status.UI_ONLY if caption.ui_only else Status.DONE, caption_data(caption))
 
 
 def caption_data(caption: Caption) -> dict[str, Any]:

@@ -12,10 +12,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from ictc.records import StageName
+from ictc.records import ImageRecord, StageName
 from ictc.stages.histogram import LabelHistogram
 from ictc.stages.image_links import linking_images
 from ictc.stages.outcome import Status
+from ictc.stages.publish import publish
 from ictc.stages.results import ResultRow, Results
 from ictc.storage.atomic import atomic_writer, storage_errors
 from ictc.storage.json_files import write_json, write_lines, write_mapping, write_table
@@ -37,6 +38,9 @@ RESULT_FIELDS = (
     "runner_up",
     "duplicate_of",
 )
+METADATA_PREFIX = "metadata."
+"""Of the columns of the user's own table, which may be called like ours."""
+
 MAPPING_FIELDS = ("path", "platform", "ad_format", "timestamp")
 ROWS_PER_BATCH = 10_000
 
@@ -64,11 +68,12 @@ class Exports:
         """Whether all files of `stage` are there."""
         return all((self.directory / name).is_file() for name in FILES_OF_STAGE[stage])
 
-    def remove(self, stages: Iterable[StageName]) -> None:
-        """Delete what `stages` wrote, as it is about to become stale."""
-        remove_exports(self.directory, stages)
+    def remove_from(self, stage: StageName) -> None:
+        """Delete what `stage` and those after it wrote, as it is about to become stale."""
+        stages = list(FILES_OF_STAGE)
+        remove_exports(self.directory, stages[stages.index(stage) :])
 
-    def write_captions(self, ads_dir: Path) -> None:
+    def write_captions(self, ads_dir: Path | str | None) -> None:
         """Write the files of Step 1 and sort the images into `categorized_images/`."""
         with linking_images(self.directory / "categorized_images", self.results, ads_dir):
             self.write_rejections()
@@ -77,11 +82,13 @@ class Exports:
         ui_only = ((image_id, describe_ui_only(data)) for image_id, data in self._iter_caption_data(Status.UI_ONLY))
         write_mapping(self.directory / "ui_only_images.json", ui_only)
         write_mapping(self.directory / "broken_images.json", self._iter_caption_data(Status.BROKEN))
+        publish(self.directory)
 
     def write_labels(self) -> None:
         """Write the files of Step 2a."""
         self.write_rejections()
         write_mapping(self.directory / "step2a_hooks.json", self.results.iter_labels())
+        publish(self.directory)
 
     def write_definitions(self, histogram: LabelHistogram, settings: Mapping[str, Any]) -> None:
         """Write the files of Step 2b; `settings` says what the clusters were made by."""
@@ -97,6 +104,7 @@ class Exports:
             "labels": [{"label": label, "count": count} for label, count in histogram.labels],
         }
         write_json(self.directory / "step2b_metadata.json", metadata)
+        publish(self.directory)
 
     def write_assignments(self, settings: Mapping[str, Any]) -> None:
         """Write the files of Step 3 and the final results of all steps."""
@@ -122,7 +130,9 @@ class Exports:
             "results",
             map(result_fields, self.results.iter_rows()),
         )
-        write_parquet(self.directory / "results.parquet", map(result_fields, self.results.iter_rows()))
+        rows = map(result_fields, self.results.iter_rows())
+        write_parquet(self.directory / "results.parquet", rows, metadata_types(self.results.manifest))
+        publish(self.directory)
 
     def _iter_mapping(self) -> Iterator[tuple[str, dict[str, Any]]]:
         for image in self.results.manifest:
@@ -166,7 +176,7 @@ def status_counts(results: Results, stage: StageName) -> dict[str, int]:
 
 
 def result_fields(row: ResultRow) -> dict[str, Any]:
-    """Return the row as users see it: `RESULT_FIELDS`, in that order."""
+    """Return the row as users see it: `RESULT_FIELDS`, in that order, then what the user's own table says."""
     image, caption, assignment = row.image, row.caption, row.assignment
     values = (
         *(image.image_id, image.path, image.platform, image.ad_format, image.timestamp),
@@ -174,16 +184,39 @@ def result_fields(row: ResultRow) -> dict[str, Any]:
         *(row.label, assignment.cluster_id, row.cluster.name, assignment.confidence),
         *(row.runner_up.name if row.runner_up else None, row.duplicate_of),
     )
-    return dict(zip(RESULT_FIELDS, values, strict=True))
+    own = {METADATA_PREFIX + name: value for name, value in (image.metadata or {}).items()}
+    return {**dict(zip(RESULT_FIELDS, values, strict=True)), **own}
 
 
-def write_parquet(path: Path, rows: Iterable[dict[str, Any]]) -> None:
-    """Write result rows as a Parquet table."""
+def metadata_types(images: Iterable[ImageRecord]) -> dict[str, type]:
+    """Return the type of each column that the user's own table adds; of nothing but nulls, text."""
+    types: dict[str, type] = {}
+    for image in images:
+        if image.metadata is None and not types:
+            return {}
+        for name, value in (image.metadata or {}).items():
+            known = types.setdefault(METADATA_PREFIX + name, str if value is None else type(value))
+            if value is not None and known is str:
+                types[METADATA_PREFIX + name] = type(value)
+    return types
+
+
+def write_parquet(path: Path, rows: Iterable[dict[str, Any]], own_types: Mapping[str, type] | None = None) -> None:
+    """Write result rows as a Parquet table.
+
+    Args:
+        own_types: of the columns beyond `RESULT_FIELDS`.
+    """
     import pyarrow as pa
     from pyarrow import parquet
 
     types = {"cluster_id": pa.int32(), "confidence": pa.float64()}
-    schema = pa.schema([(name, types.get(name, pa.string())) for name in RESULT_FIELDS])
+    own = {
+        name: {bool: pa.bool_(), int: pa.int64(), float: pa.float64()}.get(kind)
+        for name, kind in (own_types or {}).items()
+    }
+    columns = {**{name: types.get(name) for name in RESULT_FIELDS}, **own}
+    schema = pa.schema([(name, kind or pa.string()) for name, kind in columns.items()])
     iterator = iter(rows)
     with atomic_writer(path) as file, parquet.ParquetWriter(file, schema) as writer:
         while batch := list(islice(iterator, ROWS_PER_BATCH)):

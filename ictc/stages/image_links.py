@@ -15,6 +15,7 @@ from pathlib import Path
 
 import orjson
 
+from ictc.dataset.locations import is_url
 from ictc.errors import StorageError
 from ictc.records import ImageRecord
 from ictc.stages.outcome import Status
@@ -40,8 +41,10 @@ class Places:
 
 
 @contextmanager
-def linking_images(directory: Path, results: Results, ads_dir: Path) -> Iterator[None]:
+def linking_images(directory: Path, results: Results, ads_dir: Path | str | None) -> Iterator[None]:
     """Make the folders below `directory` hold exactly the images that Step 1 sorted there, until the block ends.
+
+    Only files of this machine get there: images behind URLs and in tar shards do not.
 
     Each is a hard link, else a symbolic link, else a copy; what is there already is left alone. Many are made in
     a process of their own, while the block does something else.
@@ -50,7 +53,10 @@ def linking_images(directory: Path, results: Results, ads_dir: Path) -> Iterator
         StorageError: the disk refused.
     """
     outcomes = bytes(LETTERS.get(outcome, NO_FOLDER) for outcome in results.iter_outcomes())
-    places = Places(str(directory), str(results.manifest.path), os.path.realpath(ads_dir))
+    folder = ads_dir or results.manifest.key["ads_dir"]
+    places = Places(
+        str(directory), str(results.manifest.path), str(folder) if is_url(folder) else os.path.realpath(folder)
+    )
     if len(outcomes) < LINKS_WORTH_A_PROCESS:
         make_links(places, outcomes)
         yield
@@ -93,10 +99,15 @@ def make_links(places: Places, outcomes: bytes) -> None:
     with storage_errors(Path(places.directory)):
         folders = {LETTERS[status]: LinkFolder(Path(places.directory, name)) for status, name in FOLDERS.items()}
         for image, outcome in zip(iter_manifest(Path(places.manifest)), outcomes, strict=True):
-            if outcome in folders and image.problem is None:
-                folders[outcome].add(link_name(image), f"{places.ads_dir}/{image.path}")
+            if outcome in folders and has_link(image, places.ads_dir):
+                folders[outcome].add(link_name(image), os.path.join(places.ads_dir, image.path))  # noqa: PTH118 - millions of them
         for folder in folders.values():
             folder.remove_superfluous()
+
+
+def has_link(image: ImageRecord, ads_dir: str) -> bool:
+    """Whether an image is a file of this machine, so that a link can lead there."""
+    return image.problem is None and image.offset is None and not is_url(image.path) and not is_url(ads_dir)
 
 
 class LinkFolder:

@@ -100,8 +100,8 @@ class Lane(Generic[ItemT]):
         is_leader = leader == pending.image_id
         if not is_leader and leader in self._followers:
             self._followers[leader].append(pending)
-        elif not is_leader and (record := self.journal.get(leader)) is not None:
-            self._share(pending, from_record(record))
+        elif not is_leader and (outcome := self._recorded(leader)) is not None:
+            self._share(pending, outcome)
         else:  # also where the leader has lost its engine and is not yet asked again
             self._followers[pending.image_id] = []
             return True
@@ -127,6 +127,18 @@ class Lane(Generic[ItemT]):
         self.suspects.end(pending.image_id)
         for follower in self._followers.pop(pending.image_id, ()):
             self._share(follower, outcome)
+
+    def sync(self) -> None:
+        """Make all records durable."""
+        self.journal.sync()
+
+    def sync_if_due(self) -> None:
+        """Make them durable every few seconds."""
+        self.journal.sync_if_due()
+
+    def _recorded(self, image_id: str) -> Outcome | None:
+        record = self.journal.get(image_id)
+        return from_record(record) if record is not None else None
 
     def _share(self, follower: Pending[ItemT], outcome: Outcome) -> None:
         self.num_shared += 1

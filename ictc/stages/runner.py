@@ -94,7 +94,7 @@ class MapRunner(Generic[ItemT]):
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             for lane in self.lanes:
-                lane.journal.sync()
+                lane.sync()
 
     async def _consume(self, engine: Engine) -> None:
         async with aclosing(self._requests()) as requests, aclosing(engine.generate(requests)) as results:
@@ -114,7 +114,7 @@ class MapRunner(Generic[ItemT]):
         while True:
             await asyncio.sleep(1.0)
             for lane in self.lanes:
-                lane.journal.sync_if_due()
+                lane.sync_if_due()
             if not self._in_flight:
                 self._last_result = time.monotonic()
             if time.monotonic() - self._last_result > self.limits.hang_timeout_s:

@@ -1,0 +1,98 @@
+"""Step 1 of several tracks with one request an image: asked once, recorded in the journal of each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+from ictc.engines.base import Answer, GenerationRequest, JsonAnswer
+from ictc.records import ImageRecord, Source, StageName
+from ictc.stages.caption import MAX_TOKENS, CaptionStage, caption_outcome
+from ictc.stages.lane import Lane, Pending
+from ictc.stages.outcome import Outcome, Status
+from ictc.stages.retry import Attempt
+from ictc.stages.work import WorkItem
+from ictc.tracks.combined import CombinedCaptions
+
+PARTS = "parts"
+"""Under this name an outcome holds those of the tracks."""
+
+
+@dataclass(frozen=True)
+class CombinedCaptionStage:
+    """Ask for the captions of all tracks at once."""
+
+    stages: tuple[CaptionStage, ...]
+    name: StageName = "caption"
+
+    @cached_property
+    def _prompt(self) -> CombinedCaptions:
+        return CombinedCaptions([(stage.track, stage.criterion) for stage in self.stages])
+
+    def iter_items(self) -> Iterator[WorkItem[ImageRecord]]:
+        return self.stages[0].iter_items()
+
+    async def find_source(self, item: ImageRecord) -> Source | None:
+        return await self.stages[0].find_source(item)
+
+    async def build_request(self, item: ImageRecord, attempt: Attempt) -> GenerationRequest | Outcome:
+        request = await self.stages[0].build_request(item, attempt)
+        if isinstance(request, Outcome):
+            return request
+        return replace(
+            request,
+            messages=self._prompt.render(),
+            answer=JsonAnswer(self._prompt.schema),
+            sampling=attempt.sampling(MAX_TOKENS * len(self.stages), self.stages[0].seed),
+            inputs={"criterion": "; ".join(stage.criterion for stage in self.stages)},
+        )
+
+    def parse_answer(self, item: ImageRecord, answer: Answer) -> Outcome:
+        captions = self._prompt.parse(item.image_id, answer.text)
+        return Outcome(Status.DONE, {PARTS: [caption_outcome(caption) for caption in captions]})
+
+
+@dataclass
+class CombinedLane(Lane[ImageRecord]):
+    """A lane that records what it is told in several others."""
+
+    lanes: Sequence[Lane[ImageRecord]] = field(default_factory=tuple)
+
+    def sync(self) -> None:
+        """Make all records durable."""
+        for lane in self.lanes:
+            lane.sync()
+
+    def sync_if_due(self) -> None:
+        """Make them durable every few seconds."""
+        for lane in self.lanes:
+            lane.sync_if_due()
+
+    def _wants(self, item: WorkItem[ImageRecord], *, alone: bool) -> bool:
+        return any(lane._wants(item, alone=alone) for lane in self.lanes)
+
+    def _recorded(self, image_id: str) -> Outcome | None:
+        parts = [lane._recorded(image_id) for lane in self.lanes]
+        return None if None in parts else Outcome(Status.DONE, {PARTS: parts})
+
+    def _share(self, follower: Pending[ImageRecord], outcome: Outcome) -> None:
+        for lane in self.lanes:
+            lane.num_shared += 1
+        super()._share(follower, outcome)
+
+    def _record(self, pending: Pending[ImageRecord], outcome: Outcome) -> None:
+        self.num_finished += 1
+        parts = outcome.data.get(PARTS) or [outcome] * len(self.lanes)
+        for lane, part in zip(self.lanes, parts, strict=True):
+            lane._record(pending, part)
+
+
+def combine_lanes(lanes: Sequence[Lane[Any]]) -> Sequence[Lane[Any]]:
+    """Return one lane for all, where they are captions of several tracks."""
+    stages = tuple(lane.stage for lane in lanes if isinstance(lane.stage, CaptionStage))
+    if len(stages) < 2:
+        return lanes
+    first, stage = lanes[0], CombinedCaptionStage(stages)
+    return [CombinedLane(stage, first.journal, first.suspects, first.progress, first.leaders, lanes=lanes)]
