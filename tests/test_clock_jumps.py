@@ -71,7 +71,7 @@ def test_what_status_tells_of_a_killed_run(run: ScriptedRun, clock: str) -> None
     for now in CLOCKS.values():
         told = status(run, now)
         assert told["state"] == "dead"
-        assert told["steps"][0]["done"] == 24
+        assert told["steps"][0]["done"] == len(list(run.ads.iterdir()))
         check_seconds(told)
 
 

@@ -16,12 +16,13 @@ from support.collections import draw_flat, draw_image
 
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(900)]
 
+ADS_ONLY_TRACK = Path(__file__).parent / "support" / "ads_only_track.py"
 FAST_LOAD = ("--enforce_eager", "--max_rejected", 1)
 
 
 def start_vllm(ads: Path, out: Path, model: Path, *arguments: object, **environment: str) -> subprocess.Popen[str]:
     """Start a run in a process of its own, as users do."""
-    track = ("--track", Path(__file__).parent / "support" / "ads_only_track.py")
+    track = () if "--track" in arguments else ("--track", ADS_ONLY_TRACK)
     clusters = () if "--num_clusters" in arguments else ("--num_clusters", 2)
     common = ("run", "--ads_dir", ads, "--output_dir", out, "--vlm_model", model, *track, *FAST_LOAD, *clusters)
     return start_ictc(*common, *arguments, env={**os.environ, **environment})
@@ -107,10 +108,14 @@ def test_a_separate_text_model_does_the_text_steps(
     assert (metadata["vlm_model"], metadata["llm_model"]) == (str(tiny_checkpoint), str(tiny_text_checkpoint))
 
 
-def test_tensor_parallel_over_two(tiny_checkpoint: Path, tmp_path: Path) -> None:
+def test_two_tracks_in_one_pass_with_tensor_parallel_over_two(tiny_checkpoint: Path, tmp_path: Path) -> None:
     ads = draw_flat(tmp_path / "ads", 4)
-    run_vllm(ads, tmp_path / "out", tiny_checkpoint, "--num_gpus", 2, VLLM_CPU_OMP_THREADS_BIND="0|1")
-    check_accounting(tmp_path / "out", 4)
+    second = tmp_path / "second.py"
+    second.write_text(f"{ADS_ONLY_TRACK.read_text()}\nTRACK = replace(TRACK, name='second', directory='second')\n")
+    tracks = ("--track", f"{ADS_ONLY_TRACK},{second}")
+    run_vllm(ads, tmp_path / "out", tiny_checkpoint, *tracks, "--num_gpus", 2, VLLM_CPU_OMP_THREADS_BIND="0|1")
+    for directory in ("full_run", "second"):
+        check_accounting(tmp_path / "out" / directory, 4)
 
 
 def test_of_two_engines_one_is_killed_replaced_and_costs_nothing(tiny_checkpoint: Path, tmp_path: Path) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.cli import Ictc, exported_bytes, load
+from support.cli import Ictc, exported_bytes, load, start_ictc
 from support.collections import draw_flat, draw_image
 
 from ictc.dataset.pool import DecodePool
@@ -105,6 +107,35 @@ def test_a_track_that_is_done_is_not_asked_again(
     asked.clear()
     ictc.succeed(ads, tmp_path / "out", "--track", "1,2,3")
     assert sum(request.task is Task.CAPTION for request in asked) == 2 * NUM_IMAGES
+
+
+@pytest.mark.parametrize("flags", [(), ("--combine_tracks",)])
+def test_killed_in_the_middle_it_ends_with_the_same(
+    ictc: Ictc, tmp_path: Path, ads: Path, flags: tuple[str, ...]
+) -> None:
+    command = ("--track", "1,2,3", *flags, "--engine_options", '{"window": 6, "latency_s": 0.02}')
+    ictc.succeed(ads, tmp_path / "whole", *command)
+    out = tmp_path / "out"
+    common = ("run", "--ads_dir", ads, "--output_dir", out, "--engine", "scripted", "--num_clusters", 3)
+    with start_ictc(*common, *command) as process:
+        wait_for(lambda: count_records(out) > NUM_IMAGES)
+        process.kill()
+    assert count_records(out) < 3 * (NUM_IMAGES + 2)
+    ictc.succeed(ads, out, *command)
+    for directory in TRACKS.values():
+        assert exported_bytes(out / directory) == exported_bytes(tmp_path / "whole" / directory)
+
+
+def count_records(out: Path) -> int:
+    """Return how many captions are recorded, of all tracks."""
+    return sum(path.read_bytes().count(b'"id"') for path in out.glob("*/state/caption/*/*.jsonl"))
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
 
 
 class TestCombined:

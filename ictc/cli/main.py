@@ -27,6 +27,7 @@ app = App(
     help_format="plaintext",
 )
 app.command("ictc.cli.run:run")
+app.command("ictc.cli.plan:plan")
 app.command("ictc.cli.merge:merge")
 app.command("ictc.cli.recluster:recluster")
 app.command("ictc.cli.retry:retry")

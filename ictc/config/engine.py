@@ -34,14 +34,20 @@ class EngineSettings(SettingsGroup):
     engine_options: dict[str, Any] = Field(
         default_factory=dict, description="JSON object handed to the engine as it is, such as '{\"max_num_seqs\": 64}'."
     )
-    num_gpus: int | None = Field(None, ge=1, description="GPUs to use. Unset: all visible ones.")
-    vlm_tp: int | None = Field(None, ge=1, description="Tensor-parallel size of --vlm_model. Unset: --num_gpus.")
-    llm_tp: int | None = Field(None, ge=1, description="Tensor-parallel size of --llm_model. Unset: --num_gpus.")
+    num_gpus: int | None = Field(
+        None, ge=1, description="GPUs to divide the model over. Unset: as few as it fits, with an engine on each group."
+    )
+    vlm_tp: int | None = Field(
+        None, ge=1, description="Tensor-parallel size of --vlm_model. Unset: --num_gpus, or as few GPUs as it fits."
+    )
+    llm_tp: int | None = Field(
+        None, ge=1, description="Tensor-parallel size of --llm_model. Unset: --num_gpus, or as few GPUs as it fits."
+    )
     replicas: int | None = Field(
         None,
         ge=1,
         description="Engines to run side by side, each on --vlm_tp GPUs of its own, fed from one queue. Unset: as many "
-        "as the GPUs hold if --vlm_tp is given, else one.",
+        "as the GPUs hold, or one if --num_gpus is given.",
     )
     gpu_ids: str | None = Field(None, pattern=r"^\s*\d+(\s*,\s*\d+)*\s*$", description='GPUs by number, such as "2,3".')
     gpu_id: int | None = Field(None, ge=0, description="The one GPU of a single-GPU run.")

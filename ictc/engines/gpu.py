@@ -1,17 +1,17 @@
 """Whether a model can run on the GPUs at hand, and what would if it can't: arithmetic over capability and memory.
 
-Knows how many bytes weights take; not how vLLM divides the rest of the memory, so it refuses only what cannot work.
+Knows how many bytes weights take and refuses only what cannot work; `sizing` divides the rest of the memory.
 """
 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ictc.config import ModelSpec
+from ictc.engines.shapes import billions_in_name
 from ictc.errors import EngineLoadError
 
 BFLOAT16_CAPABILITY = (8, 0)
@@ -103,12 +103,13 @@ def weights_gb(spec: ModelSpec) -> float | None:
     stored = sum(file.stat().st_size for file in Path(spec.model).glob("*.safetensors"))
     if stored and spec.quantization != "fp8":  # which vLLM makes of 16-bit weights while it loads them
         return stored / 1e9
+    billions = billions_in_name(spec.model)
+    return billions * bytes_per_weight(spec) if billions else None
+
+
+def bytes_per_weight(spec: ModelSpec) -> float:
+    """Return what one weight takes, by the quantization or precision that the settings or the model's name tell."""
     name = Path(spec.model).name.lower()
-    size = re.search(r"(?<![\w.])(\d+(?:\.\d+)?)b(?![a-z0-9])", name)
-    return float(size[1]) * _bytes_per_weight(spec, name) if size else None
-
-
-def _bytes_per_weight(spec: ModelSpec, name: str) -> float:
     for method, num_bytes in BYTES_PER_WEIGHT.items():
         if method in (spec.quantization, spec.dtype) or method in name:
             return num_bytes

@@ -14,10 +14,14 @@ from ictc.engines.replicas import ReplicatedEngine, load_replicas
 logger = logging.getLogger(__name__)
 
 Role = Literal["vlm", "llm"]
+Note = Callable[[str], None]
 
 
-async def build_engine(spec: ModelSpec) -> Engine:
+async def build_engine(spec: ModelSpec, note: Note = logger.info) -> Engine:
     """Load the model of `spec`, once or side by side. The only function that knows which engines there are.
+
+    Args:
+        note: told in one line what an engine has chosen from the hardware, before it loads.
 
     Raises:
         EngineLoadError: with the cause and a remedy.
@@ -25,7 +29,9 @@ async def build_engine(spec: ModelSpec) -> Engine:
     if spec.engine == "vllm":
         from ictc.engines.vllm import divide_gpus, load_vllm_engine
 
-        return await _load(load_vllm_engine, await divide_gpus(spec))
+        division = await divide_gpus(spec)
+        note(division.description)
+        return await _load(load_vllm_engine, division.specs)
     if spec.engine == "openai":
         from ictc.engines.openai import load_openai_engine
 
@@ -52,9 +58,11 @@ class EngineProvider:
     unloaded before the text model is loaded. A run that has no captions to make loads without vision.
     """
 
-    def __init__(self, settings: EngineSettings, seed: int) -> None:
+    def __init__(self, settings: EngineSettings, seed: int, note: Note = logger.info) -> None:
+        """Prepare to load; `note` is told in a line what each engine has chosen from the hardware."""
         self._settings = settings
         self._seed = seed
+        self._note = note
         self._loaded: tuple[ModelSpec, Engine] | None = None
 
     async def get(self, role: Role) -> Engine:
@@ -70,7 +78,7 @@ class EngineProvider:
                 return engine
             await self.close()
         logger.info("loading %s with the %s engine%s", spec.model, spec.engine, "" if spec.vision else ", text only")
-        engine = await build_engine(spec)
+        engine = await build_engine(spec, self._note)
         self._loaded = (spec, engine)
         return engine
 

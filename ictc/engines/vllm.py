@@ -14,6 +14,7 @@ import math
 import multiprocessing
 from collections.abc import AsyncGenerator, AsyncIterable, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass
 from typing import Any
 
 from ictc.config import ModelSpec
@@ -31,15 +32,15 @@ from ictc.engines.base import (
     generate_in_window,
 )
 from ictc.engines.gpu import Gpu, check_gpus
+from ictc.engines.sizing import count_engines, describe_layout
 from ictc.engines.vllm_failure import explain_load_failure, one_line
 from ictc.engines.vllm_log import EngineLog
 from ictc.engines.vllm_options import (
     check_model,
+    divide_spec,
     engine_arguments,
-    gpu_groups,
     loading_environment,
     tensor_parallel_size,
-    visible_gpu_numbers,
 )
 from ictc.engines.vllm_requests import (
     build_conversation,
@@ -83,22 +84,31 @@ async def load_vllm_engine(spec: ModelSpec) -> Engine:
     return engine
 
 
-async def divide_gpus(spec: ModelSpec) -> list[ModelSpec]:
-    """Return what each replica is to load, one for each of its GPU groups.
+@dataclass(frozen=True)
+class Division:
+    """What each engine is to load, and a line that tells the user what was chosen."""
+
+    specs: Sequence[ModelSpec]
+    description: str
+
+
+async def divide_gpus(spec: ModelSpec) -> Division:
+    """Divide the GPUs between engines, as the user says or as the model fits them.
 
     Raises:
-        EngineLoadError: vLLM does not fit this machine, or there are too few GPUs.
+        EngineLoadError: vLLM does not fit this machine, or the model does not fit its GPUs.
     """
-    if spec.replicas in (None, 1) and spec.tensor_parallel_size is None:
-        return [spec]
+    check_model(spec)
     with loading_environment(spec):
         gpus = await asyncio.to_thread(import_vllm)
     if gpus is None:
-        return [spec] * (spec.replicas or 1)
-    groups = gpu_groups(spec, list(spec.gpus or visible_gpu_numbers(len(gpus)))[: spec.num_gpus])
-    if len(groups) == 1:
-        return [spec]
-    return [dataclasses.replace(spec, gpus=group, num_gpus=None, tensor_parallel_size=len(group)) for group in groups]
+        specs = [spec] * (spec.replicas or 1)
+        return Division(specs, f"{spec.model} on the CPU: {count_engines(len(specs))}")
+    specs = divide_spec(spec, gpus)
+    size = tensor_parallel_size(specs[0], len(gpus))
+    for place, one in enumerate(specs):
+        check_gpus(one, gpus[place * size :], size)
+    return Division(specs, describe_layout(specs[0], gpus[:size], len(specs)))
 
 
 def import_vllm() -> tuple[Gpu, ...] | None:
@@ -142,7 +152,7 @@ def start_vllm(spec: ModelSpec, gpus: Sequence[Gpu] | None, engine_log: EngineLo
     """Start vLLM's processes and return its `AsyncLLM`. Blocks until the weights are loaded.
 
     Args:
-        gpus: the visible ones, None on a CPU.
+        gpus: the visible ones, which `divide_gpus` has checked; None on a CPU.
 
     Raises:
         EngineLoadError: with the cause and a remedy.
@@ -151,15 +161,13 @@ def start_vllm(spec: ModelSpec, gpus: Sequence[Gpu] | None, engine_log: EngineLo
 
     tp_size = tensor_parallel_size(spec, len(gpus or ()))
     known = {field.name for field in dataclasses.fields(AsyncEngineArgs)}
-    arguments = engine_arguments(spec, tp_size, known)
-    if gpus is not None:
-        check_gpus(spec, gpus, tp_size)
+    used = (gpus or ())[:tp_size]
+    arguments = engine_arguments(spec, tp_size, known, used)
     try:
         return _start_async_llm(spec, arguments, engine_log)
     except EngineLoadError:
         raise
     except Exception as error:
-        used = (gpus or ())[:tp_size]
         raise explain_load_failure(spec, error, engine_log.cause(), used) from error
 
 

@@ -6,10 +6,13 @@ import difflib
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ictc.config import ModelSpec
+from ictc.engines.gpu import Gpu
+from ictc.engines.sizing import choose_batch, choose_tensor_parallel_size, leaves_layout_open
 from ictc.errors import EngineLoadError
 from ictc.records import IMAGE_TOKEN_SIDE_PX
 
@@ -77,11 +80,14 @@ def gpu_groups(spec: ModelSpec, visible: Sequence[int]) -> list[tuple[int, ...]]
     return [tuple(visible[place * size : (place + 1) * size]) for place in range(replicas)]
 
 
-def engine_arguments(spec: ModelSpec, tensor_parallel_size: int, known: Collection[str]) -> dict[str, Any]:
+def engine_arguments(
+    spec: ModelSpec, tensor_parallel_size: int, known: Collection[str], gpus: Sequence[Gpu] = ()
+) -> dict[str, Any]:
     """Return the arguments of vLLM's engine; `spec.options` come last.
 
     Args:
         known: the names that the installed version has.
+        gpus: those of this engine, () on a CPU, where vLLM's own defaults are left alone.
 
     Raises:
         EngineLoadError: an option that it has not.
@@ -100,9 +106,16 @@ def engine_arguments(spec: ModelSpec, tensor_parallel_size: int, known: Collecti
         "structured_outputs_config": STRUCTURED_OUTPUTS,
         "disable_log_stats": True,
         "use_tqdm_on_load": False,
+        **(batch_arguments(spec, gpus) if gpus else {}),
         **(vision_arguments(spec, tensor_parallel_size) if spec.vision else {"language_model_only": True}),
     }
     return {name: value for name, value in arguments.items() if name in known} | spec.options
+
+
+def batch_arguments(spec: ModelSpec, gpus: Sequence[Gpu]) -> dict[str, Any]:
+    """Return how much the engine does at a time: vLLM's defaults for an embedded engine are those of a small GPU."""
+    batch = choose_batch(spec, gpus)
+    return {"max_num_seqs": batch.sequences, "max_num_batched_tokens": batch.tokens}
 
 
 def vision_arguments(spec: ModelSpec, tensor_parallel_size: int) -> dict[str, Any]:
@@ -126,17 +139,58 @@ def _check_options(options: Mapping[str, Any], known: Collection[str]) -> None:
             raise EngineLoadError(f"--engine_options: vLLM has no engine argument {name!r}; {hint}")
 
 
+def divide_spec(spec: ModelSpec, gpus: Sequence[Gpu]) -> list[ModelSpec]:
+    """Return what each engine is to load: as the user says, else one engine on as few GPUs as the model fits.
+
+    Args:
+        gpus: the visible ones, those of `spec.gpus` if that names any.
+
+    Raises:
+        EngineLoadError: there are too few.
+    """
+    spec = settle_layout(spec, gpus)
+    if spec.replicas in (None, 1) and spec.tensor_parallel_size is None:
+        return [spec]
+    numbers = spec.gpus or visible_gpu_numbers(len(gpus))
+    groups = gpu_groups(spec, list(numbers)[: spec.num_gpus])
+    if len(groups) == 1:
+        return [spec]
+    return [replace(spec, gpus=group, num_gpus=None, tensor_parallel_size=len(group)) for group in groups]
+
+
+def settle_layout(spec: ModelSpec, gpus: Sequence[Gpu]) -> ModelSpec:
+    """Return `spec` with a tensor-parallel size where the user left the layout open and the GPUs can be told apart.
+
+    Args:
+        gpus: the visible ones.
+    """
+    if len(gpus) > 1 and leaves_layout_open(spec) and (spec.gpus or _gpus_are_numbered()):
+        return replace(spec, tensor_parallel_size=choose_tensor_parallel_size(spec, gpus))
+    return spec
+
+
 def visible_gpu_numbers(count: int) -> list[int]:
     """Return the numbers of the `count` GPUs that the environment leaves visible.
 
     Raises:
         EngineLoadError: the environment names them in another way.
     """
-    named = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-    numbers = [name.strip() for name in named.split(",") if name.strip()]
-    if not all(name.isdecimal() for name in numbers):
-        raise EngineLoadError(f"CUDA_VISIBLE_DEVICES is {named!r}: name the GPUs of --replicas by number, in --gpu_ids")
-    return [int(name) for name in numbers] or list(range(count))
+    if not _gpus_are_numbered():
+        raise EngineLoadError(
+            f"CUDA_VISIBLE_DEVICES is {os.environ['CUDA_VISIBLE_DEVICES']!r}: name the GPUs of --replicas by number, "
+            "in --gpu_ids"
+        )
+    return [int(name) for name in _visible_gpu_names()] or list(range(count))
+
+
+def _visible_gpu_names() -> list[str]:
+    names = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    return [name.strip() for name in names if name.strip()]
+
+
+def _gpus_are_numbered() -> bool:
+    """Whether the environment names the visible GPUs by number, not by UUID."""
+    return all(name.isdecimal() for name in _visible_gpu_names())
 
 
 @contextmanager

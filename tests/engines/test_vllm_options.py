@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -9,17 +10,29 @@ from typing import Any
 
 import pytest
 
-from ictc.config import ModelSpec
+from ictc.config import EngineSettings, ModelSpec
+from ictc.engines import vllm
 from ictc.engines.gpu import Gpu
+from ictc.engines.provider import EngineProvider
+from ictc.engines.scripted import ScriptedEngine, ScriptedOptions
 from ictc.engines.vllm_failure import explain_load_failure
-from ictc.engines.vllm_options import check_model, engine_arguments, loading_environment, tensor_parallel_size
+from ictc.engines.vllm_options import (
+    check_model,
+    divide_spec,
+    engine_arguments,
+    loading_environment,
+    tensor_parallel_size,
+)
 from ictc.errors import EngineLoadError
 
 SPEC = ModelSpec("vllm", "Qwen/Qwen3.5-9B")
+H100 = Gpu("NVIDIA H100 80GB HBM3", (9, 0), 85)
+A100 = Gpu("NVIDIA A100-SXM4-40GB", (8, 0), 42.4)
 KNOWN = {
     "model",
     "quantization",
     "max_num_seqs",
+    "max_num_batched_tokens",
     "max_model_len",
     "limit_mm_per_prompt",
     "mm_processor_kwargs",
@@ -61,6 +74,90 @@ def test_the_vision_tower_is_divided_by_images_over_several_gpus() -> None:
 def test_options_of_the_user_win() -> None:
     chosen = arguments(options={"max_num_seqs": 7, "max_model_len": 1024})
     assert (chosen["max_num_seqs"], chosen["max_model_len"]) == (7, 1024)
+
+
+def test_how_much_is_done_at_a_time_comes_from_the_gpu() -> None:
+    assert engine_arguments(SPEC, 1, KNOWN, [H100])["max_num_batched_tokens"] == 16384
+    assert engine_arguments(SPEC, 1, KNOWN, [A100])["max_num_batched_tokens"] == 8192
+    own = replace(SPEC, options={"max_num_seqs": 7})
+    assert engine_arguments(own, 1, KNOWN, [H100])["max_num_seqs"] == 7
+
+
+def test_on_a_cpu_the_defaults_of_vllm_stay() -> None:
+    assert not {"max_num_seqs", "max_num_batched_tokens"} & set(arguments())
+
+
+@pytest.mark.parametrize(
+    ("settings", "gpus", "expected"),
+    [
+        ({}, [A100] * 4, [(0,), (1,), (2,), (3,)]),
+        ({"gpus": (2, 3)}, [A100] * 2, [(2,), (3,)]),
+        ({"model": "Qwen/Qwen3.5-27B"}, [A100] * 4, [(0, 1), (2, 3)]),
+        ({"replicas": 2}, [A100] * 4, [(0, 1), (2, 3)]),
+        ({"tensor_parallel_size": 2}, [A100] * 4, [(0, 1), (2, 3)]),
+    ],
+)
+def test_engines_side_by_side_where_the_model_fits(
+    settings: dict[str, Any], gpus: list[Gpu], expected: list[tuple[int, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    specs = divide_spec(replace(SPEC, **settings), gpus)
+    assert [one.gpus for one in specs] == expected
+    assert {one.tensor_parallel_size for one in specs} == {len(expected[0])}
+
+
+@pytest.mark.parametrize(
+    ("settings", "num_gpus", "size"),
+    [
+        ({}, 1, 1),
+        ({"num_gpus": 4}, 4, 4),
+        ({"options": {"tensor_parallel_size": 4}}, 4, 4),
+        ({"options": {"pipeline_parallel_size": 2}}, 4, 4),
+        ({"model": "somebody/finetune"}, 4, 4),
+        ({"model": "Qwen/Qwen3.5-27B"}, 3, 2),
+    ],
+)
+def test_one_engine_where_the_user_says_so_or_nobody_knows(settings: dict[str, Any], num_gpus: int, size: int) -> None:
+    (one,) = divide_spec(replace(SPEC, **settings), [A100] * num_gpus)
+    assert tensor_parallel_size(one, num_gpus) == size
+
+
+def test_what_was_chosen_is_told_before_loading(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(vllm, "import_vllm", lambda: (A100, A100))  # no such GPUs here
+    division = asyncio.run(vllm.divide_gpus(SPEC))
+    assert [one.gpus for one in division.specs] == [(0,), (1,)]
+    assert "on 2 x A100-SXM4-40GB: 2 engines, 160 sequences at a time" in division.description
+    with pytest.raises(EngineLoadError, match="27B does not fit"):
+        asyncio.run(vllm.divide_gpus(replace(SPEC, model="Qwen/Qwen3.5-27B", tensor_parallel_size=1)))
+    monkeypatch.setattr(vllm, "import_vllm", lambda: None)
+    on_cpu = asyncio.run(vllm.divide_gpus(replace(SPEC, replicas=2)))
+    assert (len(on_cpu.specs), on_cpu.description) == (2, "Qwen/Qwen3.5-9B on the CPU: 2 engines")
+
+
+def test_each_load_is_noted_once_for_all_engines(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def load(spec: ModelSpec) -> ScriptedEngine:
+        return ScriptedEngine(ScriptedOptions())
+
+    async def load_twice(notes: list[str]) -> None:
+        provider = EngineProvider(EngineSettings(vlm_model="Qwen/Qwen3.5-9B"), seed=1, note=notes.append)
+        await provider.get("vlm")
+        await provider.get("llm")
+        await provider.close()
+
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(vllm, "import_vllm", lambda: (A100, A100, A100))
+    monkeypatch.setattr(vllm, "load_vllm_engine", load)
+    notes: list[str] = []
+    asyncio.run(load_twice(notes))
+    (line,) = notes
+    assert "3 engines" in line
+
+
+def test_gpus_that_have_no_numbers_stay_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-aaaa,GPU-bbbb")
+    (one,) = divide_spec(SPEC, [H100, H100])
+    assert tensor_parallel_size(one, 2) == 2
 
 
 @pytest.mark.parametrize("name", ["max_num_seq", "max-num-seqs", "MAX_num_seqs"])

@@ -92,8 +92,10 @@ class ScriptedRun:
 
 
 def draw_ads(folder: Path) -> Path:
-    """Draw twenty-two images and two broken files."""
+    """Draw twenty-two images, three copies of them, one of which comes before its original, and two broken files."""
     draw_flat(folder, 22)
+    for original, copy in (("ad_003", "ad_003_copy"), ("ad_010", "ad"), ("ad_020", "ad_020_copy")):
+        (folder / f"{copy}.png").write_bytes((folder / f"{original}.png").read_bytes())
     (folder / "empty.jpg").touch()
     (folder / "text.jpg").write_text("no image")
     return folder

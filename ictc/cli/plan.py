@@ -1,0 +1,126 @@
+"""`ictc plan`: what a run would cost, before any GPU-hour is spent."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Group, Parameter
+from cyclopts.validators import Number
+from pydantic import Field
+
+from ictc.cli.calibration import measure
+from ictc.cli.plan_tables import plan_as_json, plan_as_text
+from ictc.config import OutputSettings, RunSettings
+from ictc.errors import ConfigError
+from ictc.pipeline import choose_tracks, load_given_clusters
+from ictc.planning.estimate import Scenario, estimate
+from ictc.planning.gpus import find_gpu
+from ictc.planning.levers import find_levers
+from ictc.planning.plan import Plan
+from ictc.planning.prompts import count_text_tokens, load_token_counter
+from ictc.planning.source import list_source
+from ictc.runs.discovery import open_images
+from ictc.runs.shards import resolve_shard, shard_range
+from ictc.tracks import Track
+
+PLANNING = Group("Planning", sort_key=0)
+
+
+class UnusedOutput(OutputSettings):
+    """Where the results of the run will go; a plan writes nothing there."""
+
+    output_dir: Path = Field(Path("out"), description="As for ictc run; a plan writes nothing there.")
+
+
+class PlanSettings(RunSettings):
+    """All settings of `ictc run`, so that its command can be planned as it is."""
+
+    output: Annotated[UnusedOutput, Parameter(name="*", group=Group("Results", sort_key=2))] = UnusedOutput()
+
+
+def plan(
+    *,
+    settings: Annotated[PlanSettings, Parameter(name="*")],
+    gpu: Annotated[str, Parameter(group=PLANNING)] = "h100",
+    price_per_hour: Annotated[float | None, Parameter(group=PLANNING, validator=Number(gt=0))] = None,
+    sample: Annotated[int, Parameter(group=PLANNING, validator=Number(gte=1))] = 200,
+    calibrate: Annotated[int, Parameter(group=PLANNING, validator=Number(gte=0))] = 0,
+    json: Annotated[bool, Parameter(group=PLANNING)] = False,
+    config: Annotated[Path | None, Parameter(group=Group("Control", sort_key=5))] = None,
+) -> None:
+    """Tell what a run would cost: images, copies, tokens, memory, hours, money, and what would make it cheaper.
+
+    Takes every flag of ictc run. Reads the headers of a sample of the images; needs no GPU, and computes the time from
+    the limits of the GPU named. Examples:
+
+    ictc plan --ads_dir ads --gpu h100 --price_per_hour 2.50
+
+    ictc plan --ads_dir ads --vlm_model Qwen/Qwen3.5-9B --gpu a100-40 --num_clusters 8
+
+    ictc plan --ads_dir ads --vlm_model Qwen/Qwen3.5-9B --calibrate 500
+
+    Args:
+        gpu: The GPU to plan for, such as h100, h200, b200, a100-80, a100-40, l40s, l4, a10 or rtx4090.
+        price_per_hour: What an hour of one such GPU costs, in any currency.
+        sample: How many images to look at.
+        calibrate: Caption so many images of the sample with the engine of the settings, on this machine, and go by
+            the speed that this had.
+        json: Print one JSON object instead of tables.
+        config: YAML file with any of these flags; the command line wins.
+    """
+    resolved = resolve_shard(settings, os.environ)
+    made = asyncio.run(make_plan(resolved, gpu, num_sampled=max(sample, calibrate), calibrate=calibrate))
+    print(plan_as_json(made, price_per_hour) if json else "\n".join(plan_as_text(made, price_per_hour)))
+
+
+async def make_plan(settings: RunSettings, gpu: str, *, num_sampled: int, calibrate: int) -> Plan:
+    """Look at the collection, estimate, and measure if asked.
+
+    Raises:
+        IctcError: one line for the user.
+        Interrupted: a signal came while measuring.
+    """
+    gpu_model = find_gpu(gpu)
+    tracks = choose_criteria(settings)
+    given = load_given_clusters(settings)
+    counter = load_token_counter(settings.engine.vlm_model)
+    num_clusters = len(given) or settings.clustering.num_clusters
+    tokens = count_text_tokens(tracks, num_clusters, settings.clustering.top_hooks, counter)
+    measured = None
+    async with open_images(settings.input) as files:
+        source = list_source(settings.input, files)
+        start, end = shard_range(settings, len(source.collection))
+        sample = await source.look(start, end, num_sampled, settings.control.seed)
+        if calibrate:
+            names = ",".join(track.source or track.name for track, _ in tracks)
+            measured = await measure(settings, names, source, sample.readable[:calibrate])
+    scenario = Scenario(
+        settings.engine,
+        gpu_model,
+        sample,
+        tokens,
+        tuple(step for step in settings.steps if not (given and step == "2b")),
+        num_tracks=len(tracks),
+        dedupe=settings.control.dedupe != "off",
+    )
+    levers = find_levers(scenario)
+    return Plan(settings.input.source, scenario, counter.source, estimate(scenario), levers, measured)
+
+
+def choose_criteria(settings: RunSettings) -> Sequence[tuple[Track, str]]:
+    """Return each track of the run with what it clusters by.
+
+    Raises:
+        ConfigError: there is no such track, or it needs a criterion.
+    """
+    chosen = []
+    for track in choose_tracks(settings, settings.output.output_dir / (settings.output.shard_id or "")):
+        criterion = settings.clustering.criterion or track.criterion
+        if criterion is None:
+            raise ConfigError(f'--track {track.name} needs --criterion, such as --criterion "the musical instrument"')
+        chosen.append((track, criterion))
+    return chosen

@@ -1,0 +1,265 @@
+"""How `ictc plan` shows a plan: tables for people, one JSON object for programs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+import orjson
+
+from ictc.config.engine import ENGINES_WITH_OWN_MODELS
+from ictc.planning.estimate import ModelPlan, StepEstimate
+from ictc.planning.plan import Plan
+from ictc.planning.roofline import REALISTIC_SHARE, request_flop
+from ictc.records import StageName
+from ictc.runs.reporter import TITLES
+
+SHARE = f"{REALISTIC_SHARE:.0%}"
+Row = Sequence[str]
+
+
+def plan_as_text(plan: Plan, price_per_hour: float | None) -> list[str]:
+    """Return the lines of the plan."""
+    sections = [align(collection_rows(plan), num_left=2)]
+    sections += [align(model_rows(plan, model), num_left=2) for model in plan.estimate.models if has_gpu(plan)]
+    if plan.total_hours is not None:
+        sections.append(align(step_rows(plan, price_per_hour), num_left=1))
+    sections.append(list(footnotes(plan)))
+    if plan.levers:
+        heading = "What would change that:" if plan.estimate.steps else "What would run:"
+        sections.append([heading, *align(lever_rows(plan, price_per_hour), num_left=1, last_left=True)])
+    return "\n\n".join("\n".join(lines) for lines in sections if lines).splitlines()
+
+
+def has_gpu(plan: Plan) -> bool:
+    """Whether the engine of the plan runs models of one's choice on a GPU."""
+    return plan.scenario.engine.engine not in ENGINES_WITH_OWN_MODELS
+
+
+def align(rows: Sequence[Row], *, num_left: int, last_left: bool = False) -> list[str]:
+    """Return the rows as lines with aligned columns; the first `num_left`, and the last if asked, to the left."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    last = len(widths) - 1
+    return [
+        "  ".join(
+            cell.ljust(width) if place < num_left or (last_left and place == last) else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def collection_rows(plan: Plan) -> list[Row]:
+    """Return what was found out about the images."""
+    scenario, sample = plan.scenario, plan.scenario.sample
+    budget = scenario.engine.max_image_tokens
+    tokens = sample.image_tokens(budget) or [0]
+    middle, high = tokens[len(tokens) // 2], tokens[len(tokens) * 95 // 100]
+    return [
+        ("Images", f"{sample.num_images:,} in {plan.place}"),
+        ("  unreadable", f"{sample.num_unreadable} of {sample.num_looked_at:,} looked at (headers only)"),
+        ("  exact copies", describe_copies(plan)),
+        (
+            "  image tokens",
+            f"{sample.mean_image_tokens(budget):,.0f} on average, median {middle:,}, 95th percentile {high:,}; "
+            f"--max_image_tokens {budget:,}",
+        ),
+    ]
+
+
+def describe_copies(plan: Plan) -> str:
+    """Return how many images are copies of others, and how that was found out."""
+    sample = plan.scenario.sample
+    if not sample.num_compared:
+        return "not looked for, as the files are not on this machine"
+    copies = sample.num_usable - sample.num_distinct
+    share = copies / max(sample.num_usable, 1)
+    note = "" if plan.scenario.dedupe else "; --dedupe off asks about each"
+    return f"about {copies:,} ({share:.0%}), from comparing {len(sample.sizes):,} with {sample.num_compared:,}{note}"
+
+
+def model_rows(plan: Plan, model: ModelPlan) -> list[Row]:
+    """Return how a model lies on its GPUs, or why it does not."""
+    gpu, num_gpus = plan.scenario.gpu, model.num_engines * model.gpus_each
+    figures = f"{gpu.tflops:,g} TFLOP/s and {gpu.bandwidth_gb_s:,g} GB/s each"
+    rows: list[Row] = [("Model", model.spec.model), ("  GPU", f"{num_gpus} x {gpu.gpu.name}, {figures}")]
+    if model.problem:
+        problem, _, remedy = model.problem.partition(": use ")
+        return [*rows, ("  runs", f"no: {problem}"), *([("  instead", f"use {remedy}")] if remedy else [])]
+    sequences, tokens = f"{model.batch.sequences:,} requests at a time", f"{model.batch.tokens:,} tokens a batch"
+    return [*rows, *memory_rows(model), ("  settings", f"{model.layout}, {sequences}, {tokens}")]
+
+
+def memory_rows(model: ModelPlan) -> list[Row]:
+    """Return how an engine divides its memory, and for how many requests that is enough, if that is known."""
+    memory = model.memory
+    if memory is None:
+        return []
+    parts = f"weights {memory.weights_gb:.0f} GB, batches {memory.batch_gb:.0f} GB, cache {memory.cache_gb:.0f} GB"
+    each = ", each engine" if model.num_engines > 1 else ""
+    room = "" if model.room is None else f", room for {model.room:,} requests of {model.context_tokens:,} tokens"
+    return [("  memory", f"fits{each}: {parts} of {memory.usable_gb:.0f} GB{room}")]
+
+
+def step_rows(plan: Plan, price_per_hour: float | None) -> list[Row]:
+    """Return a row for each step, and their sum."""
+    measured = plan.measured is not None
+    header = ["", "requests", "image", "text", "answer", "limit", "at peak", f"at {SHARE}"]
+    header += (["measured"] if measured else []) + (["cost"] if price_per_hour else [])
+    estimates = {step.stage: step for step in plan.estimate.steps}
+    rows: list[Row] = [header]
+    for stage in plan.scenario.stages:
+        cells = [TITLES[stage], f"{plan.scenario.num_requests(stage):,}", *estimate_cells(estimates.get(stage))]
+        rows.append([*cells, *hour_cells(plan, stage, price_per_hour)])
+    estimate, total = plan.estimate, plan.total_hours
+    sums = ["Total", "", "", "", "", ""]
+    sums += [format_hours(estimate.hours_at(1)), format_hours(estimate.hours)] if estimate.steps else ["", ""]
+    sums += [format_hours(total)] if measured else []
+    return [*rows, [*sums, *([format_cost(plan, total, price_per_hour)] if price_per_hour else [])]]
+
+
+def estimate_cells(step: StepEstimate | None) -> list[str]:
+    """Return the tokens of one request, which limit binds, and the time of a step by the roofline."""
+    if step is None:
+        return [""] * 6
+    request, duration = step.request, step.duration
+    return [
+        f"{request.image_tokens:,.0f}" if request.image_tokens else "",
+        f"{request.text_tokens:,.0f}",
+        f"{request.answer_tokens:,.0f}",
+        duration.bound(REALISTIC_SHARE),
+        format_hours(duration.seconds() / 3600),
+        format_hours(duration.seconds(REALISTIC_SHARE) / 3600),
+    ]
+
+
+def hour_cells(plan: Plan, stage: StageName, price_per_hour: float | None) -> list[str]:
+    """Return the measured time of a step, if anything was measured, and its cost, if there is a price."""
+    is_measured = stage in (plan.measured or {})
+    cells = [format_hours(plan.hours(stage)) if is_measured else ""] if plan.measured is not None else []
+    return cells + ([format_cost(plan, plan.hours(stage), price_per_hour)] if price_per_hour else [])
+
+
+def footnotes(plan: Plan) -> Iterator[str]:
+    """Yield what the numbers of the table rest on."""
+    if not has_gpu(plan):
+        yield f"The {plan.scenario.engine.engine} engine has no roofline on a GPU; --calibrate N measures it here."
+    for model in plan.estimate.models if has_gpu(plan) else ():
+        if model.shape is None and not model.problem:
+            yield f"No time for {model.spec.model}: neither its folder nor its name tells its size."
+        elif model.shape is not None and plan.estimate.steps:
+            yield f"Times of {model.spec.model} rest on {model.shape.source}."
+    if plan.estimate.steps:
+        yield f"Text tokens: {plan.token_source}."
+        yield f"{SHARE} of the peak is what an engine that never waits reaches; loading the model comes on top."
+    for stage, pace in (plan.measured or {}).items():
+        yield (
+            f"Measured: {TITLES[stage]}, {pace.num_requests:,} requests at {pace.per_second:,.1f}/s, "
+            f"{pace.tokens:,.0f} tokens each."
+        )
+
+
+def lever_rows(plan: Plan, price_per_hour: float | None) -> list[Row]:
+    """Return a row for each change."""
+    rows: list[Row] = [["", "hours", "saves", *(["cost"] if price_per_hour else []), ""]]
+    for lever in plan.levers:
+        hours = plan.lever_hours(lever)
+        cost = plan.cost(hours, price_per_hour, lever.num_gpus)
+        costs = [] if cost is None else [f"{cost:,.2f}"]
+        rows.append([f"  {lever.change}", format_hours(hours), format_share(lever.saved_share), *costs, lever.note])
+    return rows
+
+
+def format_hours(hours: float | None) -> str:
+    """Return a time in hours and minutes, or in seconds below two minutes.
+
+    >>> format_hours(4.75)
+    '4h45m'
+    """
+    if hours is None:
+        return ""
+    if hours * 3600 < 120:
+        return f"{math.ceil(hours * 3600)}s"
+    full_hours, minutes = divmod(round(hours * 60), 60)
+    return f"{full_hours}h{minutes:02d}m" if full_hours else f"{minutes}m"
+
+
+def format_share(share: float | None) -> str:
+    """Return a share in percent, "" if there is none."""
+    return "" if share is None else f"{share:.0%}"
+
+
+def format_cost(plan: Plan, hours: float | None, price_per_hour: float) -> str:
+    """Return what so many hours on all GPUs cost."""
+    cost = None if hours is None else plan.cost(hours, price_per_hour)
+    return "" if cost is None else f"{cost:,.2f}"
+
+
+def plan_as_json(plan: Plan, price_per_hour: float | None) -> str:
+    """Return the plan as one JSON object; times in hours, memory in 10^9 bytes."""
+    scenario, sample = plan.scenario, plan.scenario.sample
+    total = plan.total_hours
+    document = {
+        "ads_dir": plan.place,
+        "images": sample.num_images,
+        "looked_at": sample.num_looked_at,
+        "unreadable": sample.num_unreadable,
+        "distinct_share": sample.distinct_share,
+        "image_tokens": sample.mean_image_tokens(scenario.engine.max_image_tokens),
+        "text_tokens_by": plan.token_source,
+        "gpu": scenario.gpu.gpu.name,
+        "num_gpus": plan.estimate.num_gpus,
+        "models": [model_as_json(model) for model in plan.estimate.models] if has_gpu(plan) else [],
+        "steps": [step_as_json(plan, stage) for stage in scenario.stages],
+        "hours_at_peak": plan.estimate.hours_at(1) if plan.estimate.steps else None,
+        "hours": total,
+        "cost": None if total is None else plan.cost(total, price_per_hour),
+        "levers": [
+            {"change": lever.change, "hours": plan.lever_hours(lever), "saved_share": lever.saved_share}
+            | {"num_gpus": lever.num_gpus, "note": lever.note}
+            for lever in plan.levers
+        ],
+    }
+    return orjson.dumps(document).decode()
+
+
+def model_as_json(model: ModelPlan) -> dict[str, object]:
+    """Return how a model lies on its GPUs."""
+    memory = model.memory
+    return {
+        "model": model.spec.model,
+        "runs": not model.problem,
+        "problem": model.problem or None,
+        "engines": model.num_engines,
+        "gpus_each": model.gpus_each,
+        "max_num_seqs": model.batch.sequences,
+        "max_num_batched_tokens": model.batch.tokens,
+        "weights_gb": memory and memory.weights_gb,
+        "cache_gb": memory and memory.cache_gb,
+        "room_for_requests": model.room,
+        "shape": model.shape and model.shape.source,
+    }
+
+
+def step_as_json(plan: Plan, stage: StageName) -> dict[str, object]:
+    """Return one step of the plan."""
+    step = next((step for step in plan.estimate.steps if step.stage == stage), None)
+    pace = (plan.measured or {}).get(stage)
+    document: dict[str, object] = {
+        "step": stage,
+        "requests": plan.scenario.num_requests(stage),
+        "hours": plan.hours(stage),
+        "measured_per_second": pace and pace.per_second,
+        "measured_tokens": pace and pace.tokens,
+    }
+    if step is None:
+        return document
+    shape = plan.estimate.models[0 if stage == "caption" else -1].shape
+    return document | {
+        "image_tokens": step.request.image_tokens,
+        "text_tokens": step.request.text_tokens,
+        "answer_tokens": step.request.answer_tokens,
+        "tflop_each": shape and request_flop(shape, step.request) / 1e12,
+        "limit": step.duration.bound(REALISTIC_SHARE),
+        "hours_at_peak": step.duration.seconds() / 3600,
+    }
