@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Check the style and the types, then run the tests: launchers/test.sh [PYTEST_ARGUMENTS]
+# Check the style and the types, then run the tests, two at a time: launchers/test.sh [PYTEST_ARGUMENTS]
 #
+# With arguments, pytest runs once with these, such as a file, one test after the other.
 # Makes .venv (or ICTC_VENV=) and installs what all tests need on the first call. PYTHON= names the Python to use.
 set -euo pipefail
 # shellcheck source=launchers/common.sh
@@ -34,4 +35,8 @@ export PATH="$VENV/bin:$PATH"
 ruff check .
 ruff format --check .
 mypy
-exec python -m pytest "$@"
+(($#)) && exec python -m pytest "$@"
+status=0
+python -m pytest --numprocesses 2 --dist loadgroup -m "not clock" || status=$?
+python -m pytest -m clock || status=$?  # alone: what is measured against the clock
+exit "$status"

@@ -30,6 +30,18 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [hook, os.environ.get("PYTHONPATH")]))
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests of a file together, and all that load a large engine, which come first: two at a time are too many."""
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group("engines" if loads_engine(item) else item.path.name))
+    items.sort(key=lambda item: not loads_engine(item))
+
+
+def loads_engine(item: pytest.Item) -> bool:
+    """Whether a test, or another of its file, may load vLLM or a Ray cluster."""
+    return item.get_closest_marker("vllm") is not None or item.path.parent.name == "executors"
+
+
 @pytest.fixture(scope="session")
 def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Qwen3.5 of 0.9 million random weights that sees images."""

@@ -361,6 +361,7 @@ def mark_on_screen(page: Any, point: int) -> tuple[float, float]:
     return x, y
 
 
+@pytest.mark.clock
 def test_ten_thousand_results_are_ready_within_three_seconds(browser: Any, pages: dict[str, Path]) -> None:
     started = time.monotonic()
     with opened(browser, pages["large"]) as page:
