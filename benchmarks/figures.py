@@ -14,13 +14,12 @@ import tempfile
 import time
 from pathlib import Path
 
-REPOSITORY = Path(__file__).parents[1]
-sys.path.insert(0, str(REPOSITORY / "tests"))
-
-from support.study import NUM_IMAGES, write_study  # noqa: E402
+from repository import REPOSITORY, import_test_support
 
 SCRIPTS = ("eda_and_findings", "research_findings")
 NUM_FIGURES = 20
+
+study_support = import_test_support("study")
 
 
 def time_script(name: str, study: list[Path], figures: Path) -> float:
@@ -39,13 +38,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         out = arguments.output_dir or Path(temporary)
         started = time.perf_counter()
-        study = write_study(out)
+        study = study_support.write_study(out)
         seconds = {"making the study": time.perf_counter() - started}
         seconds |= {name: time_script(name, study, out / "figures") for name in SCRIPTS}
         drawn = len(list((out / "figures").glob("*.png")))
     print("\n".join(f"  {name:20} {value:6.1f} s" for name, value in seconds.items()))
     rounded = {name: round(value, 1) for name, value in seconds.items()}
-    print(json.dumps({"images": NUM_IMAGES, "figures": drawn, "seconds": rounded}))
+    print(json.dumps({"images": study_support.NUM_IMAGES, "figures": drawn, "seconds": rounded}))
     sys.exit(0 if drawn == NUM_FIGURES else 1)
 
 

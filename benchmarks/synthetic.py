@@ -1,55 +1,89 @@
-"""Run directories of any size for the other benchmarks, filled without an engine and without images."""
+"""Run directories of any size for the other benchmarks, filled without an engine and without decoding an image.
+
+Writes the records of the journals as they lie on the disk; what they are about, the run itself says.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from pathlib import Path
 from random import Random
+from typing import Any
 from uuid import UUID
 
 from ictc.cli.console import ConsoleReporter
 from ictc.config import RunSettings
 from ictc.engines.scripted import WORDS
 from ictc.records import Caption, ClusterDefinition, ImageRecord
+from ictc.runs.discovery import build_manifest
 from ictc.runs.info import save_run_info
 from ictc.runs.track_run import TrackRun
-from ictc.stages.caption import caption_data, caption_input
-from ictc.stages.outcome import Outcome, Status, to_record
+from ictc.stages.caption import caption_data
 from ictc.storage.journal import Journal
 from ictc.storage.keys import StageKey
 from ictc.storage.manifest import find_manifest, save_manifest
 from ictc.storage.rundir import RunDirectory
 from ictc.tracks import load_track
 
+CRITERION = "Hook"
+FILES_PER_FOLDER = 1000
+
+
+def make_settings(root: Path) -> RunSettings:
+    """Return the settings of the run in `root` over the images in `root/ads`."""
+    return RunSettings.from_flags({"ads_dir": root / "ads", "output_dir": root, "engine": "scripted"})
+
 
 def open_run(root: Path) -> TrackRun:
     """Return the run in `root`, nothing of it read yet."""
-    settings = RunSettings.from_flags({"ads_dir": root / "ads", "output_dir": root, "engine": "scripted"})
     directory, stop = RunDirectory(root), asyncio.Event()
     manifest = find_manifest(directory.manifest_path)
     assert manifest is not None
-    return TrackRun(settings, load_track("marketing"), "Hook", directory, manifest, ConsoleReporter(stop), stop)
+    reporter = ConsoleReporter(stop)
+    return TrackRun(make_settings(root), load_track("marketing"), CRITERION, directory, manifest, reporter, stop)
+
+
+def make_files(ads_dir: Path, count: int) -> None:
+    """Make `count` empty image files; nothing will decode them."""
+    for number in range(count):
+        folder = ads_dir / f"{number // FILES_PER_FOLDER:04d}"
+        if number % FILES_PER_FOLDER == 0:
+            folder.mkdir(parents=True)
+        (folder / f"ad_{number:07d}.jpg").touch()
+
+
+def discover(root: Path) -> None:
+    """Do Step 0 of the run in `root`."""
+    settings = make_settings(root)
+    build_manifest(settings, ConsoleReporter(asyncio.Event()))(RunDirectory(root))
 
 
 def fill_shard(root: Path, start: int, end: int, num_units: int) -> None:
-    """Write what Steps 1 and 2a leave behind for the images `start` to `end` of `num_units`."""
-    random = Random(start)
+    """Write what Steps 1 and 2a leave behind for the images `start` to `end` of `num_units`; there are no files."""
     key = {
         **{"ads_dir": str(root / "ads"), "fingerprint": "0" * 64, "units": num_units, "layout": "observations"},
         **{"frames": "first", "start": start, "end": end, "max_images": None},
     }
     save_manifest(RunDirectory(root).manifest_path, key, (make_image(number) for number in range(start, end)))
-    run = open_run(root)
-    with start_stage(run, "caption", run.keys.caption()) as captions:
-        for image in run.manifest:
-            data = caption_data(make_caption(image.image_id, random))
-            captions.append(to_record(image.image_id, caption_input(image), Outcome(Status.DONE, data)))
-        captions.sync()
-        with start_stage(run, "label", run.keys.label()) as labels:
-            for item in run.label_stage().iter_items():
-                outcome = Outcome(Status.DONE, {"label": " ".join(random.choices(WORDS, k=2))})
-                labels.append(to_record(item.image_id, item.input_digest, outcome))
+    random, run = Random(start), open_run(root)
+    fill_captions(run, random)
+    fill_labels(run, random)
     save_run_info(run, "finished")
+    run.close()
+
+
+def fill_captions(run: TrackRun, random: Random) -> None:
+    """Write what Step 1 leaves behind."""
+    captions = start_stage(run, "caption", run.keys.caption())
+    for item in run.caption_stage().iter_items():
+        captions.append(done(item, caption_data(make_caption(item.image_id, random))))
+
+
+def fill_labels(run: TrackRun, random: Random) -> None:
+    """Add what Step 2a leaves behind."""
+    labels = start_stage(run, "label", run.keys.label())
+    for item in run.label_stage().iter_items():
+        labels.append(done(item, {"label": " ".join(random.choices(WORDS, k=2))}))
 
 
 def fill_clusters(root: Path) -> None:
@@ -63,8 +97,7 @@ def fill_clusters(root: Path) -> None:
     run.directory.save_definitions(key, run.results.definitions)
     assignments = start_stage(run, "assign", run.keys.assign(run.results.definitions))
     for item in run.assign_stage().iter_items():
-        outcome = Outcome(Status.DONE, {"cluster_id": random.randint(1, 5), "confidence": 0.5})
-        assignments.append(to_record(item.image_id, item.input_digest, outcome))
+        assignments.append(done(item, {"cluster_id": random.randint(1, 5), "confidence": 0.5}))
     run.close()
 
 
@@ -72,6 +105,11 @@ def start_stage(run: TrackRun, stage: str, key: StageKey) -> Journal:
     """Begin a map step and return its journal."""
     run.directory.start_stage(stage, key)
     return run.open_journal(stage, key)
+
+
+def done(item: Any, data: dict[str, Any]) -> dict[str, Any]:
+    """Return the journal record of an item that a step has finished."""
+    return {"id": item.image_id, "input": item.input_digest, "status": "done", "data": data}
 
 
 def make_image(number: int) -> ImageRecord:

@@ -29,7 +29,7 @@ def flags_page() -> str:
 def command_sections(command: str) -> list[str]:
     """Return what a command does, and its tables."""
     arguments = app[command].assemble_argument_collection(default_parameter=app.default_parameter, parse_docstring=True)
-    flags = [flag for flag in arguments if flag.name != "*"]
+    flags = [flag for flag in arguments if flag.name != "*" and flag.show]
     tables = [group_table(name, list(group)) for name, group in groupby(flags, key=group_of)]
     summary = " ".join(app[command].help.split("\n\n")[0].split())
     return [f"## ictc {command}\n", f"{summary}\n", *tables]

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, contextmanager, nullcontext, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from ictc.config import RunSettings
-from ictc.dataset.pool import DecodePool
-from ictc.dataset.reader import ImageReader
-from ictc.engines.provider import EngineProvider
 from ictc.errors import ConfigError, StorageError
+from ictc.executors.base import Executor
+from ictc.executors.build import build_executor
 from ictc.records import ClusterDefinition
 from ictc.runs.definitions_file import load_definitions_file
 from ictc.runs.discovery import build_manifest, open_images
@@ -109,46 +109,45 @@ async def finish_runs(runs: list[TrackRun], work: Callable[[], Awaitable[None]])
 
 async def run_steps(runs: list[TrackRun], settings: RunSettings, stop: asyncio.Event) -> None:
     """Run Steps 1 to 3 of every track; all captions first, so that separate mode loads each model once."""
-    async with AsyncExitStack() as stack:
-        engines = EngineProvider(settings.engine, settings.control.seed)
-        stack.push_async_callback(engines.close)
-        await run_captions(runs, engines, settings, stop)
+    async with open_executor(settings) as executor:
+        await run_captions(runs, executor, settings, stop)
         raise_if_stopped(stop)
-        await run_texts(runs, engines, stop)
+        await run_texts(runs, executor, stop)
 
 
-async def run_captions(
-    runs: list[TrackRun], engines: EngineProvider, settings: RunSettings, stop: asyncio.Event
-) -> None:
+@asynccontextmanager
+async def open_executor(settings: RunSettings) -> AsyncIterator[Executor]:
+    """Yield what runs the steps, and release its engines at the end."""
+    chosen = settings.input
+    absolute = {name: value.absolute() for name, value in chosen if isinstance(value, Path)}  # in whatever folder
+    executor = build_executor(settings, partial(open_images, chosen.model_copy(update=absolute)))
+    try:
+        yield executor
+    finally:
+        await executor.close()
+
+
+async def run_captions(runs: list[TrackRun], executor: Executor, settings: RunSettings, stop: asyncio.Event) -> None:
     """Run Step 1 of all tracks in one pass over the images, each of which is decoded once."""
-    control = settings.control
-    async with (
-        open_images(settings.input) as files,
-        DecodePool(control.decode_workers) as pool,
-        ImageReader(pool, files, control.dedupe) as reader,
-    ):
+    async with executor.open_reader() as reader:
         steps = [step for track_run in runs if (step := track_run.prepare_captions(reader)) is not None]
-        await run_map_steps(steps, engines, settings, stop, max(reader.ahead, files.concurrency))
+        await run_map_steps(steps, executor, settings, stop)
     raise_if_stopped(stop)
     for track_run in runs:
         track_run.export_captions()
 
 
-async def run_texts(runs: list[TrackRun], engines: EngineProvider, stop: asyncio.Event) -> None:
+async def run_texts(runs: list[TrackRun], executor: Executor, stop: asyncio.Event) -> None:
     """Run Steps 2a, 2b and 3 of every run with the same engine."""
     for track_run in runs:
-        await track_run.run_texts(engines)
+        await track_run.run_texts(executor)
         raise_if_stopped(stop)
 
 
 async def run_texts_alone(runs: list[TrackRun], stop: asyncio.Event) -> None:
     """Run the text steps of every run with a model that is loaded once, without its eyes."""
-    settings = runs[0].settings
-    engines = EngineProvider(settings.engine, settings.control.seed)
-    try:
-        await run_texts(runs, engines, stop)
-    finally:
-        await engines.close()
+    async with open_executor(runs[0].settings) as executor:
+        await run_texts(runs, executor, stop)
 
 
 def plan_tracks(settings: RunSettings, reporter: Reporter) -> list[TrackPlan]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Any, Literal
+from uuid import uuid4
 
 IMAGE_TOKEN_SIDE_PX = 32
 """Qwen3.5 spends one token on 32×32 pixels (patch 16, merge 2)."""
@@ -56,11 +57,13 @@ class DecodedImage:
     Attributes:
         width, height: in pixels.
         rgb: `height * width * 3` bytes, row by row.
+        key: names these pixels in the caches of an engine.
     """
 
     width: int
     height: int
     rgb: bytes
+    key: str = field(default_factory=lambda: uuid4().hex, compare=False)
 
     @property
     def num_tokens(self) -> int:

@@ -11,7 +11,7 @@ from ictc.runs.settings import load_settings
 
 
 def retry(*directories: Path, ads_dir: Path | None = None) -> None:
-    """Try again what a run rejected, with the settings of that run; the same as its command with --retry_rejected.
+    """Try again what a run rejected or found broken, with its settings; the same as its command with --retry_rejected.
 
     What follows from the images that now succeed is made again as well. Examples:
 

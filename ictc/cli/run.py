@@ -25,6 +25,7 @@ from ictc.runs.reporter import Reporter
 from ictc.runs.shards import resolve_shard
 from ictc.runs.stopping import Interrupted
 from ictc.runs.summary import TrackSummary
+from ictc.stages.publish import find_target, publish, publish_to
 
 
 def run(
@@ -55,10 +56,15 @@ def execute(settings: RunSettings) -> None:
         IctcError: one line for the user.
         Interrupted: a signal came.
     """
-    check_apart(settings.input.ads_dir, settings.output.output_dir)  # before the log file would be among the images
-    root = settings.output.output_dir / (settings.output.shard_id or "")
+    output, ads_dir = settings.output, settings.input.ads_dir
+    if isinstance(ads_dir, Path):
+        check_apart(ads_dir, output.output_dir)  # before the log file would be among the images
+    if output.upload_url is not None:
+        publish_to(output.output_dir, output.upload_url)
     run_in_session(
-        root, lambda reporter, stop: run_pipeline(settings, reporter, stop), verbose=settings.control.verbose
+        output.output_dir / (output.shard_id or ""),
+        lambda reporter, stop: run_pipeline(settings, reporter, stop),
+        verbose=settings.control.verbose,
     )
 
 
@@ -79,6 +85,10 @@ def run_in_session(root: Path, work: Work, *, verbose: bool) -> None:
     for summary in summaries:
         print_summary(summary)
     print_report(summaries, root / "report.html")
+    for directory in {root, *(summary.directory for summary in summaries)}:
+        publish(directory)
+    if (url := find_target(root)) is not None:
+        print(f"Exports: {url}")
     print(f"Took {format_seconds(time.monotonic() - started)}. Log: {log_path}")
 
 

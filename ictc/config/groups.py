@@ -189,7 +189,7 @@ class ControlSettings(SettingsGroup):
         "without --clusters.",
     )
     force_steps: str | None = Field(None, description="Steps to run again even if their results are up to date.")
-    retry_rejected: bool = Field(False, description="Try again what earlier runs rejected.")
+    retry_rejected: bool = Field(False, description="Try again what earlier runs rejected or found broken.")
     yes: bool = Field(
         False, exclude=True, description="Don't ask before more than an hour of earlier work is done again."
     )

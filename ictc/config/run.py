@@ -11,6 +11,7 @@ from pydantic import model_validator
 
 from ictc.config.base import SettingsGroup
 from ictc.config.engine import EngineSettings
+from ictc.config.executor import ExecutorSettings
 from ictc.config.groups import (
     STEPS,
     ClusteringSettings,
@@ -24,7 +25,7 @@ from ictc.config.groups import (
 STEPS_OF_A_SHARD: tuple[Step, ...] = ("1", "2a")
 
 
-def _flat(title: str, position: int) -> Parameter:
+def _flat(title: str, position: float) -> Parameter:
     return Parameter(name="*", group=Group(title, sort_key=position))
 
 
@@ -33,6 +34,7 @@ GROUPS: dict[str, type[SettingsGroup]] = {
     "output": OutputSettings,
     "clustering": ClusteringSettings,
     "engine": EngineSettings,
+    "executor": ExecutorSettings,
     "control": ControlSettings,
 }
 """The groups of `RunSettings`."""
@@ -45,6 +47,7 @@ class RunSettings(SettingsGroup):
     output: Annotated[OutputSettings, _flat("Results", 2)]
     clustering: Annotated[ClusteringSettings, _flat("Clusters", 3)] = ClusteringSettings()
     engine: Annotated[EngineSettings, _flat("Models", 4)] = EngineSettings()
+    executor: Annotated[ExecutorSettings, _flat("Machines", 4.5)] = ExecutorSettings()
     control: Annotated[ControlSettings, _flat("Control", 5)] = ControlSettings()
 
     @property
@@ -61,6 +64,12 @@ class RunSettings(SettingsGroup):
         """Whether a page about the results is to be written."""
         wanted = self.output.report
         return wanted == "on" or (wanted == "auto" and self.engine.engine != "scripted")
+
+    @model_validator(mode="after")
+    def check_executor(self) -> Self:
+        if self.executor.executor == "ray" and self.engine.named_gpus:
+            raise ValueError("--gpu_ids and --gpu_id name GPUs of this machine, and --executor ray chooses them itself")
+        return self
 
     @model_validator(mode="after")
     def check_steps(self) -> Self:

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import errno
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol, TypeVar
 from weakref import WeakValueDictionary
@@ -23,6 +25,7 @@ from ictc.dataset.remote import describe, download
 from ictc.errors import IctcError
 from ictc.records import BrokenImage, ImageRecord
 
+MAX_FAILURES = 10_000
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 
 ResultT = TypeVar("ResultT")
@@ -75,10 +78,12 @@ class Place:
 
     Attributes:
         url: a path of this machine, or a URL.
+        shown: the same without secrets.
         span: first byte, and the one after the last; None for all of them.
     """
 
     url: str
+    shown: str
     span: tuple[int, int] | None
     num_bytes: int
 
@@ -89,8 +94,8 @@ class Place:
 
     @property
     def cache_key(self) -> str:
-        """Text that changes when the bytes are known to."""
-        return f"{self.url}\n{self.span}\n{self.num_bytes}"
+        """Text that changes when the bytes are known to, and not when a signature is renewed."""
+        return f"{self.shown}\n{self.span}\n{self.num_bytes}"
 
 
 @dataclass(frozen=True)
@@ -100,23 +105,22 @@ class ImagePlaces:
     Attributes:
         base: folder or URL that the records' paths start from.
         addresses: full address of an image whose path leaves out a secret, by id.
-        are_files: whether this machine has a file of each image, so that there is nothing to fetch.
+        are_remote: whether there are URLs among them.
         on_web: whether there are web addresses among them.
     """
 
     base: str
     addresses: Mapping[str, str] = field(default_factory=dict)
-    are_files: bool = False
+    are_remote: bool = False
     on_web: bool = False
 
     def find(self, image: ImageRecord) -> Place:
         """Return where the bytes of an image are."""
-        path = self.addresses.get(image.image_id, image.path)
         if image.offset is not None:
-            shard, _, _ = path.partition(f"{TAR_SUFFIX}/")
-            span = (image.offset, image.offset + image.num_bytes)
-            return Place(self._resolve(shard + TAR_SUFFIX), span, image.num_bytes)
-        return Place(self._resolve(path), None, image.num_bytes)
+            shard = self._resolve(image.path.partition(f"{TAR_SUFFIX}/")[0] + TAR_SUFFIX)
+            return Place(shard, shard, (image.offset, image.offset + image.num_bytes), image.num_bytes)
+        shown = self._resolve(image.path)
+        return Place(self.addresses.get(image.image_id, shown), shown, None, image.num_bytes)
 
     def _resolve(self, path: str) -> str:
         if is_url(path):
@@ -125,22 +129,33 @@ class ImagePlaces:
 
 
 class FetchedFiles:
-    """Images anywhere; what this machine has no file of is copied into a cache first."""
+    """Images anywhere; what this machine has no file of is copied into a cache first.
+
+    Raises:
+        StorageError: the cache cannot be used.
+    """
 
     def __init__(
         self,
         places: ImagePlaces,
-        cache: ContentCache,
+        options: FetchOptions,
         downloader: HttpDownloader | None,
         executor: ThreadPoolExecutor,
-        concurrency: int,
     ) -> None:
-        self.concurrency = concurrency
+        # Twice what is fetched at a time: those behind a slow one go on.
+        self.concurrency = 2 * options.http.concurrency if places.are_remote else 0
         self._places = places
-        self._cache = cache
+        self._options = options
         self._downloader = downloader
         self._executor = executor
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._failures: OrderedDict[str, BrokenImage] = OrderedDict()
+        if places.are_remote:
+            self._cache  # noqa: B018 - that it cannot be used is better known before a model is loaded
+
+    @cached_property
+    def _cache(self) -> ContentCache:
+        return ContentCache(self._options.cache_dir, self._options.cache_bytes)
 
     @asynccontextmanager
     async def open(self, image: ImageRecord) -> AsyncIterator[Path | BrokenImage]:
@@ -161,16 +176,33 @@ class FetchedFiles:
         if lock is None:
             lock = self._locks[place.cache_key] = asyncio.Lock()
         async with lock:
-            return await self._in_thread(self._cache.find, place.cache_key) or await self._fetch(place)
+            if (failure := self._failures.get(place.cache_key)) is not None:
+                return failure
+            held = await self._find(place) or await self._fetch(place)
+            if isinstance(held, BrokenImage):
+                self._remember(place, held)
+            return held
+
+    def _remember(self, place: Place, failure: BrokenImage) -> None:
+        """Keep a failure for those who ask again soon, as reading an image takes more than one look at it."""
+        self._failures[place.cache_key] = failure
+        if len(self._failures) > MAX_FAILURES:
+            self._failures.popitem(last=False)
+
+    async def _find(self, place: Place) -> Held | None:
+        known = self._cache.knows(place.cache_key)
+        return await self._in_thread(self._cache.find, place.cache_key) if known else None
 
     async def _fetch(self, place: Place) -> Held | BrokenImage:
         with self._cache.draft() as draft:
             if is_http(place.url):
                 assert self._downloader is not None
-                failure = await self._downloader.download(place.url, draft)
+                failure = await self._downloader.download(place.url, draft.file)
             else:
-                failure = await self._copy(place, draft)
-            return failure or await self._in_thread(self._cache.add, place.cache_key, draft)
+                failure = await self._copy(place, draft.path)
+            if failure is not None:
+                return failure
+            return await self._in_thread(self._cache.add, place.cache_key, draft)
 
     async def _copy(self, place: Place, draft: Path) -> BrokenImage | None:
         try:
@@ -211,11 +243,7 @@ async def open_image_files(places: ImagePlaces, options: FetchOptions) -> AsyncI
         ConfigError: a package is missing.
         StorageError: the cache cannot be used.
     """
-    if places.are_files:
-        yield LocalFiles(Path(places.base))
-        return
     async with AsyncExitStack() as stack:
         downloader = await stack.enter_async_context(HttpDownloader.open(options.http)) if places.on_web else None
         executor = stack.enter_context(ThreadPoolExecutor(options.http.concurrency, "ictc-fetch"))
-        cache = await asyncio.to_thread(ContentCache, options.cache_dir, options.cache_bytes)
-        yield FetchedFiles(places, cache, downloader, executor, options.http.concurrency)
+        yield FetchedFiles(places, options, downloader, executor)

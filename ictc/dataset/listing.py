@@ -15,6 +15,9 @@ IMAGE_SUFFIXES = frozenset(
 )
 """What we take for an image, whether or not it can be decoded: a file that can't be is reported, not skipped."""
 
+TAR_SUFFIX = ".tar"
+"""Of WebDataset shards; a compressed tar cannot be read at random."""
+
 
 @dataclass(slots=True)
 class Listing:
@@ -23,12 +26,23 @@ class Listing:
     Attributes:
         images: paths of image files, relative to the folder, with forward slashes.
         folders: names of the folders right below; () if those were searched.
+        tars: paths of tar files.
         num_other_files: how many files there are besides.
     """
 
     images: list[str] = field(default_factory=list)
     folders: list[str] = field(default_factory=list)
+    tars: list[str] = field(default_factory=list)
     num_other_files: int = 0
+
+    def add_file(self, path: str) -> None:
+        """Count a file as what its name says."""
+        if is_image_name(path):
+            self.images.append(path)
+        elif path.lower().endswith(TAR_SUFFIX):
+            self.tars.append(path)
+        else:
+            self.num_other_files += 1
 
 
 def list_folder(folder: Path) -> Listing:
@@ -44,10 +58,8 @@ def list_folder(folder: Path) -> Listing:
                 continue
             if _is_folder(entry):
                 listing.folders.append(entry.name)
-            elif is_image_name(entry.name):
-                listing.images.append(entry.name)
             else:
-                listing.num_other_files += 1
+                listing.add_file(entry.name)
     return listing
 
 
@@ -63,6 +75,7 @@ def list_tree(root: Path) -> Listing:
         branch = pending.pop()
         listing = list_folder(branch.folders[-1])
         tree.images.extend(branch.prefix + name for name in listing.images)
+        tree.tars.extend(branch.prefix + name for name in listing.tars)
         tree.num_other_files += listing.num_other_files
         children = (branch.child(name) for name in listing.folders)
         pending.extend(child for child in children if not child.closes_cycle())

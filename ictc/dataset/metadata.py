@@ -47,8 +47,16 @@ def _load_object(path: Path) -> dict[str, Any] | None:
         with path.open("rb") as file:
             if os.fstat(file.fileno()).st_size > MAX_METADATA_BYTES:
                 return None
-            data = json.load(file)
-    except (OSError, ValueError, RecursionError):
+            return load_json_object(file.read())
+    except OSError:
+        return None
+
+
+def load_json_object(content: bytes) -> dict[str, Any] | None:
+    """Return the object that a metadata file holds, None if it holds none."""
+    try:
+        data = json.loads(content)
+    except (ValueError, RecursionError):
         return None
     return data if isinstance(data, dict) else None
 

@@ -18,6 +18,9 @@ from ictc.records import BrokenImage, DecodedImage, ImageRecord, Source
 
 Dedupe = Literal["off", "exact", "near"]
 
+FETCHES_AHEAD = 16
+"""Images to fetch ahead for each that is fetched at a time: as many as take the time of a bad one's attempts."""
+
 ResultT = TypeVar("ResultT")
 
 
@@ -38,9 +41,14 @@ class ImageReader:
         self._in_use: WeakValueDictionary[tuple[str, int], DecodedImage] = WeakValueDictionary()
 
     @property
-    def ahead(self) -> int:
-        """How many images to read ahead, so that no process is idle."""
+    def prefetch(self) -> int:
+        """How many images to decode ahead, so that no process is idle."""
         return 2 * self._pool.num_workers
+
+    @property
+    def lookahead(self) -> int:
+        """How many images to fetch ahead, so that one that takes many attempts holds nobody up."""
+        return max(self.prefetch, FETCHES_AHEAD * self._files.concurrency)
 
     async def __aenter__(self) -> Self:
         return self
@@ -53,7 +61,7 @@ class ImageReader:
 
     async def find_source(self, image: ImageRecord) -> Source | None:
         """Return what equal images share, None if images are not compared or this one cannot be read."""
-        if self._dedupe == "off":
+        if self._dedupe == "off" and not self._files.concurrency:
             return None
         return await self._sources.get((image.path,), lambda: self._find_source(image))
 
@@ -63,20 +71,22 @@ class ImageReader:
         in_use = self._in_use.get(key)
         if in_use is not None:
             return in_use
-        decoded = await self._decodings.get(key, lambda: self._decode(image, max_image_tokens))
-        if isinstance(decoded, DecodedImage):
-            self._in_use[key] = decoded
-        return decoded
+        return await self._decodings.get(key, lambda: self._decode(image, max_image_tokens))
 
     async def _find_source(self, image: ImageRecord) -> Source | None:
         async with self._files.open(image) as path:
-            if isinstance(path, BrokenImage):
+            if isinstance(path, BrokenImage) or self._dedupe == "off":
                 return None
             return await self._pool.find_source(path, look=self._dedupe == "near")
 
     async def _decode(self, image: ImageRecord, max_image_tokens: int) -> DecodedImage | BrokenImage:
         async with self._files.open(image) as path:
-            return path if isinstance(path, BrokenImage) else await self._pool.decode(path, max_image_tokens)
+            if isinstance(path, BrokenImage):
+                return path
+            decoded = await self._pool.decode(path, max_image_tokens)
+        if isinstance(decoded, DecodedImage):
+            self._in_use[image.path, max_image_tokens] = decoded
+        return decoded
 
 
 KeyT = TypeVar("KeyT")

@@ -10,15 +10,21 @@ import base64
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import orjson
 from PIL import Image
 
+from ictc.config.groups import user_folder
+from ictc.dataset.cache import ContentCache
+from ictc.dataset.files import ImagePlaces
 from ictc.dataset.pool import DecodePool
 from ictc.records import BrokenImage, ImageRecord
 from ictc.stages.image_links import link_name
+from ictc.storage.manifest import Manifest, find_manifest
+from ictc.storage.rundir import RunDirectory
 
 IMAGE_TOKENS = 320
 """About 570 × 570 pixels: legible when shown large, small enough for hundreds in a page."""
@@ -33,10 +39,12 @@ class ImageFinder:
     Attributes:
         ads_dir: the folder that results' paths start from, None if it is unknown.
         directory: of the run; `categorized_images/` inside holds the images too, unless it was moved away.
+        copies: of images that are no files of this machine.
     """
 
     ads_dir: Path | None
     directory: Path
+    copies: CachedCopies | None = None
 
     def find(self, image_id: str, image_path: str) -> Path | None:
         """Return the file of an image, None if it is nowhere."""
@@ -44,18 +52,44 @@ class ImageFinder:
         candidates = [self.directory / "categorized_images" / "valid_ads" / name]
         if self.ads_dir is not None and _stays_inside(image_path):
             candidates.insert(0, self.ads_dir / image_path)
-        return next((path for path in candidates if path.is_file()), None)
+        found = next((path for path in candidates if path.is_file()), None)
+        return found if found or self.copies is None else self.copies.find(image_id)
+
+
+class CachedCopies:
+    """The copies that a run made of images behind URLs and in tar shards, where the cache still has them."""
+
+    def __init__(self, manifest: Manifest, cache: ContentCache) -> None:
+        self._manifest = manifest
+        self._places = ImagePlaces(manifest.key["base"])
+        self._cache = cache
+
+    @cached_property
+    def _images(self) -> dict[str, ImageRecord]:
+        return {image.image_id: image for image in self._manifest if not self._places.find(image).is_file}
+
+    def find(self, image_id: str) -> Path | None:
+        """Return the copy of an image, None if there is none."""
+        image = self._images.get(image_id)
+        held = None if image is None else self._cache.find(self._places.find(image).cache_key)
+        if held is None:
+            return None
+        with held:
+            return held.path
 
 
 def build_finder(directory: Path, ads_dir: Path | None = None) -> ImageFinder:
-    """Look for images in `ads_dir`, else in the folder that the run read."""
-    return ImageFinder(ads_dir or _recorded_ads_dir(directory), directory)
-
-
-def _recorded_ads_dir(directory: Path) -> Path | None:
+    """Look for images in `ads_dir`, else where the run read them."""
     settings = read_optional_json(directory / "run.json").get("settings")
-    ads_dir = settings.get("ads_dir") if isinstance(settings, dict) else None
-    return Path(ads_dir) if isinstance(ads_dir, str) else None
+    if not isinstance(settings, dict):
+        settings = {}
+    recorded = settings.get("ads_dir")
+    folder = Path(recorded) if isinstance(recorded, str) else None
+    manifest = find_manifest(RunDirectory(directory).manifest_path)
+    cache_dir = Path(settings.get("cache_dir") or user_folder("cache") / "images")
+    has_copies = manifest is not None and "base" in manifest.key and cache_dir.is_dir()
+    copies = CachedCopies(manifest, ContentCache(cache_dir, 0)) if manifest is not None and has_copies else None
+    return ImageFinder(ads_dir or folder, directory, copies)
 
 
 def read_optional_json(path: Path) -> dict[str, Any]:

@@ -65,17 +65,31 @@ def build_manifest(settings: RunSettings, reporter: Reporter) -> Callable[[RunDi
             seconds = time.monotonic() - started
             reporter.note(f"Step 0: {manifest.num_images:,} images ({collection.layout} layout, {seconds:.1f} s)")
             check_any_image(manifest, chosen.source)
+            if not are_files(collection):
+                reporter.note(
+                    "categorized_images/ gets links to files only: none to images behind URLs or in tar shards"
+                )
         made.append(manifest)
         return manifest
 
     return manifest_of
 
 
+def are_files(collection: Collection) -> bool:
+    """Whether each image is a file of this machine."""
+    has_urls = is_url(collection.location) or (collection.layout == "table" and any(map(is_url, collection.units)))
+    return collection.layout != "tar" and not has_urls
+
+
 def describe_location(chosen: InputSettings, collection: Collection) -> dict[str, Any]:
-    """Return where the images are, in the same words from whatever folder the command is given."""
+    """Return where the images are, in the same words from whatever folder the command is given.
+
+    `base`, where their paths start, is there only where it says something: keys of plain folders never had it.
+    """
     table = {} if chosen.images is None else {"images": absolute(chosen.images)}
     ads_dir = collection.location if chosen.ads_dir is None else chosen.ads_dir
-    return {"ads_dir": absolute(ads_dir), **table}
+    base = {} if are_files(collection) else {"base": absolute(collection.location)}
+    return {"ads_dir": absolute(ads_dir), **table, **base}
 
 
 def absolute(location: Path | str) -> str:
@@ -83,7 +97,7 @@ def absolute(location: Path | str) -> str:
     return str(location) if is_url(location) else str(Path(location).resolve())
 
 
-def open_images(chosen: InputSettings, manifest: Manifest) -> AbstractAsyncContextManager[ImageFiles]:
+def open_images(chosen: InputSettings) -> AbstractAsyncContextManager[ImageFiles]:
     """Return access to the files of the images that Step 0 found.
 
     Raises:
@@ -98,19 +112,19 @@ def open_images(chosen: InputSettings, manifest: Manifest) -> AbstractAsyncConte
     )
     cache_dir = chosen.cache_dir or user_folder("cache") / "images"
     options = FetchOptions(cache_dir, int(chosen.cache_gb * 1e9), http)
-    return open_image_files(find_places(chosen, manifest.key["layout"]), options)
+    return open_image_files(find_places(chosen), options)
 
 
-def find_places(chosen: InputSettings, layout: str) -> ImagePlaces:
+def find_places(chosen: InputSettings) -> ImagePlaces:
     """Return where the images of a collection are, as far as settings and table tell."""
     if chosen.images is not None:
         table = list_table(chosen.images, None if chosen.ads_dir is None else str(chosen.ads_dir))
-        has_urls = is_url(table.location) or any(map(is_url, table.units))
-        return ImagePlaces(table.location, table.addresses, are_files=not has_urls, on_web=any(map(is_http, table.units)))
+        are_remote = is_url(table.location) or any(map(is_url, table.units))
+        return ImagePlaces(absolute(table.location), table.addresses, are_remote, on_web=any(map(is_http, table.units)))
     base = str(chosen.ads_dir)
     if is_pattern(base):
         base, _ = split_pattern(base)
-    return ImagePlaces(base, are_files=layout != "tar" and not is_url(base))
+    return ImagePlaces(absolute(base), are_remote=is_url(base))
 
 
 def describe_part(settings: RunSettings, start: int, end: int | None, num_units: int) -> str:

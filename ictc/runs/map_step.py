@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import Generic
 
 from ictc.config import ControlSettings, RunSettings
-from ictc.engines.base import Engine
-from ictc.engines.provider import EngineProvider, Role
+from ictc.executors.base import Executor, role_of
 from ictc.runs.reporter import Reporter
 from ictc.stages.combined import combine_lanes
 from ictc.stages.export import Exports
 from ictc.stages.lane import Lane
-from ictc.stages.runner import Limits
 from ictc.stages.sharing import EqualSources, Leaders, NoLeaders, SimilarLooks
-from ictc.stages.supervisor import run_supervised
 from ictc.stages.survey import Survey, check_accounting
 from ictc.stages.suspects import Suspects
 from ictc.stages.work import ItemT, MapStage
@@ -43,35 +39,20 @@ class MapStep(Generic[ItemT]):
 
 
 async def run_map_steps(
-    steps: Sequence[MapStep[ItemT]],
-    engines: EngineProvider,
-    settings: RunSettings,
-    stop: asyncio.Event,
-    prefetch: int = 0,
+    steps: Sequence[MapStep[ItemT]], executor: Executor, settings: RunSettings, stop: asyncio.Event
 ) -> None:
-    """Do what is left of steps over the same images, all at once, and check that it is all accounted for.
-
-    Args:
-        prefetch: how many requests to prepare ahead of the engine.
-    """
+    """Do what is left of steps over the same images, all at once, and check that it is all accounted for."""
     steps = choose_todo(steps, combined=settings.control.combine_tracks)
     if not steps:
         return
-    role: Role = "vlm" if steps[0].stage.name == "caption" else "llm"
-    await engines.get(role)  # before the bars open: loading has its own messages
+    await executor.prepare(role_of(steps[0].stage))  # before the bars open: loading has its own messages
     with ExitStack() as stack:
         lanes = [
             stack.enter_context(open_lane(step, settings.control, f"{number}:" if len(steps) > 1 else ""))
             for number, step in enumerate(steps)
         ]
-        await run_supervised(
-            combine_lanes(lanes) if settings.control.combine_tracks else lanes,
-            stop,
-            choose_limits(settings, role, prefetch),
-            load_engine=partial(engines.get, role),
-            drop_dead_engine=engines.drop_dead,
-            note=steps[0].reporter.note,
-        )
+        together = combine_lanes(lanes) if settings.control.combine_tracks else lanes
+        await executor.run(together, stop, steps[0].reporter.note)
     for step, lane in zip(steps, lanes, strict=True):
         if lane.num_shared:
             step.reporter.note(
@@ -128,13 +109,3 @@ def choose_leaders(step: MapStep[ItemT], control: ControlSettings) -> Leaders:
         image_ids = (item.image_id for item in step.stage.iter_items())
         return SimilarLooks(step.journal, image_ids, retry_rejected=control.retry_rejected)
     return EqualSources(step.journal, retry_rejected=control.retry_rejected)
-
-
-def choose_limits(settings: RunSettings, role: Role, prefetch: int) -> Callable[[Engine], Limits]:
-    """Return how much an engine gets to do at a time."""
-    batch = settings.engine.batch_vlm if role == "vlm" else settings.engine.batch_llm
-    return lambda engine: Limits(
-        window=min(batch or engine.window, engine.window),
-        prefetch=prefetch,
-        hang_timeout_s=settings.control.hang_timeout_s,
-    )

@@ -42,7 +42,7 @@ def load_settings(directory: RunDirectory, **overrides: Any) -> RunSettings:
     flags |= {"output_dir": directory.path, "shard_id": None, "track": directory.load_run_info().get("track_source")}
     manifest = find_manifest(directory.manifest_path)
     if manifest is not None:
-        flags["ads_dir"] = manifest.key["ads_dir"]
+        flags |= {name: manifest.key[name] for name in ("ads_dir", "images") if manifest.key.get(name)}
     if overrides.get("clusters") is not None:
         flags.pop("num_clusters", None)  # the file says it
     flags |= overrides

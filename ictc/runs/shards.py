@@ -96,8 +96,10 @@ def describe_change(manifest: Manifest, collection: Collection) -> str:
 
     A shard knows the names in its own range; of what lies before and after, how many there were.
     """
-    before = [unit_of(image.path, collection.layout) for image in manifest]
     start, then, now = manifest.key["start"], manifest.key["units"], len(collection)
+    if collection.layout == "table":  # in an order of its own, which tells nothing of the rest
+        return f"{then:,} rows then, {now:,} now, or other ones"
+    before = [unit_of(image.path, collection.layout) for image in manifest]
     known = set(before)
     removed = sorted(known - set(collection.units))
     low, high = (before[0], before[-1]) if before else ("", "")
@@ -107,7 +109,7 @@ def describe_change(manifest: Manifest, collection: Collection) -> str:
         if units:
             parts.append(f"{len(units):,} {what} in its range ({name_some(units)})")
     shift = sum(unit < low for unit in collection.units) - start
-    if shift and collection.layout != "table":
+    if shift:
         parts.append(f"{abs(shift):,} {'more' if shift > 0 else 'fewer'} before its range")
     return ", ".join(parts)
 

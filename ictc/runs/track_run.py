@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ictc.config import RunSettings, Step
-from ictc.engines.provider import EngineProvider
-from ictc.errors import EngineDeadError, StageError
+from ictc.errors import StageError
+from ictc.executors.base import Executor
 from ictc.records import ClusterDefinition, ImageRecord, StageName
 from ictc.runs.keys import RunKeys
 from ictc.runs.map_step import MapStep, run_map_steps
@@ -33,7 +33,6 @@ from ictc.tracks import Track
 
 STAGES: tuple[StageName, ...] = ("caption", "label", "synthesize", "assign")
 STEP_OF_STAGE: dict[StageName, Step] = {"caption": "1", "label": "2a", "synthesize": "2b", "assign": "3"}
-MAX_SYNTHESIZE_DEATHS = 2
 
 
 @dataclass
@@ -104,30 +103,30 @@ class TrackRun:
         if not self.exports.are_complete("label"):
             self.exports.write_labels()
 
-    async def run_texts(self, engines: EngineProvider) -> None:
+    async def run_texts(self, executor: Executor) -> None:
         """Run Steps 2a, 2b and 3."""
-        if "2a" in self.steps and await self._run_map(self.label_stage(), self.keys.label(), engines):
+        if "2a" in self.steps and await self._run_map(self.label_stage(), self.keys.label(), executor):
             self.exports.write_labels()
         if "2b" in self.steps and not self.stop.is_set():
-            await self._run_synthesize(engines)
+            await self._run_synthesize(executor)
         if "3" in self.steps and not self.stop.is_set():
             key = self.keys.assign(self.results.definitions)
-            if await self._run_map(self.assign_stage(), key, engines):
+            if await self._run_map(self.assign_stage(), key, executor):
                 self.exports.write_assignments(self.metadata())
 
-    async def _run_synthesize(self, engines: EngineProvider) -> None:
+    async def _run_synthesize(self, executor: Executor) -> None:
         histogram = self.histogram()
         key = self.keys.synthesize(histogram)
         self._start("synthesize", key)
         definitions = self.directory.load_definitions(key)
         if definitions is None:
             self.exports.remove_from("synthesize")
-            definitions = self.given or await self._synthesize(histogram, engines)
+            definitions = self.given or await self._synthesize(histogram, executor)
             self.directory.save_definitions(key, definitions)
         self.results.definitions = definitions
         self.exports.write_definitions(histogram, self.metadata())
 
-    async def _synthesize(self, histogram: LabelHistogram, engines: EngineProvider) -> tuple[ClusterDefinition, ...]:
+    async def _synthesize(self, histogram: LabelHistogram, executor: Executor) -> tuple[ClusterDefinition, ...]:
         """Ask for the clusters."""
         num_clusters = self.keys.num_clusters
         if len(histogram.labels) < num_clusters:
@@ -140,19 +139,11 @@ class TrackRun:
             f"{len(histogram.labels)} most frequent ones cover {histogram.coverage:.0%} of the images"
         )
         stage = SynthesizeStage(histogram, num_clusters, self.track, self.criterion, self.settings.control.seed)
-        for attempt in range(1, MAX_SYNTHESIZE_DEATHS + 1):
-            try:
-                return await stage.run(await engines.get("llm"))
-            except EngineDeadError as error:
-                await engines.drop_dead()
-                if attempt == MAX_SYNTHESIZE_DEATHS:
-                    raise
-                self.reporter.note(f"the engine died ({error}); restarting it")
-        raise AssertionError("unreachable")
+        return await executor.synthesize(stage, self.reporter.note)
 
-    async def _run_map(self, stage: MapStage[ItemT], key: StageKey, engines: EngineProvider) -> bool:
+    async def _run_map(self, stage: MapStage[ItemT], key: StageKey, executor: Executor) -> bool:
         """Finish a map step of the text model; return whether its exports must be written."""
-        await run_map_steps([self._prepare(stage, key)], engines, self.settings, self.stop)
+        await run_map_steps([self._prepare(stage, key)], executor, self.settings, self.stop)
         return not self.stop.is_set() and not self.exports.are_complete(stage.name)
 
     def _prepare(self, stage: MapStage[ItemT], key: StageKey) -> MapStep[ItemT]:

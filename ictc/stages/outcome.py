@@ -20,6 +20,10 @@ class Status(StrEnum):
     REJECTED = "rejected"
 
 
+RETRIED = frozenset({Status.REJECTED, Status.BROKEN})
+"""What another attempt may cure: a server was down, a file half copied, a model at its wits' end."""
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """The end of one image in one stage; `data` is the stage's own (a caption, say, or `reason` and `raw_text`)."""
@@ -57,4 +61,4 @@ def needs_work(journal: Journal, image_id: str, input_digest: str, *, retry_reje
     """Return whether an image has no record about its input as it is now."""
     if not journal.is_about(image_id, input_digest):
         return True
-    return retry_rejected and journal.status(image_id) == Status.REJECTED
+    return retry_rejected and journal.status(image_id) in RETRIED

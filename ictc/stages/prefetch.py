@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
@@ -16,33 +16,46 @@ async def map_ahead(
 ) -> AsyncGenerator[tuple[ItemT, ResultT], None]:
     """Yield each item with what `make` makes of it, in order, while up to `ahead` further ones are being made.
 
-    Items are taken from `items` in order and one at a time. What is unfinished when the generator is closed, is
-    cancelled.
+    Items are taken from `items` one at a time, and what is ready does not wait for the next of them. What is unfinished
+    when the generator is closed, is cancelled.
     """
     if not ahead:
         async for item in items:
             yield item, await make(item)
         return
     making: deque[tuple[ItemT, asyncio.Task[ResultT]]] = deque()
-
-    async def start(item: ItemT) -> ResultT:
-        return await make(item)
-
+    taking: asyncio.Task[list[ItemT]] | None = None
+    exhausted = False
     try:
-        exhausted = False
-        while True:
-            while not exhausted and len(making) <= ahead:
-                try:
-                    item = await anext(items)
-                except StopAsyncIteration:
-                    exhausted = True
-                else:
-                    making.append((item, asyncio.create_task(start(item))))
-            if not making:
-                return
-            first, task = making.popleft()
-            yield first, await task
+        while making or not exhausted:
+            if taking is None and not exhausted and len(making) <= ahead:
+                taking = asyncio.create_task(_take(items))
+            await _first_of(taking, making[0][1] if making else None)
+            if taking is not None and taking.done():
+                taken, taking = taking.result(), None
+                exhausted = not taken
+                making.extend((item, asyncio.create_task(_make(make, item))) for item in taken)
+            elif making[0][1].done():
+                first, task = making.popleft()
+                yield first, task.result()
     finally:
-        for _, task in making:
+        unfinished: list[asyncio.Task[Any]] = [*(task for _, task in making), *([taking] if taking else [])]
+        for task in unfinished:
             task.cancel()
-        await asyncio.gather(*(task for _, task in making), return_exceptions=True)
+        await asyncio.gather(*unfinished, return_exceptions=True)
+
+
+async def _first_of(*tasks: asyncio.Task[Any] | None) -> None:
+    """Wait until one of the tasks has ended."""
+    await asyncio.wait([task for task in tasks if task is not None], return_when=asyncio.FIRST_COMPLETED)
+
+
+async def _take(items: AsyncIterator[ItemT]) -> list[ItemT]:
+    """Return the next item, as a list; an empty one at the end."""
+    async for item in items:
+        return [item]
+    return []
+
+
+async def _make(make: Callable[[ItemT], Awaitable[ResultT]], item: ItemT) -> ResultT:
+    return await make(item)

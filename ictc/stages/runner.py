@@ -16,13 +16,14 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Generic
 
-from ictc.engines.base import Answer, Engine, GenerationRequest, GenerationResult
-from ictc.errors import EngineDeadError, EngineError, InvalidAnswer
+from ictc.engines.base import Engine, GenerationRequest, GenerationResult
+from ictc.errors import EngineDeadError, EngineError
 from ictc.records import Source
+from ictc.stages.judging import count_tokens, judge
 from ictc.stages.lane import Lane, Pending
-from ictc.stages.outcome import Outcome, rejected
+from ictc.stages.outcome import Outcome
 from ictc.stages.prefetch import map_ahead
-from ictc.stages.retry import CUT_OFF, INVALID, Attempt, next_attempt
+from ictc.stages.retry import Attempt, next_attempt
 from ictc.stages.work import ItemT
 
 logger = logging.getLogger(__name__)
@@ -41,12 +42,14 @@ class Limits:
     Attributes:
         window: most requests in flight.
         prefetch: how many requests to prepare ahead of the engine (images decode while it computes).
+        lookahead: how many images to find ahead of those (they are fetched meanwhile, where they lie elsewhere).
         hang_timeout_s: seconds without any result after which the engine counts as dead.
         image_bytes: most bytes of pixels in flight.
     """
 
     window: int
     prefetch: int = 0
+    lookahead: int = 0
     hang_timeout_s: float = 600.0
     image_bytes: int = MAX_IMAGE_BYTES
 
@@ -148,12 +151,11 @@ class MapRunner(Generic[ItemT]):
 
     async def _prepared(self) -> AsyncGenerator[tuple[Pending[ItemT], GenerationRequest], None]:
         """Build requests in order and ahead of the engine; outcomes that need no model are recorded here."""
-        ahead = self.limits.prefetch
         async with (
             aclosing(self._todo()) as todo,
-            aclosing(map_ahead(todo, _find_source, ahead)) as identified,
+            aclosing(map_ahead(todo, _find_source, self.limits.lookahead)) as identified,
             aclosing(_leading(identified)) as leading,
-            aclosing(map_ahead(leading, _build_first, ahead)) as built,
+            aclosing(map_ahead(leading, _build_first, self.limits.prefetch)) as built,
         ):
             async for pending, request in built:
                 if isinstance(request, Outcome):
@@ -178,7 +180,8 @@ class MapRunner(Generic[ItemT]):
         pending = self._in_flight.get(result.request_id)
         if pending is None:
             raise EngineError(f"the engine answered {result.request_id!r} twice or unasked")
-        outcome, failure = _judge(pending, result)
+        pending.tokens += count_tokens(result)
+        outcome, failure = judge(pending.lane.stage, pending.item, result)
         following = next_attempt(pending.attempt, failure) if failure else None
         if following is None:
             self._leave(pending)
@@ -238,15 +241,3 @@ async def _build(pending: Pending[ItemT]) -> GenerationRequest | Outcome:
     if isinstance(request, Outcome) or not pending.lane.prefix:
         return request
     return dataclasses.replace(request, request_id=pending.request_id)
-
-
-def _judge(pending: Pending[ItemT], result: GenerationResult) -> tuple[Outcome, str | None]:
-    """Return the outcome if this were the last attempt, and the failure that it is, if one."""
-    if not isinstance(result, Answer):
-        return rejected(f"{result.kind.value}: {result.message}", result.raw_text), result.kind
-    pending.tokens += result.prompt_tokens + result.completion_tokens
-    try:
-        return pending.lane.stage.parse_answer(pending.item, result), None
-    except InvalidAnswer as error:
-        failure = CUT_OFF if result.finish_reason == "length" else INVALID
-        return rejected(f"{failure}: {error}", result.text), failure

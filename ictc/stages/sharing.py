@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Protocol
 
 from ictc.records import Source
-from ictc.stages.outcome import Status
+from ictc.stages.outcome import RETRIED
 from ictc.storage.journal import Journal
 
 if TYPE_CHECKING:
@@ -42,14 +42,14 @@ class EqualSources:
 
     Args:
         journal: what is done; its records lead.
-        retry_rejected: whether images that were rejected are asked again, so that they can't lead.
+        retry_rejected: whether images that were rejected or broken are tried again, so that they can't lead.
     """
 
     def __init__(self, journal: Journal, *, retry_rejected: bool = False) -> None:
         self._journal = journal
         self._leader_of: dict[int, str] = {}
         for image_id in journal:
-            if not (retry_rejected and journal.status(image_id) == Status.REJECTED):
+            if not (retry_rejected and journal.status(image_id) in RETRIED):
                 self._leader_of.setdefault(int(journal.source(image_id), 16), image_id)
 
     def lead(self, image_id: str, source: Source) -> tuple[str, Source]:
@@ -70,7 +70,7 @@ class SimilarLooks:
     Args:
         journal: what is done; its records lead, where they were asked about themselves.
         image_ids: all images, in the order of the manifest.
-        retry_rejected: whether images that were rejected are asked again, so that they can't lead.
+        retry_rejected: whether images that were rejected or broken are tried again, so that they can't lead.
     """
 
     def __init__(self, journal: Journal, image_ids: Iterable[str], *, retry_rejected: bool = False) -> None:
@@ -82,7 +82,7 @@ class SimilarLooks:
         seen: set[str] = set()
         for place, image_id in enumerate(image_ids):
             self._places[image_id] = place
-            if image_id not in journal or (retry_rejected and journal.status(image_id) == Status.REJECTED):
+            if image_id not in journal or (retry_rejected and journal.status(image_id) in RETRIED):
                 continue
             digest, record = journal.source(image_id), journal.get(image_id)
             if digest not in seen and record is not None and record.get("look"):

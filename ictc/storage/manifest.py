@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,9 @@ from ictc.errors import StorageError
 from ictc.records import ImageRecord
 from ictc.storage.atomic import atomic_writer, write_atomic
 from ictc.storage.keys import StageKey
+
+FIELDS = tuple(field.name for field in fields(ImageRecord))
+OPTIONAL_FIELDS = frozenset(("offset", "metadata"))
 
 
 @dataclass(frozen=True)
@@ -71,10 +74,16 @@ def save_manifest(path: Path, key: StageKey, images: Iterable[ImageRecord]) -> M
     num_images = 0
     with atomic_writer(path) as file:
         for image in images:
-            file.write(orjson.dumps(image) + b"\n")
+            file.write(orjson.dumps(image_fields(image)) + b"\n")
             num_images += 1
     write_atomic(_marker_path(path), orjson.dumps({"key": key, "num_images": num_images}))
     return Manifest(path, key, num_images)
+
+
+def image_fields(image: ImageRecord) -> dict[str, Any]:
+    """Return what a line of the manifest holds: optional fields only where they say something."""
+    values = ((field, getattr(image, field)) for field in FIELDS)
+    return {field: value for field, value in values if value is not None or field not in OPTIONAL_FIELDS}
 
 
 def _marker_path(path: Path) -> Path:

@@ -24,7 +24,7 @@ from ictc.runs.verify.entries import (
 from ictc.runs.verify.finding import Finding, name_some
 from ictc.stages.export import FILES_OF_STAGE, describe_ui_only, flatten_caption, result_fields, status_counts
 from ictc.stages.histogram import build_histogram
-from ictc.stages.image_links import FOLDERS, link_name
+from ictc.stages.image_links import FOLDERS, has_link, link_name
 from ictc.stages.outcome import Status
 from ictc.stages.results import Results
 from ictc.storage.keys import StageKey, digest
@@ -65,16 +65,17 @@ class ExportCheck:
             yield Finding("export", path, problem)
 
     def _check_links(self) -> Iterator[Finding]:
+        ads_dir = self.results.manifest.key["ads_dir"]
         for status, folder_name in FOLDERS.items():
             folder = self.directory / "categorized_images" / folder_name
-            expected = {link_name(image) for image in self.results.iter_images(status) if image.problem is None}
+            expected = {link_name(image) for image in self.results.iter_images(status) if has_link(image, ads_dir)}
             there = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
             if strange := sorted(there - expected):
                 problem = f"has {len(strange):,} images that do not belong there ({name_some(strange)})"
                 yield Finding("export", folder, problem)
             missing = sorted(expected - there)
             # A file that could not be read may have vanished; and a merge may see none of the images.
-            if missing and status is not Status.BROKEN and Path(self.results.manifest.key["ads_dir"]).is_dir():
+            if missing and status is not Status.BROKEN and Path(ads_dir).is_dir():
                 yield Finding("export", folder, f"lacks {len(missing):,} images ({name_some(missing)})")
 
     # What each file should say

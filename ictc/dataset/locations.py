@@ -1,0 +1,64 @@
+"""What an image's location looks like as text: a path, an http address or the URL of an object.
+
+Knows the text only; who reads it is `ictc.dataset.files`.
+"""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
+
+_SECRET_NAME = re.compile(
+    r"(^|[-_])(sig|signature|token|secret|password|pwd|credential|key|auth|authorization)$"
+    r"|(access|api|auth|secret|session)(token|key)",
+    re.IGNORECASE,
+)
+"""Query parameters that let their holder in: signatures of presigned URLs, API keys, tokens."""
+
+_HIDDEN = "***"
+
+
+def is_url(location: object) -> bool:
+    """Whether a location names its protocol, such as `s3://bucket/ad.jpg`."""
+    return "://" in str(location)
+
+
+def is_http(location: str) -> bool:
+    """Whether a location is a web address."""
+    return location[:8].lower().startswith(("http://", "https://"))
+
+
+def join(base: str, path: str) -> str:
+    """Return the location of `path` below `base`."""
+    return f"{base.rstrip('/')}/{path}"
+
+
+def parent(location: str) -> str:
+    """Return the location of the folder that a file lies in."""
+    folder, slash, _ = location.rpartition("/")
+    return folder or slash or "."
+
+
+def hide_secrets(location: str) -> str:
+    """Return a location as logs and results may show it: without user, password and values of secret parameters."""
+    if not is_url(location) or ("@" not in location and "?" not in location):
+        return location
+    try:
+        parts = urlsplit(location)
+        return _without_user(parts)._replace(query=_hide_in_query(parts.query)).geturl()
+    except ValueError:  # no valid address: say no more than its protocol
+        return f"{location.partition('://')[0]}://{_HIDDEN}"
+
+
+def _without_user(parts: SplitResult) -> SplitResult:
+    user, _, host = parts.netloc.rpartition("@")
+    # `abfs://container@account` names a container; a user of the web is always somebody's.
+    has_secret = ":" in user or (user and is_http(f"{parts.scheme}://"))
+    return parts._replace(netloc=host) if has_secret else parts
+
+
+def _hide_in_query(query: str) -> str:
+    pairs = parse_qsl(query, keep_blank_values=True)
+    if not any(_SECRET_NAME.search(name) for name, _ in pairs):
+        return query
+    return urlencode([(name, _HIDDEN if _SECRET_NAME.search(name) else value) for name, value in pairs], safe="*")

@@ -1,0 +1,127 @@
+"""Objects behind URLs such as `s3://bucket/ad.jpg`, through fsspec: listed, read whole, in part, or many at a time.
+
+Credentials come from where each service's own client looks for them, never from here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from ictc.dataset.locations import hide_secrets, is_http, join
+from ictc.errors import ConfigError, InputError
+
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
+
+EXTRA = "pip install 'ictc[remote]'"
+
+
+class RemoteFolder:
+    """What lies below a URL.
+
+    Raises:
+        ConfigError: a package is missing, or nothing can read such a URL.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._files, root = open_filesystem(url)
+        self._root = root.rstrip("/")
+
+    def list_sizes(self) -> dict[str, int]:
+        """Return the size of each object at any depth, by its path relative to the URL, in one listing.
+
+        Raises:
+            InputError: it cannot be listed.
+        """
+        self._files.invalidate_cache()
+        try:
+            found: Mapping[str, Mapping[str, Any]] = self._files.find(self._root, detail=True)
+        except Exception as error:  # each service has its own
+            raise InputError(
+                f"{self.url} cannot be listed ({describe(error)}); check the address and access."
+            ) from None
+        start = len(self._root) + 1
+        return {
+            name[start:]: int(info.get("size") or 0)
+            for name, info in found.items()
+            if info["type"] == "file" and not name.endswith("/")
+        }
+
+    def read_many(self, paths: Iterable[str]) -> dict[str, bytes]:
+        """Return the content of many small objects, read side by side; those that are gone are left out.
+
+        Raises:
+            InputError: one cannot be read.
+        """
+        names = {self._name(path): path for path in paths}
+        if not names:
+            return {}
+        contents: dict[str, bytes | Exception] = self._files.cat(list(names), on_error="return")
+        failures = (error for error in contents.values() if isinstance(error, Exception))
+        failure = next((error for error in failures if not isinstance(error, FileNotFoundError)), None)
+        if failure is not None:
+            raise InputError(f"metadata below {self.url} cannot be read ({describe(failure)}); run the command again.")
+        return {path: content for name, path in names.items() if isinstance(content := contents[name], bytes)}
+
+    def open(self, path: str) -> AbstractContextManager[IO[bytes]]:
+        """Return a readable file.
+
+        Raises:
+            OSError: it cannot be read; services raise errors of their own, too.
+        """
+        file: AbstractContextManager[IO[bytes]] = self._files.open(self._name(path), "rb")
+        return file
+
+    def _name(self, path: str) -> str:
+        return join(self._root, path)
+
+
+def open_filesystem(url: str) -> tuple[AbstractFileSystem, str]:
+    """Return what reads the URL, and the URL's path there.
+
+    Raises:
+        ConfigError: a package is missing, or nothing can read such a URL.
+    """
+    if is_http(url):
+        raise ConfigError(f"{hide_secrets(url)}: a web address cannot be listed; give --images a table of addresses")
+    if "::" in url:
+        raise ConfigError(f"{hide_secrets(url)}: chained URLs are not supported; give the address itself")
+    try:
+        from fsspec.core import url_to_fs
+
+        files, path = url_to_fs(url)
+    except ImportError as error:
+        raise ConfigError(f"{hide_secrets(url)} needs a package that is missing ({describe(error)}): {EXTRA}") from None
+    except ValueError as error:
+        raise ConfigError(f"{hide_secrets(url)}: {describe(error)}; give a folder or a URL such as s3://…") from None
+    return files, path
+
+
+def download(url: str, target: Path, span: tuple[int, int] | None = None) -> None:
+    """Copy an object, or a span of its bytes, into a file; blocks.
+
+    Args:
+        span: first byte, and the one after the last.
+
+    Raises:
+        Exception: each service has its own.
+    """
+    files, path = open_filesystem(url)
+    if span is None:
+        files.get_file(path, str(target))
+    else:
+        target.write_bytes(files.cat_file(path, start=span[0], end=span[1]))
+
+
+def describe(error: BaseException) -> str:
+    """Return an error in a few words, in one line and without secrets."""
+    if isinstance(error, FileNotFoundError):
+        return "not found"
+    if isinstance(error, PermissionError):
+        return "access denied"
+    words = " ".join(str(error).split())[:200]
+    return " ".join(map(hide_secrets, words.split())) or type(error).__name__

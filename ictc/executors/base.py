@@ -1,0 +1,66 @@
+"""What runs the steps: the seam between a run and the machines that work for it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol
+
+from ictc.dataset.files import ImageFiles
+from ictc.engines.provider import Role
+from ictc.records import ClusterDefinition
+from ictc.stages.caption import ImageReader
+from ictc.stages.lane import Lane
+from ictc.stages.synthesize import SynthesizeStage
+from ictc.stages.work import MapStage
+
+Note = Callable[[str], None]
+"""Tells the user one line."""
+
+OpenImages = Callable[[], AbstractAsyncContextManager[ImageFiles]]
+"""Gives access to the images of the collection, on whatever machine it is called."""
+
+
+class Executor(Protocol):
+    """Runs steps, on engines that it loads."""
+
+    def open_reader(self) -> AbstractAsyncContextManager[ImageReader]:
+        """Yield what the caption stages of this executor read images with."""
+        ...
+
+    async def prepare(self, role: Role) -> None:
+        """Make ready for the steps of a role, so that what is wrong is told before a step begins.
+
+        Raises:
+            EngineError: there are no engines to be had.
+        """
+        ...
+
+    async def run(self, lanes: Sequence[Lane[Any]], stop: asyncio.Event, note: Note) -> None:
+        """Finish every image of the lanes, which are over the same images, or stop early if told to.
+
+        Raises:
+            EngineError: the engines cannot go on; what had finished is in the journals.
+            StageError: too many images are rejected.
+            StorageError: the disk refused.
+        """
+        ...
+
+    async def synthesize(self, stage: SynthesizeStage, note: Note) -> tuple[ClusterDefinition, ...]:
+        """Return the clusters of Step 2b.
+
+        Raises:
+            EngineError: the engine cannot go on.
+            StageError: no attempt gave valid clusters.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Release the engines; may be called twice."""
+        ...
+
+
+def role_of(stage: MapStage[Any]) -> Role:
+    """Return which model answers the requests of a stage."""
+    return "vlm" if stage.name == "caption" else "llm"

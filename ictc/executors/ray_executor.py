@@ -1,0 +1,217 @@
+"""Runs steps over a Ray cluster: Ray Data streams images through decoders and engines on its nodes.
+
+This process, the driver, decides what is asked and records what is answered, as in a local run. Where the work is done
+and what happens when a node is lost is Ray's business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import ExitStack, asynccontextmanager, redirect_stdout
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from ictc.config import ModelSpec, RunSettings
+from ictc.engines.provider import Role
+from ictc.errors import EngineDeadError, IctcError
+from ictc.executors import ray_cluster
+from ictc.executors.base import Note, OpenImages, role_of
+from ictc.executors.engine_host import HostLimits
+from ictc.executors.jobs import Finished, Found, Job
+from ictc.executors.ray_pipeline import BLOCKS_AT_AN_ENGINE, Pool, add_workers, build_dataset, stream_rows
+from ictc.executors.ray_workers import Ask, FindSources, LaneWork, Prepare, run_synthesize
+from ictc.executors.remote_reader import RemoteReader
+from ictc.records import IMAGE_TOKEN_SIDE_PX, ClusterDefinition
+from ictc.stages.assign import AssignStage
+from ictc.stages.label import LabelStage
+from ictc.stages.lane import Lane, Pending
+from ictc.stages.runner import MAX_IMAGE_BYTES
+from ictc.stages.synthesize import SynthesizeStage
+from ictc.stages.work import MapStage
+
+logger = logging.getLogger(__name__)
+
+IMAGES_PER_BLOCK = 16
+TEXTS_PER_BLOCK = 64
+"""What is lost and done again when a worker dies, so few; a table costs Ray some milliseconds, so not fewer."""
+
+MAX_SYNTHESIZE_DEATHS = 2
+
+
+class RayExecutor:
+    """Runs steps on a cluster that it joins when the first one begins."""
+
+    def __init__(self, settings: RunSettings, open_images: OpenImages) -> None:
+        self._settings = settings
+        self._open_images = open_images
+        self._connection = ExitStack()
+        self._is_connected = False
+        self._resources: dict[Role, dict[str, float]] = {}
+
+    @asynccontextmanager
+    async def open_reader(self) -> AsyncIterator[RemoteReader]:
+        """Yield a reader for the workers; the driver opens no image."""
+        yield RemoteReader(self._open_images, self._settings.control.dedupe)
+
+    async def prepare(self, role: Role) -> None:
+        """Join the cluster, and check that it has what an engine of this role needs.
+
+        Raises:
+            EngineLoadError: with the cause and a remedy.
+        """
+        if not self._is_connected:
+            await asyncio.to_thread(ray_cluster.connect, self._settings.executor.ray_address or "auto")
+            self._is_connected = True
+            ray_cluster.take_signals_back()
+            self._connection.enter_context(redirect_stdout(ray_cluster.LogStream()))
+        if role not in self._resources:
+            self._resources[role] = await asyncio.to_thread(ray_cluster.engine_resources, self._spec(role))
+
+    async def run(self, lanes: Sequence[Lane[Any]], stop: asyncio.Event, note: Note) -> None:
+        """Run the lanes; results that come twice, from a node that was taken for dead, are recorded once."""
+        work = [LaneWork(detach(lane.stage), lane.prefix) for lane in lanes]
+        todo = Todo(lanes)
+        try:
+            if work[0].stage.name == "caption" and self._settings.control.dedupe != "off":
+                await self._find_sources(todo, work, stop)
+            images = list(todo.leading()) if not stop.is_set() else []
+            if images:
+                await self._answer(images, todo, work, stop)
+        finally:
+            for lane in lanes:
+                lane.sync()
+
+    async def _find_sources(self, todo: Todo, work: Sequence[LaneWork], stop: asyncio.Event) -> None:
+        """Find out what equal images share; whose answer they get is decided in the order of the collection."""
+        dataset = build_dataset(todo.images, IMAGES_PER_BLOCK)
+        dataset = add_workers(dataset, FindSources, [work], self._cpu_pool())
+        found: list[Found]
+        async for found in stream_rows(dataset, stop):
+            for one in found:
+                if one.source is not None:
+                    todo.pending[one.number].source = one.source
+
+    async def _answer(
+        self, images: Sequence[list[Job]], todo: Todo, work: Sequence[LaneWork], stop: asyncio.Event
+    ) -> None:
+        """Have the jobs done and record their outcomes as they come."""
+        role = role_of(work[0].stage)
+        sees = role == "vlm"
+        dataset = build_dataset(images, IMAGES_PER_BLOCK if sees else TEXTS_PER_BLOCK)
+        if sees:
+            dataset = add_workers(dataset, Prepare, [work], self._cpu_pool())
+        dataset = add_workers(dataset, Ask, [work, self._spec(role), self._limits(role)], self._engine_pool(role))
+        rows: list[Finished]
+        async for rows in stream_rows(dataset, stop):
+            for finished in rows:
+                todo.finish(finished)
+            for lane in todo.lanes:
+                lane.sync_if_due()
+
+    def _cpu_pool(self) -> Pool:
+        return Pool({"num_cpus": 1}, max_size=self._settings.control.decode_workers)
+
+    def _engine_pool(self, role: Role) -> Pool:
+        resources = self._resources[role]
+        size, max_size = ray_cluster.count_engines(self._settings.engine.replicas, resources)
+        return Pool(resources, size, max_size, BLOCKS_AT_AN_ENGINE)
+
+    def _spec(self, role: Role) -> ModelSpec:
+        """Return what one engine loads, on GPUs that Ray gives it."""
+        spec = self._settings.engine.model_spec(role, self._settings.control.seed)
+        if Path(spec.model).is_dir():
+            spec = replace(spec, model=str(Path(spec.model).absolute()))
+        num_gpus = int(self._resources.get(role, {}).get("num_gpus", 0))
+        if num_gpus:
+            spec = replace(spec, num_gpus=num_gpus, tensor_parallel_size=num_gpus)
+        return replace(spec, replicas=1)
+
+    def _limits(self, role: Role) -> HostLimits:
+        engine, hang_timeout_s = self._settings.engine, self._settings.control.hang_timeout_s
+        if role == "llm":
+            return HostLimits(engine.batch_llm, hang_timeout_s)
+        most = MAX_IMAGE_BYTES // (engine.max_image_tokens * IMAGE_TOKEN_SIDE_PX**2 * 3)
+        return HostLimits(min(engine.batch_vlm or most, most), hang_timeout_s)
+
+    async def synthesize(self, stage: SynthesizeStage, note: Note) -> tuple[ClusterDefinition, ...]:
+        """Ask for the clusters, once more if the engine dies."""
+        await self.prepare("llm")
+        arguments = (run_synthesize, self._resources["llm"], stage, self._spec("llm"))
+        for attempt in range(1, MAX_SYNTHESIZE_DEATHS + 1):
+            result: tuple[ClusterDefinition, ...] | IctcError = await asyncio.to_thread(ray_cluster.submit, *arguments)
+            if not isinstance(result, IctcError):
+                return result
+            if not isinstance(result, EngineDeadError) or attempt == MAX_SYNTHESIZE_DEATHS:
+                raise result
+            note(f"the engine died ({result}); restarting it")
+        raise AssertionError("unreachable")
+
+    async def close(self) -> None:
+        """Leave the cluster; its workers for this run end."""
+        if self._is_connected:
+            self._is_connected = False
+            await asyncio.to_thread(ray_cluster.disconnect)
+            self._connection.close()
+
+
+@dataclass
+class Todo:
+    """What is left to do of some lanes, in the order of the collection.
+
+    Attributes:
+        pending: by number.
+        images: the jobs of each image.
+    """
+
+    lanes: Sequence[Lane[Any]]
+    pending: dict[int, Pending[Any]] = field(default_factory=dict)
+    images: list[list[Job]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        for pendings in zip(*(lane.iter_todo(alone=False) for lane in self.lanes), strict=True):
+            jobs = [self._add(place, pending) for place, pending in enumerate(pendings) if pending is not None]
+            if jobs:
+                self.images.append(jobs)
+
+    def _add(self, place: int, pending: Pending[Any]) -> Job:
+        number = len(self.pending)
+        self.pending[number] = pending
+        return Job(number, place, pending.item)
+
+    def leading(self) -> Iterable[list[Job]]:
+        """Yield the jobs of each image that is to be asked about; the others follow or are quarantined."""
+        for jobs in self.images:
+            leading = [job for job in jobs if self._leads(self.pending[job.number])]
+            if leading:
+                yield leading
+
+    def _leads(self, pending: Pending[Any]) -> bool:
+        if not pending.lane.lead_or_follow(pending):
+            return False
+        verdict = pending.lane.quarantine(pending)
+        if verdict is not None:
+            pending.lane.finish(pending, verdict)
+        return verdict is None
+
+    def finish(self, finished: Finished) -> None:
+        """Record the outcome of a job, unless it is recorded already."""
+        pending = self.pending.pop(finished.number, None)
+        if pending is not None:
+            pending.tokens = finished.tokens
+            pending.lane.finish(pending, finished.outcome)
+
+
+def detach(stage: MapStage[Any]) -> MapStage[Any]:
+    """Return a stage without its images, to be sent to workers: only the driver has the journals that they are in."""
+    if isinstance(stage, LabelStage):
+        return replace(stage, captions=_nothing)
+    if isinstance(stage, AssignStage):
+        return replace(stage, labeled_captions=_nothing)
+    return stage
+
+
+def _nothing() -> Any:
+    return iter(())

@@ -1,0 +1,131 @@
+"""What the workers of a Ray cluster do: tell images apart, prepare requests, and answer them.
+
+Each class is one operator of a Ray Data pipeline: an actor that is called with tables of `ictc.executors.jobs`, several
+at a time, in one event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from ictc.config import ModelSpec
+from ictc.engines.base import GenerationRequest
+from ictc.engines.provider import build_engine
+from ictc.errors import IctcError
+from ictc.executors.engine_host import EngineHost, HostLimits
+from ictc.executors.jobs import Finished, Found, Job, iter_buffers, pack, unpack
+from ictc.records import ClusterDefinition
+from ictc.stages.judging import count_tokens, judge
+from ictc.stages.outcome import Outcome
+from ictc.stages.retry import FIRST, Attempt, next_attempt
+from ictc.stages.synthesize import SynthesizeStage
+from ictc.stages.work import MapStage
+
+if TYPE_CHECKING:
+    import pyarrow
+
+
+@dataclass(frozen=True)
+class LaneWork:
+    """What a worker needs to know of a lane.
+
+    Attributes:
+        prefix: tells its requests from those of the lanes beside it.
+    """
+
+    stage: MapStage[Any]
+    prefix: str
+
+    async def build(self, item: Any, attempt: Attempt) -> GenerationRequest | Outcome:
+        """Return what to ask about an image, or the outcome where no model is needed."""
+        request = await self.stage.build_request(item, attempt)
+        if isinstance(request, Outcome) or not self.prefix:
+            return request
+        return replace(request, request_id=self.prefix + request.request_id)
+
+
+class FindSources:
+    """Tells what images share with equal ones."""
+
+    def __init__(self, lanes: Sequence[LaneWork]) -> None:
+        self._lanes = lanes
+
+    async def __call__(self, table: pyarrow.Table) -> pyarrow.Table:
+        return await map_rows(table, self._find)
+
+    async def _find(self, buffer: pyarrow.Buffer) -> list[Found]:
+        return [Found(job.number, await self._lanes[job.lane].stage.find_source(job.item)) for job in unpack(buffer)]
+
+
+class Prepare:
+    """Decodes images and builds the requests about them."""
+
+    def __init__(self, lanes: Sequence[LaneWork]) -> None:
+        self._lanes = lanes
+
+    async def __call__(self, table: pyarrow.Table) -> pyarrow.Table:
+        return await map_rows(table, self._prepare)
+
+    async def _prepare(self, buffer: pyarrow.Buffer) -> list[Job]:
+        return [replace(job, request=await self._lanes[job.lane].build(job.item, FIRST)) for job in unpack(buffer)]
+
+
+class Ask:
+    """Answers requests with an engine of its own, and retries what fails."""
+
+    def __init__(self, lanes: Sequence[LaneWork], spec: ModelSpec, limits: HostLimits) -> None:
+        self._lanes = lanes
+        self._host = EngineHost(spec, limits)
+
+    async def __call__(self, table: pyarrow.Table) -> pyarrow.Table:
+        return await map_rows(table, self._answer)
+
+    async def _answer(self, buffer: pyarrow.Buffer) -> list[Finished]:
+        async with self._host.slot():  # only then are the pixels copied out of the object store
+            return await asyncio.gather(*map(self._finish, unpack(buffer)))
+
+    async def _finish(self, job: Job) -> Finished:
+        """Ask until there is a valid answer or the ladder of retries is used up."""
+        lane, attempt, tokens = self._lanes[job.lane], FIRST, 0
+        request = job.request or await lane.build(job.item, FIRST)
+        while not isinstance(request, Outcome):
+            result = await self._host.ask(request)
+            if isinstance(result, Outcome):
+                return Finished(job.number, result, tokens)
+            tokens += count_tokens(result)
+            outcome, failure = judge(lane.stage, job.item, result)
+            following = next_attempt(attempt, failure) if failure else None
+            if following is None:
+                return Finished(job.number, outcome, tokens)
+            attempt = following
+            request = await lane.build(job.item, attempt)
+        return Finished(job.number, request, tokens)
+
+
+async def map_rows(
+    table: pyarrow.Table, function: Callable[[pyarrow.Buffer], Awaitable[Sequence[Any]]]
+) -> pyarrow.Table:
+    """Return a table of what `function` makes of the rows, all at a time; of an error of ours if there is one."""
+    try:
+        return pack(await asyncio.gather(*map(function, iter_buffers(table))))
+    except IctcError as error:
+        return pack([error])
+
+
+def run_synthesize(stage: SynthesizeStage, spec: ModelSpec) -> tuple[ClusterDefinition, ...] | IctcError:
+    """Return the clusters of Step 2b, or the error that there are none."""
+
+    async def run() -> tuple[ClusterDefinition, ...]:
+        engine = await build_engine(spec)
+        try:
+            return await stage.run(engine)
+        finally:
+            await engine.close()
+
+    try:
+        return asyncio.run(run())
+    except IctcError as error:
+        return error

@@ -1,0 +1,40 @@
+"""The benchmarks that need no model still run to their end; how fast things are, no test judges."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+STATUSES = (0, 3)
+"""Of a benchmark at its end: its figures suffice, or fall short."""
+
+
+def run_benchmark(name: str, *arguments: object) -> list[dict[str, Any]]:
+    """Run a benchmark and return its JSON lines."""
+    command = [sys.executable, BENCHMARKS / f"{name}.py", *arguments]
+    finished = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=120, check=False)
+    assert finished.returncode in STATUSES, finished.stderr
+    return [json.loads(line) for line in finished.stdout.splitlines() if line.startswith("{")]
+
+
+def test_overhead_times_texts_and_images() -> None:
+    size = ("--image_px", 320, 240, "--processes", 1, "--repeats", 1)
+    texts, images = run_benchmark("overhead", "--records", 150, "--images", 4, *size)
+    assert [row["what"] for row in texts["rows"]] == ["step 2a", "step 3", "command"]
+    assert [row["what"] for row in images["rows"]] == ["Pillow alone", "step 1", "command"]
+    assert all(row["per_s"] > 0 for row in texts["rows"] + images["rows"])
+    assert texts["machine"]["versions"]["ictc"]
+
+
+def test_scale_finds_that_bytes_grow_in_proportion() -> None:
+    (figures,) = run_benchmark("scale", "--records", 100, 400)
+    assert [(row["records"], row["what"]) for row in figures["rows"]] == [
+        *((100, "Step 0"), (100, "run")),
+        *((400, "Step 0"), (400, "run")),
+    ]
+    assert 0.5 < figures["exponents"]["written_gb"] < 1.2
+    assert all(row["seconds"] > 0 and 0 < row["peak_gb"] < 1.5 for row in figures["rows"])

@@ -1,0 +1,184 @@
+"""Wherever the images lie, a run gives the same results: on a disk, behind URLs, in tar shards, named by a table."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+import tarfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.cli import Ictc, exported_bytes, load
+from support.collections import draw_flat, draw_image, draw_observation
+from support.s3 import S3, s3_server
+from support.s3_listing import many_keys
+
+from ictc.dataset.discover import iter_images, list_collection
+from ictc.report.images import build_finder
+
+NUM_MANY = 100_000
+LISTED_WITHIN_CPU_S = 30.0
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[S3]:
+    with s3_server() as server:
+        yield server
+
+
+@pytest.fixture
+def ictc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Ictc:
+    """The command line of a user with empty folders of their own."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "home"))
+    return Ictc(capsys)
+
+
+@pytest.fixture
+def observations(tmp_path: Path) -> Path:
+    """Observation folders with everything that a listing has to tell apart."""
+    ads = tmp_path / "ads"
+    for number in range(12):
+        draw_observation(ads, f"ad_{number:02d}", number, observation={"platform": "Facebook"}, timestamp=1_745_000_000)
+    (ads / "ad_03" / "full_data.json").write_text("{")
+    (ads / "ad_03" / "data.json").write_text('{"observation_id": "third"}')
+    (ads / "ad_04" / ".hidden.jpg").write_bytes(b"x")
+    (ads / "empty").mkdir()
+    (ads / "empty" / "full_data.json").write_text('{"observation_id": "nothing"}')
+    (ads / "torn").mkdir()
+    (ads / "torn" / "image.jpg").write_bytes(b"\xff\xd8 torn")
+    return ads
+
+
+def manifest_lines(output_dir: Path) -> list[bytes]:
+    return (output_dir / "state" / "manifest.jsonl").read_bytes().splitlines()
+
+
+def test_images_in_and_exports_out_of_s3_are_those_of_a_disk(
+    ictc: Ictc, s3: S3, observations: Path, tmp_path: Path
+) -> None:
+    ictc.succeed(observations, tmp_path / "out")
+    url = s3.put_tree(observations, "observations")
+    outcome = ictc.run(url, "s3://ads-bucket/results", "--work_dir", tmp_path / "work")
+    assert outcome.exit_code == 0, outcome.stderr
+    assert "Exports: s3://ads-bucket/results" in outcome.stdout
+    local, published = exported_bytes(tmp_path / "out"), s3.read_folder("results")
+    assert exported_bytes(tmp_path / "work") == local
+    assert {name: published[name] for name in local} == local
+    assert {"run.json", "config.yaml"} < published.keys()
+    assert manifest_lines(tmp_path / "work") == manifest_lines(tmp_path / "out")
+    assert ictc("verify", tmp_path / "work").exit_code == 0
+
+
+def test_what_is_published_follows_the_run(ictc: Ictc, s3: S3, tmp_path: Path) -> None:
+    draw_flat(tmp_path / "ads", 8)
+    for num_clusters in (3, 4):
+        outcome = ictc.run(tmp_path / "ads", "s3://ads-bucket/again", "--num_clusters", num_clusters)
+        assert outcome.exit_code == 0, outcome.stderr
+        final = json.loads(s3.read_folder("again")["ictc_final_results.json"])
+        assert len(final["cluster_definitions"]) == num_clusters
+    (work_dir,) = (tmp_path / "home" / "ictc" / "runs").iterdir()
+    (work_dir / "prompts.json").unlink()
+    outcome = ictc.run(tmp_path / "ads", "s3://ads-bucket/again", "--num_clusters", 4, "--steps", "1")
+    assert outcome.exit_code == 0, outcome.stderr
+    assert s3.read_folder("again").keys() == exported_bytes(work_dir).keys() | {"run.json", "config.yaml"}
+
+
+def test_listing_a_hundred_thousand_keys() -> None:
+    with many_keys(NUM_MANY) as url:
+        started = time.process_time()
+        collection = list_collection(url)
+        records = list(iter_images(collection, start=10, end=20))
+        seconds = time.process_time() - started
+    assert (len(collection), collection.units[-1]) == (NUM_MANY, "099999.jpg")
+    assert [(record.image_id, record.num_bytes) for record in records] == [(f"{n:06d}", 7) for n in range(10, 20)]
+    assert seconds < LISTED_WITHIN_CPU_S
+
+
+def write_shard(path: Path, images: dict[str, Path], **members: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w") as shard:
+        for name, image in images.items():
+            shard.add(image, name)
+        for name, content in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            shard.addfile(info, io.BytesIO(content))
+
+
+def test_tar_shards_give_the_results_of_their_files(ictc: Ictc, s3: S3, tmp_path: Path) -> None:
+    ads = draw_flat(tmp_path / "ads", 9)
+    names = sorted(path.name for path in ads.iterdir())
+    facts = {"ad_002.json": json.dumps({"observation": {"platform": "TikTok"}}).encode()}
+    for number in range(3):
+        images = {name: ads / name for name in names[3 * number : 3 * number + 3]}
+        write_shard(tmp_path / "tars" / f"shard-{number:03d}.tar", images, **(facts if number == 0 else {}))
+    ictc.succeed(ads, tmp_path / "files")
+    ictc.succeed(tmp_path / "tars", tmp_path / "folder")
+    ictc.succeed(tmp_path / "tars" / "shard-{000..002}.tar", tmp_path / "pattern")
+    ictc.succeed(s3.put_tree(tmp_path / "tars", "tars"), tmp_path / "s3")
+    expected = load(tmp_path / "files", "step1_captions.json")
+    for out in ("folder", "pattern", "s3"):
+        assert load(tmp_path / out, "step1_captions.json") == expected
+        assert exported_bytes(tmp_path / out) == exported_bytes(tmp_path / "folder")
+        assert not list((tmp_path / out / "categorized_images" / "valid_ads").iterdir())
+        assert build_finder(tmp_path / out).find("ad_007", "shard-002.tar/ad_007.png") is not None
+    mapping = load(tmp_path / "folder", "image_mapping.json")
+    assert (mapping["ad_002"]["path"], mapping["ad_002"]["platform"]) == ("shard-000.tar/ad_002.png", "TikTok")
+
+
+def test_a_shard_that_is_torn_loses_nothing_silently(tmp_path: Path) -> None:
+    ads = draw_flat(tmp_path / "ads", 4)
+    write_shard(tmp_path / "tars" / "a.tar", {path.name: path for path in sorted(ads.iterdir())})
+    with tarfile.open(tmp_path / "tars" / "a.tar") as shard:
+        third = shard.getmembers()[2]
+    with (tmp_path / "tars" / "a.tar").open("r+b") as file:
+        file.truncate(third.offset + 100)
+    (tmp_path / "tars" / "b.tar").write_bytes(b"no tar")
+    records = list(iter_images(list_collection(tmp_path / "tars")))
+    assert [record.image_id for record in records] == ["ad_000", "ad_001", "a.tar", "b.tar"]
+    assert [bool(record.problem) for record in records] == [False, False, True, True]
+
+
+def test_members_outside_of_a_shard_are_but_names(ictc: Ictc, tmp_path: Path) -> None:
+    image = draw_image(tmp_path / "ad.png")
+    names = ["../../escape.png", "/etc/absolute.png", "a/b.seg.png", "a/b.png", ".hidden.png", "plain.png"]
+    write_shard(tmp_path / "tars" / "x.tar", dict.fromkeys(names, image))
+    ictc.run(tmp_path / "tars", tmp_path / "out", "--steps", "1")
+    assert sorted(load(tmp_path / "out", "step1_captions.json")) == ["../../escape", "a/b", "etc/absolute", "plain"]
+    assert not list(tmp_path.rglob("escape*"))
+
+
+def test_missing_packages_are_named(ictc: Ictc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "fsspec.core", None)
+    monkeypatch.setitem(sys.modules, "aiohttp", None)
+    (tmp_path / "list.csv").write_text("url\nhttp://127.0.0.1:9/a.jpg\n")
+    for arguments in (("--ads_dir", "s3://bucket/x"), ("--images", tmp_path / "list.csv")):
+        refused = ictc("run", *arguments, "--output_dir", tmp_path / "out", "--engine", "scripted", "--num_clusters", 2)
+        assert refused.exit_code == 2
+        assert "pip install 'ictc[remote]'" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--ads_dir", "s3://no-such-bucket/x"), "cannot be listed"),
+        (("--ads_dir", "s3://ads-bucket/nothing-here"), "is empty or does not exist"),
+        (("--ads_dir", "nosuch://x/y"), "Protocol not known"),
+        (("--ads_dir", "https://example.org/ads"), "--images"),
+        (("--ads_dir", "ftp://me:hush@example.org/ads"), "no password in a URL"),
+        (("--ads_dir", "tars-{0..3}.tar"), "does not exist"),
+        (("--images", "list.txt"), "must end in"),
+        (("--images", "s3://ads-bucket/nowhere.csv"), "cannot be read (not found)"),
+    ],
+)
+def test_places_that_cannot_be_read_are_told_in_a_line(
+    ictc: Ictc, s3: S3, tmp_path: Path, arguments: tuple[str, str], said: str
+) -> None:
+    refused = ictc("run", *arguments, "--output_dir", tmp_path / "out", "--engine", "scripted")
+    assert refused.exit_code in {1, 2}
+    assert said in refused.stderr
+    assert "hush" not in refused.stderr
