@@ -109,18 +109,20 @@ async def finish_runs(runs: list[TrackRun], work: Callable[[], Awaitable[None]])
 
 async def run_steps(runs: list[TrackRun], settings: RunSettings, stop: asyncio.Event) -> None:
     """Run Steps 1 to 3 of every track; all captions first, so that separate mode loads each model once."""
-    async with open_executor(settings) as executor:
+    async with open_executor(runs) as executor:
         await run_captions(runs, executor, settings, stop)
         raise_if_stopped(stop)
         await run_texts(runs, executor, stop)
 
 
 @asynccontextmanager
-async def open_executor(settings: RunSettings) -> AsyncIterator[Executor]:
+async def open_executor(runs: list[TrackRun]) -> AsyncIterator[Executor]:
     """Yield what runs the steps, and release its engines at the end."""
+    settings, note = runs[0].settings, runs[0].reporter.note
     chosen = settings.input
     absolute = {name: value.absolute() for name, value in chosen if isinstance(value, Path)}  # in whatever folder
-    executor = build_executor(settings, partial(open_images, chosen.model_copy(update=absolute)))
+    images = partial(open_images, chosen.model_copy(update=absolute))
+    executor = build_executor(settings, images, note, 1 if settings.control.combine_tracks else len(runs))
     try:
         yield executor
     finally:
@@ -146,7 +148,7 @@ async def run_texts(runs: list[TrackRun], executor: Executor, stop: asyncio.Even
 
 async def run_texts_alone(runs: list[TrackRun], stop: asyncio.Event) -> None:
     """Run the text steps of every run with a model that is loaded once, without its eyes."""
-    async with open_executor(runs[0].settings) as executor:
+    async with open_executor(runs) as executor:
         await run_texts(runs, executor, stop)
 
 

@@ -154,6 +154,7 @@ class ModelSpec:
         vision: whether it must see images; a text-only load saves their memory.
         gpus: GPUs by number, () for all visible ones.
         num_gpus, tensor_parallel_size, replicas: None to decide from the visible GPUs.
+        requests_per_image: how many requests in a row are about the same image.
     """
 
     engine: EngineName
@@ -172,3 +173,4 @@ class ModelSpec:
     base_urls: tuple[str, ...] = ()
     options: dict[str, Any] = field(default_factory=dict)
     seed: int = 42
+    requests_per_image: int = 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Literal
 
@@ -58,11 +59,19 @@ class EngineProvider:
     unloaded before the text model is loaded. A run that has no captions to make loads without vision.
     """
 
-    def __init__(self, settings: EngineSettings, seed: int, note: Note = logger.info) -> None:
-        """Prepare to load; `note` is told in a line what each engine has chosen from the hardware."""
+    def __init__(
+        self, settings: EngineSettings, seed: int, note: Note = logger.info, requests_per_image: int = 1
+    ) -> None:
+        """Prepare to load.
+
+        Args:
+            note: told in a line what each engine has chosen from the hardware.
+            requests_per_image: how many requests in a row will be about the same image.
+        """
         self._settings = settings
         self._seed = seed
         self._note = note
+        self._requests_per_image = requests_per_image
         self._loaded: tuple[ModelSpec, Engine] | None = None
 
     async def get(self, role: Role) -> Engine:
@@ -71,7 +80,7 @@ class EngineProvider:
         Raises:
             EngineLoadError: with the cause and a remedy.
         """
-        spec = self._settings.model_spec(role, self._seed)
+        spec = replace(self._settings.model_spec(role, self._seed), requests_per_image=self._requests_per_image)
         if self._loaded is not None:
             loaded_spec, engine = self._loaded
             if spec == loaded_spec or (self._settings.is_unified and loaded_spec.vision):

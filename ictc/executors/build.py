@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from ictc.config import RunSettings
-from ictc.executors.base import Executor, OpenImages
+from ictc.executors.base import Executor, Note, OpenImages
 from ictc.executors.local import LocalExecutor
 
 
-def build_executor(settings: RunSettings, open_images: OpenImages) -> Executor:
+def build_executor(settings: RunSettings, open_images: OpenImages, note: Note, requests_per_image: int = 1) -> Executor:
     """Return the executor that the settings ask for; it starts nothing yet.
 
     Args:
         open_images: gives access to the images; of another machine, from whatever folder.
+        note: told in a line what the engines have chosen from the hardware.
+        requests_per_image: how many requests in a row will be about the same image.
 
     Raises:
         EngineLoadError: a package is missing.
     """
     if settings.executor.executor == "local":
-        return LocalExecutor(settings, open_images)
+        return LocalExecutor(settings, open_images, note, requests_per_image)
     from ictc.executors.ray_executor import RayExecutor
 
     return RayExecutor(settings, open_images)

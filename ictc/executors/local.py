@@ -27,10 +27,10 @@ MAX_SYNTHESIZE_DEATHS = 2
 class LocalExecutor:
     """Runs steps on this machine."""
 
-    def __init__(self, settings: RunSettings, open_images: OpenImages) -> None:
+    def __init__(self, settings: RunSettings, open_images: OpenImages, note: Note, requests_per_image: int) -> None:
         self._settings = settings
         self._open_images = open_images
-        self._engines = EngineProvider(settings.engine, settings.control.seed)
+        self._engines = EngineProvider(settings.engine, settings.control.seed, note, requests_per_image)
         self._reader: ImageReader | None = None
 
     @asynccontextmanager

@@ -99,9 +99,8 @@ class RayExecutor:
     ) -> None:
         """Have the jobs done and record their outcomes as they come."""
         role = role_of(work[0].stage)
-        sees = role == "vlm"
-        dataset = build_dataset(images, IMAGES_PER_BLOCK if sees else TEXTS_PER_BLOCK)
-        if sees:
+        dataset = build_dataset(images, rows_per_block(role))
+        if role == "vlm":
             dataset = add_workers(dataset, Prepare, [work], self._cpu_pool())
         dataset = add_workers(dataset, Ask, [work, self._spec(role), self._limits(role)], self._engine_pool(role))
         rows: list[Finished]
@@ -112,12 +111,12 @@ class RayExecutor:
                 lane.sync_if_due()
 
     def _cpu_pool(self) -> Pool:
-        return Pool({"num_cpus": 1}, max_size=self._settings.control.decode_workers)
+        return Pool({"num_cpus": 1}, IMAGES_PER_BLOCK, max_size=self._settings.control.decode_workers)
 
     def _engine_pool(self, role: Role) -> Pool:
         resources = self._resources[role]
         size, max_size = ray_cluster.count_engines(self._settings.engine.replicas, resources)
-        return Pool(resources, size, max_size, BLOCKS_AT_AN_ENGINE)
+        return Pool(resources, rows_per_block(role), size, max_size, BLOCKS_AT_AN_ENGINE)
 
     def _spec(self, role: Role) -> ModelSpec:
         """Return what one engine loads, on GPUs that Ray gives it."""
@@ -202,6 +201,11 @@ class Todo:
         if pending is not None:
             pending.tokens = finished.tokens
             pending.lane.finish(pending, finished.outcome)
+
+
+def rows_per_block(role: Role) -> int:
+    """Return how many images travel together."""
+    return IMAGES_PER_BLOCK if role == "vlm" else TEXTS_PER_BLOCK
 
 
 def detach(stage: MapStage[Any]) -> MapStage[Any]:

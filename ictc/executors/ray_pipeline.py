@@ -40,10 +40,12 @@ class Pool:
     Attributes:
         size: at the beginning.
         max_size: most, None for as many as the cluster has room for.
+        rows: in a table.
         blocks: tables that a worker gets at a time.
     """
 
     resources: dict[str, Any]
+    rows: int
     size: int = 1
     max_size: int | None = None
     blocks: int = BLOCKS_AT_A_CPU
@@ -77,7 +79,7 @@ def add_workers(dataset: Dataset, worker: type, arguments: Sequence[Any], pool: 
     return dataset.map_batches(
         worker,
         fn_constructor_args=tuple(arguments),
-        batch_size=None,
+        batch_size=pool.rows,
         batch_format="pyarrow",
         compute=pool.strategy(),
         **pool.resources,
