@@ -10,6 +10,7 @@ import importlib.util
 import io
 import logging
 import os
+import re
 import signal
 import socket
 import tempfile
@@ -25,6 +26,7 @@ from ictc.errors import EngineError, EngineLoadError
 logger = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_S = 10.0
+ERROR_LINE = re.compile(r"^[\w.]*(Error|Exception)\b: .+$", re.MULTILINE)
 
 
 def load_ray() -> Any:
@@ -190,14 +192,15 @@ def count_engines(replicas: int | None, resources: Mapping[str, float]) -> tuple
 
 def explain_failure(error: Exception) -> EngineError:
     """Return in one line why Ray gave up."""
-    text = " ".join(str(error).split())
+    text = str(error)
     if "No module named" in text:
         module = text.partition("No module named")[2].split()[0].strip("'\".,")
         return EngineLoadError(
             f"the nodes of the Ray cluster lack {module!r}: install the same environment on all of them"
         )
-    kind = type(error).__name__
-    return EngineError(f"Ray gave up ({kind}: {text[-300:]}); run the same command again to go on")
+    first = ERROR_LINE.search(text)  # those below it in a traceback are what it led to
+    cause = first.group() if first else f"{type(error).__name__}: {text}"
+    return EngineError(f"Ray gave up ({cause[:300]}); run the same command again to go on, and see the log")
 
 
 def disconnect() -> None:

@@ -28,7 +28,7 @@ class TwoNodes:
 
     def __enter__(self) -> Self:
         command = [sys.executable, "-W", "ignore", "-m", "support.ray_cluster"]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([os.environ["PYTHONPATH"], *sys.path])}
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
         )
