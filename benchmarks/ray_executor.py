@@ -39,7 +39,9 @@ def caption(ads: Path, out: Path, latency_s: float, *arguments: str) -> dict[str
     command = ["run", "--ads_dir", str(ads), "--output_dir", str(out), "--steps", "1", "--replicas", str(ENGINES)]
     engine = ["--engine", "scripted", "--engine_options", options, "--dedupe", "off", *arguments]
     started = time.monotonic()
-    process = subprocess.Popen([sys.executable, "-c", MAIN, *command, *engine], stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [sys.executable, "-c", MAIN, *command, *engine], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     counts = watch(process, out)
     assert process.returncode == 0
     total = counts[-1][1]

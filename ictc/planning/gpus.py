@@ -70,4 +70,4 @@ def find_gpu(name: str) -> GpuModel:
         return model
     nearest = difflib.get_close_matches(plain, [*GPUS, *ALIASES], n=1)
     hint = f"did you mean {nearest[0]}? " if nearest else ""
-    raise ConfigError(f"--gpu {name}: not known; {hint}Known are {', '.join(GPUS)}")
+    raise ConfigError(f"--gpu {name} is not known; {hint}known are {', '.join(GPUS)}")

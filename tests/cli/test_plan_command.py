@@ -100,7 +100,7 @@ def test_measured_times_stand_beside_the_limits(ictc: Ictc, ads: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--gpu", "h1000"), "--gpu h1000: not known; did you mean h100? Known are v100-16"),
+        (("--gpu", "h1000"), "--gpu h1000 is not known; did you mean h100? known are v100-16"),
         (("--price_per_hour", -1), "price_per_hour"),
         (("--track", "general"), "--track general needs --criterion"),
         (("--num_clusters", 1), "--num_clusters 1: "),

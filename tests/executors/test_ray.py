@@ -155,14 +155,14 @@ class TestErrors:
 
 @pytest.mark.vllm
 @pytest.mark.timeout(900)
-def test_the_real_vllm_on_two_nodes(cluster: TwoNodes, ads: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
+def test_the_real_vllm_on_two_nodes(cluster: TwoNodes, tiny_checkpoint: Path, tmp_path: Path) -> None:
+    ads, out = draw_ads(tmp_path / "ads", 22), tmp_path / "out"
     track = Path(__file__).parents[1] / "support" / "ads_only_track.py"
     run_on(
-        *(cluster, "run", "--ads_dir", ads, "--output_dir", tmp_path / "out", "--vlm_model", tiny_checkpoint),
-        *("--track", track, "--enforce_eager", "--max_rejected", 1, "--num_clusters", 2, "--replicas", 2),
+        *(cluster, "run", "--ads_dir", ads, "--output_dir", out, "--vlm_model", tiny_checkpoint, "--steps", 1),
+        *("--track", track, "--enforce_eager", "--max_rejected", 1, "--replicas", 2),
     )
-    captions, broken = (load(tmp_path / "out", f"{name}.json") for name in ("step1_captions", "broken_images"))
-    assert set(broken) == {"empty", "text"}
-    assert set(load(tmp_path / "out", "step3_final_assignment.json")) == set(captions)
-    ids = recorded_ids(tmp_path / "out", "caption")
-    assert len(set(ids)) == len(ids) == 62
+    ids = recorded_ids(out, "caption")
+    assert len(set(ids)) == len(ids) == 24
+    assert set(load(out, "broken_images.json")) == {"empty", "text"}
+    assert load(out, "step1_captions.json")
