@@ -31,7 +31,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of a file together, and all that load a large engine, which come first: two at a time are too many."""
+    """Keep the tests of a file together, and those that load a large engine, which come first: two are too many."""
     for item in items:
         item.add_marker(pytest.mark.xdist_group("engines" if loads_engine(item) else item.path.name))
     items.sort(key=lambda item: not loads_engine(item))
