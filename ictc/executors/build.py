@@ -22,4 +22,4 @@ def build_executor(settings: RunSettings, open_images: OpenImages, note: Note, r
         return LocalExecutor(settings, open_images, note, requests_per_image)
     from ictc.executors.ray_executor import RayExecutor
 
-    return RayExecutor(settings, open_images)
+    return RayExecutor(settings, open_images, requests_per_image)

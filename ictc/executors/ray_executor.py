@@ -44,9 +44,10 @@ MAX_SYNTHESIZE_DEATHS = 2
 class RayExecutor:
     """Runs steps on a cluster that it joins when the first one begins."""
 
-    def __init__(self, settings: RunSettings, open_images: OpenImages) -> None:
+    def __init__(self, settings: RunSettings, open_images: OpenImages, requests_per_image: int) -> None:
         self._settings = settings
         self._open_images = open_images
+        self._requests_per_image = requests_per_image
         self._connection = ExitStack()
         self._is_connected = False
         self._resources: dict[Role, dict[str, float]] = {}
@@ -126,7 +127,7 @@ class RayExecutor:
         num_gpus = int(self._resources.get(role, {}).get("num_gpus", 0))
         if num_gpus:
             spec = replace(spec, num_gpus=num_gpus, tensor_parallel_size=num_gpus)
-        return replace(spec, replicas=1)
+        return replace(spec, replicas=1, requests_per_image=self._requests_per_image)
 
     def _limits(self, role: Role) -> HostLimits:
         engine, hang_timeout_s = self._settings.engine, self._settings.control.hang_timeout_s
