@@ -208,9 +208,12 @@ def acceptable_answer(request: GenerationRequest) -> str:
 
 
 @asynccontextmanager
-async def load_engine(settings: RunSettings, answer_tokens: int, spread: float = 0.0) -> AsyncIterator[SharedEngine]:
+async def load_engine(
+    settings: RunSettings, answer_tokens: int, spread: float = 0.0, requests_per_image: int = 1
+) -> AsyncIterator[SharedEngine]:
     """Load the engine that `settings` describe; until the end, every run gets it."""
-    engine = await load_vllm_engine(settings.engine.model_spec("vlm", settings.control.seed))
+    spec = settings.engine.model_spec("vlm", settings.control.seed)
+    engine = await load_vllm_engine(replace(spec, requests_per_image=requests_per_image))
     shared = SharedEngine(engine, answer_tokens, spread)
     try:
         with (

@@ -84,7 +84,7 @@ async def measure_settings(
 ) -> list[dict[str, Any]]:
     """Load the engine once and measure every setting."""
     rows: list[dict[str, Any]] = []
-    async with load_engine(workload.settings(), settings[0].answer_tokens, spread) as engine:
+    async with load_engine(workload.settings(), settings[0].answer_tokens, spread, len(TRACKS)) as engine:
         for setting in settings:
             placed = replace(workload, ads=workload.root / setting.name)
             rows += await measure_setting(engine, placed, setting, repeats)
