@@ -54,4 +54,6 @@ def operators_load(package: Path) -> bool:
     return hasattr(torch.ops.torchvision, "nms")
 
 
-sys.meta_path.insert(0, TorchvisionSchemas())
+# Processes that the tests start find this at their start, and some, such as those of xdist, import it once more.
+if TorchvisionSchemas.__name__ not in (type(finder).__name__ for finder in sys.meta_path):
+    sys.meta_path.insert(0, TorchvisionSchemas())
