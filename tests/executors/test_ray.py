@@ -135,7 +135,7 @@ class TestErrors:
         stderr = run_on(
             cluster, "run", "--ads_dir", ads, "--output_dir", tmp_path / "out", *FEW, *options(what=1), exit_code=1
         )
-        assert stderr.splitlines()[-1].startswith("ictc: error: --engine_options: what: Extra inputs")
+        assert "\nictc: error: --engine_options: what: Extra inputs" in stderr, stderr
 
     @pytest.mark.parametrize(
         ("arguments", "message"),
