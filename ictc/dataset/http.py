@@ -116,37 +116,37 @@ class HttpDownloader:
             host = self._host(address)
         except ValueError:
             return BrokenImage("HTTP: not a valid address")
-        async with host.slots:
-            return await self._try_repeatedly(address, host, target)
+        return await self._try_repeatedly(address, host, target)
 
     async def _try_repeatedly(self, url: URL, host: _Host, target: IO[bytes]) -> BrokenImage | None:
         left_s = self._limits.deadline_s
         for attempt in range(1, ATTEMPTS + 1):
-            await host.wait()
-            async with self._slots:
-                started = time.monotonic()
-                try:
-                    await self._try(url, target, left_s)
-                except _Failure as error:
-                    failure = error
-                else:
+            async with host.slots:  # not while it backs off: others may ask meanwhile
+                await host.wait()
+                async with self._slots:
+                    started = time.monotonic()
+                    failure = await self._try(url, target, left_s)
+                    left_s -= time.monotonic() - started
+                if failure is None:
                     return None
-            left_s -= time.monotonic() - started
-            if failure.retry_after_s:
-                host.pause(failure.retry_after_s)
+                if failure.retry_after_s:
+                    host.pause(failure.retry_after_s)
             if not failure.is_transient or left_s <= 0:
                 break
             if attempt < ATTEMPTS:
                 await asyncio.sleep(FIRST_BACKOFF_S * 2 ** (attempt - 1) * random.uniform(0.5, 1.0))
         return BrokenImage(f"HTTP: {failure}")
 
-    async def _try(self, url: URL, target: IO[bytes], deadline_s: float) -> None:
-        """Raises _Failure."""
+    async def _try(self, url: URL, target: IO[bytes], deadline_s: float) -> _Failure | None:
+        """Return why this attempt got no image, if it got none."""
         try:
             async with asyncio.timeout(deadline_s):
                 await self._get(url, target)
         except TimeoutError:
-            raise _Failure(f"took longer than {self._limits.deadline_s:.0f} s") from None
+            return _Failure(f"took longer than {self._limits.deadline_s:.0f} s")
+        except _Failure as failure:
+            return failure
+        return None
 
     async def _get(self, url: URL, target: IO[bytes]) -> None:
         """Raises _Failure."""

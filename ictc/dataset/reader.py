@@ -18,7 +18,7 @@ from ictc.records import BrokenImage, DecodedImage, ImageRecord, Source
 
 Dedupe = Literal["off", "exact", "near"]
 
-FETCHES_AHEAD = 16
+FETCHES_AHEAD = 8
 """Images to fetch ahead for each that is fetched at a time: as many as take the time of a bad one's attempts."""
 
 ResultT = TypeVar("ResultT")
