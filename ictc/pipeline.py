@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from ictc.config import RunSettings
+from ictc.config import ClusteringSettings, RunSettings
 from ictc.errors import ConfigError, StorageError
 from ictc.executors.base import Executor
 from ictc.executors.build import build_executor
@@ -169,11 +169,21 @@ def plan_tracks(settings: RunSettings, reporter: Reporter) -> list[TrackPlan]:
     for track in tracks:
         directory = RunDirectory(root / track.directory if several else root)
         check_same_track(directory, track)
-        criterion = settings.clustering.criterion or track.criterion
-        if criterion is None:
-            raise ConfigError(f'--track {track.name} needs --criterion, such as --criterion "the musical instrument"')
+        criterion = choose_criterion(track, settings.clustering)
         plans.append(TrackPlan(track, criterion, directory, f"{track.name}: " if several else "", given))
     return combine(plans) if settings.control.combine_tracks else plans
+
+
+def choose_criterion(track: Track, clustering: ClusteringSettings) -> str:
+    """Return what a track clusters by: as the user says, else its own.
+
+    Raises:
+        ConfigError: it has none of its own.
+    """
+    criterion = clustering.criterion or track.criterion
+    if criterion is None:
+        raise ConfigError(f'--track {track.name} needs --criterion, such as --criterion "the musical instrument"')
+    return criterion
 
 
 def combine(plans: list[TrackPlan]) -> list[TrackPlan]:

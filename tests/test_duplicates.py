@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 from support.cli import Ictc, exported_bytes, load
-from support.collections import draw_image
+from support.collections import draw_flat, draw_image
 
 from ictc.engines.base import GenerationRequest, GenerationResult, Task
 from ictc.engines.scripted import ScriptedEngine
@@ -173,6 +173,10 @@ class TestNear:
     ) -> None:
         ictc.succeed(ads, tmp_path / "out")
         assert asked[Task.CAPTION] == 10
+
+    def test_plain_images_are_compared_by_their_bytes(self, ictc: Ictc, tmp_path: Path, asked: Counter[Task]) -> None:
+        ictc.succeed(draw_flat(tmp_path / "plain", 8), tmp_path / "out", "--dedupe", "near")
+        assert asked[Task.CAPTION] == 8
 
     def test_an_interrupted_run_ends_with_the_same(self, ictc: Ictc, tmp_path: Path, ads: Path) -> None:
         ictc.succeed(ads, tmp_path / "whole", "--dedupe", "near")

@@ -15,8 +15,7 @@ from pydantic import Field
 from ictc.cli.calibration import measure
 from ictc.cli.plan_tables import plan_as_json, plan_as_text
 from ictc.config import OutputSettings, RunSettings
-from ictc.errors import ConfigError
-from ictc.pipeline import choose_tracks, load_given_clusters
+from ictc.pipeline import choose_criterion, choose_tracks, load_given_clusters
 from ictc.planning.estimate import Scenario, estimate
 from ictc.planning.gpus import find_gpu
 from ictc.planning.levers import find_levers
@@ -117,10 +116,5 @@ def choose_criteria(settings: RunSettings) -> Sequence[tuple[Track, str]]:
     Raises:
         ConfigError: there is no such track, or it needs a criterion.
     """
-    chosen = []
-    for track in choose_tracks(settings, settings.output.output_dir / (settings.output.shard_id or "")):
-        criterion = settings.clustering.criterion or track.criterion
-        if criterion is None:
-            raise ConfigError(f'--track {track.name} needs --criterion, such as --criterion "the musical instrument"')
-        chosen.append((track, criterion))
-    return chosen
+    tracks = choose_tracks(settings, settings.output.output_dir / (settings.output.shard_id or ""))
+    return [(track, choose_criterion(track, settings.clustering)) for track in tracks]

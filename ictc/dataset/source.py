@@ -20,6 +20,9 @@ LOOK_SIDE = 16
 MIN_STEP = 3
 """Brighter by so many of 256 levels: what compression adds to an even area is less."""
 
+MIN_LOOK_BITS = 16
+"""An image with fewer steps than this is nearly plain: its look tells too little to be compared."""
+
 LOOK_TOKENS = 64
 """Looks are compared on small versions of the images; JPEG files decode to those quickly."""
 
@@ -37,7 +40,7 @@ def find_source(path: Path, *, look: bool) -> Source | None:
 
 
 def _look(path: Path) -> str:
-    """Return the difference hash (dHash, N. Krawetz 2013) of an image, "" if it can't be decoded."""
+    """Return the difference hash (dHash, N. Krawetz 2013) of an image, "" if it can't be decoded or is nearly plain."""
     decoded = decode_image(path, LOOK_TOKENS)
     if not isinstance(decoded, DecodedImage):
         return ""
@@ -48,4 +51,6 @@ def _look(path: Path) -> str:
         for column in range(LOOK_SIDE):
             place = row * (LOOK_SIDE + 1) + column
             bits = bits << 1 | (levels[place] + MIN_STEP <= levels[place + 1])
+    if bits.bit_count() < MIN_LOOK_BITS:
+        return ""
     return f"{bits:0{LOOK_SIDE**2 // 4}x}"
