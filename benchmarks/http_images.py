@@ -1,9 +1,11 @@
 """Time images from the web: `python benchmarks/http_images.py [--images 10000] [--latency_ms 100]`.
 
-A server process serves JPEG files and fails for one in a hundred. In a process each, one after the other: a plain
-aiohttp client reads every address once; `ictc.dataset.files` downloads, checks and caches them, as Step 1 has it do;
-and `ictc run --engine scripted --steps 1` does the whole step, with decoding. Prints a table and a JSON line; the
-ratio is of images/s against the plain client. Server and clients share the machine's cores.
+A server process serves JPEG files and fails for one in a hundred. One after the other: a plain aiohttp client reads
+every address once; `ictc.dataset.files` downloads, checks and caches them, as Step 1 has it do; a plain client hands
+what it read to Pillow in as many processes as there are cores; and `ictc run --engine scripted --steps 1` does the
+whole step. Prints a table and a JSON line; the ratios are of images/s: cached against plain, the step against plain
+with Pillow.
+Server and clients share the machine's cores.
 """
 
 from __future__ import annotations
@@ -16,6 +18,8 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from random import Random
@@ -70,17 +74,43 @@ def addresses(port: int, num_images: int) -> list[str]:
 def read_plainly(port: int, num_images: int, _: Path) -> None:
     """Plain aiohttp client"""
 
-    async def read_all() -> Counter[str]:
-        slots, session = asyncio.Semaphore(CONCURRENCY), aiohttp.ClientSession()
+    check(asyncio.run(read_with(port, num_images, _keep)), num_images)
 
-        async def read(url: str) -> str:
-            async with slots, session.get(url) as response:
-                return "read" if await response.read() and response.ok else "failed"
 
-        async with session:
-            return Counter(await asyncio.gather(*map(read, addresses(port, num_images))))
+async def _keep(content: bytes) -> None:
+    """Do nothing with what was read."""
 
-    check(asyncio.run(read_all()), num_images)
+
+async def read_with(port: int, num_images: int, use: Callable[[bytes], Awaitable[None]]) -> Counter[str]:
+    """Read every address once, and have the contents used."""
+    slots, session = asyncio.Semaphore(CONCURRENCY), aiohttp.ClientSession()
+
+    async def read(url: str) -> str:
+        async with slots, session.get(url) as response:
+            content = await response.read()
+        if not (content and response.ok):
+            return "failed"
+        await use(content)
+        return "read"
+
+    async with session:
+        return Counter(await asyncio.gather(*map(read, addresses(port, num_images))))
+
+
+def decode_plainly(port: int, num_images: int, _: Path) -> None:
+    """Plain aiohttp client, decoded by Pillow"""
+    with ProcessPoolExecutor() as processes:
+
+        async def use(content: bytes) -> None:
+            await asyncio.get_running_loop().run_in_executor(processes, decode, content)
+
+        check(asyncio.run(read_with(port, num_images, use)), num_images)
+
+
+def decode(content: bytes) -> None:
+    """Decode an image, and leave the pixels where they are."""
+    with Image.open(io.BytesIO(content)) as image:
+        image.convert("RGB").tobytes()
 
 
 def read_through_cache(port: int, num_images: int, folder: Path) -> None:
@@ -100,8 +130,8 @@ async def read_ahead(files: ImageFiles, urls: list[str]) -> Counter[str]:
     slots = asyncio.Semaphore(files.concurrency)
 
     async def read(url: str) -> str:
-        async with slots, files.open(ImageRecord(url, url)) as path:
-            return "failed" if isinstance(path, BrokenImage) else "read"
+        async with slots, files.open(ImageRecord(url, url)) as file:
+            return "failed" if isinstance(file, BrokenImage) else "read"
 
     return Counter(await asyncio.gather(*map(read, urls)))
 
@@ -125,7 +155,8 @@ def check(counts: Counter[str], num_images: int) -> None:
     assert counts == {"read": num_images - num_failures, "failed": num_failures}, counts
 
 
-MEASURED = {"plain": read_plainly, "cached": read_through_cache, "step": run_step}
+MEASURED = {"plain": read_plainly, "cached": read_through_cache, "decoded": decode_plainly, "step": run_step}
+COMPARED = {"cached": "plain", "step": "decoded"}
 
 
 def main() -> None:
@@ -160,10 +191,10 @@ def measure_all(num_images: int, latency_ms: float) -> dict[str, Usage]:
 def report(num_images: int, latency_ms: float, figures: dict[str, Usage]) -> None:
     """Print a table and a line of JSON."""
     print(f"{num_images:,} addresses, 1 in {FAILURE_EVERY} fails, {CONCURRENCY} at a time, {latency_ms:g} ms each")
-    ratios = {name: round(figures["plain"].seconds / usage.seconds, 2) for name, usage in figures.items()}
+    ratios = {name: round(figures[base].seconds / figures[name].seconds, 2) for name, base in COMPARED.items()}
     for name, usage in figures.items():
-        rate = num_images / usage.seconds
-        print(f"{MEASURED[name].__doc__:<40} {rate:7.0f} images/s  ratio {ratios[name]:.2f}  {usage}")
+        ratio = f"ratio {ratios[name]:.2f}" if name in ratios else " " * 10
+        print(f"{MEASURED[name].__doc__:<40} {num_images / usage.seconds:7.0f} images/s  {ratio}  {usage}")
     rounded = {name: asdict(usage) for name, usage in figures.items()}
     print(json.dumps({"images": num_images, "latency_ms": latency_ms, "ratios": ratios, **rounded}))
 

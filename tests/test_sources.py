@@ -46,6 +46,7 @@ def observations(tmp_path: Path) -> Path:
     (ads / "ad_03" / "full_data.json").write_text("{")
     (ads / "ad_03" / "data.json").write_text('{"observation_id": "third"}')
     (ads / "ad_04" / ".hidden.jpg").write_bytes(b"x")
+    draw_image(ads / "ad_07" / "image.jpg", 6)  # a copy
     (ads / "empty").mkdir()
     (ads / "empty" / "full_data.json").write_text('{"observation_id": "nothing"}')
     (ads / "torn").mkdir()
@@ -68,6 +69,7 @@ def test_images_in_and_exports_out_of_s3_are_those_of_a_disk(
     local, published = exported_bytes(tmp_path / "out"), s3.read_folder("results")
     assert exported_bytes(tmp_path / "work") == local
     assert {name: published[name] for name in local} == local
+    assert b'"duplicate_of":"ad_06"' in b"".join(local["ictc_final_results.json"].split())
     assert {"run.json", "config.yaml"} < published.keys()
     assert manifest_lines(tmp_path / "work") == manifest_lines(tmp_path / "out")
     assert ictc("verify", tmp_path / "work").exit_code == 0

@@ -40,6 +40,11 @@ class Held:
         self.path = path
         self._file = file
 
+    @property
+    def sha256(self) -> str:
+        """Of the content, in hex."""
+        return self.path.name
+
     def __enter__(self) -> Self:
         return self
 

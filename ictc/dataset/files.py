@@ -28,7 +28,22 @@ from ictc.records import BrokenImage, ImageRecord
 MAX_FAILURES = 10_000
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 
+CACHE_THREADS = 1
+"""More take turns at the interpreter's lock, and twice the processor's time; one keeps hundreds of images a second."""
+
 ResultT = TypeVar("ResultT")
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """A file of this machine that holds the bytes of an image.
+
+    Attributes:
+        sha256: of the content, in hex; None where nobody has read it yet.
+    """
+
+    path: Path
+    sha256: str | None = None
 
 
 class ImageFiles(Protocol):
@@ -41,8 +56,8 @@ class ImageFiles(Protocol):
     @property
     def concurrency(self) -> int: ...
 
-    def open(self, image: ImageRecord) -> AbstractAsyncContextManager[Path | BrokenImage]:
-        """Yield a path of this machine that holds the image's bytes inside the block, or why there is none."""
+    def open(self, image: ImageRecord) -> AbstractAsyncContextManager[ImageFile | BrokenImage]:
+        """Yield a file that holds the image's bytes inside the block, or why there is none."""
         ...
 
 
@@ -55,8 +70,8 @@ class LocalFiles:
         self._folder = folder
 
     @asynccontextmanager
-    async def open(self, image: ImageRecord) -> AsyncIterator[Path | BrokenImage]:
-        yield self._folder / image.path
+    async def open(self, image: ImageRecord) -> AsyncIterator[ImageFile | BrokenImage]:
+        yield ImageFile(self._folder / image.path)
 
 
 @dataclass(frozen=True)
@@ -140,14 +155,16 @@ class FetchedFiles:
         places: ImagePlaces,
         options: FetchOptions,
         downloader: HttpDownloader | None,
-        executor: ThreadPoolExecutor,
+        copying: ThreadPoolExecutor,
+        caching: ThreadPoolExecutor,
     ) -> None:
         # Twice what is fetched at a time: those behind a slow one go on.
         self.concurrency = 2 * options.http.concurrency if places.are_remote else 0
         self._places = places
         self._options = options
         self._downloader = downloader
-        self._executor = executor
+        self._copying = copying
+        self._caching = caching
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._failures: OrderedDict[str, BrokenImage] = OrderedDict()
         if places.are_remote:
@@ -158,17 +175,17 @@ class FetchedFiles:
         return ContentCache(self._options.cache_dir, self._options.cache_bytes)
 
     @asynccontextmanager
-    async def open(self, image: ImageRecord) -> AsyncIterator[Path | BrokenImage]:
+    async def open(self, image: ImageRecord) -> AsyncIterator[ImageFile | BrokenImage]:
         place = self._places.find(image)
         if place.is_file:
-            yield Path(place.url)
+            yield ImageFile(Path(place.url))
             return
         held = await self._hold(place)
         if isinstance(held, BrokenImage):
             yield held
             return
         with held:
-            yield held.path
+            yield ImageFile(held.path, held.sha256)
 
     async def _hold(self, place: Place) -> Held | BrokenImage:
         """Return the copy, made by whoever asks first."""
@@ -191,7 +208,7 @@ class FetchedFiles:
 
     async def _find(self, place: Place) -> Held | None:
         known = self._cache.knows(place.cache_key)
-        return await self._in_thread(self._cache.find, place.cache_key) if known else None
+        return await _run_in(self._caching, self._cache.find, place.cache_key) if known else None
 
     async def _fetch(self, place: Place) -> Held | BrokenImage:
         with self._cache.draft() as draft:
@@ -202,11 +219,11 @@ class FetchedFiles:
                 failure = await self._copy(place, draft.path)
             if failure is not None:
                 return failure
-            return await self._in_thread(self._cache.add, place.cache_key, draft)
+            return await _run_in(self._caching, self._cache.add, place.cache_key, draft)
 
     async def _copy(self, place: Place, draft: Path) -> BrokenImage | None:
         try:
-            await self._in_thread(copy_bytes, place, draft)
+            await _run_in(self._copying, copy_bytes, place, draft)
         except IctcError:
             raise
         except Exception as error:  # each service has its own
@@ -215,8 +232,9 @@ class FetchedFiles:
             return BrokenImage(f"cannot be read: {describe(error)}")
         return None
 
-    async def _in_thread(self, function: Callable[..., ResultT], *arguments: object) -> ResultT:
-        return await asyncio.get_running_loop().run_in_executor(self._executor, function, *arguments)
+
+async def _run_in(threads: ThreadPoolExecutor, function: Callable[..., ResultT], *arguments: object) -> ResultT:
+    return await asyncio.get_running_loop().run_in_executor(threads, function, *arguments)
 
 
 def copy_bytes(place: Place, target: Path) -> None:
@@ -245,5 +263,6 @@ async def open_image_files(places: ImagePlaces, options: FetchOptions) -> AsyncI
     """
     async with AsyncExitStack() as stack:
         downloader = await stack.enter_async_context(HttpDownloader.open(options.http)) if places.on_web else None
-        executor = stack.enter_context(ThreadPoolExecutor(options.http.concurrency, "ictc-fetch"))
-        yield FetchedFiles(places, options, downloader, executor)
+        copying = stack.enter_context(ThreadPoolExecutor(options.http.concurrency, "ictc-copy"))
+        caching = stack.enter_context(ThreadPoolExecutor(CACHE_THREADS, "ictc-cache"))
+        yield FetchedFiles(places, options, downloader, copying, caching)

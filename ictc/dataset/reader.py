@@ -14,6 +14,7 @@ from weakref import WeakValueDictionary
 
 from ictc.dataset.files import ImageFiles
 from ictc.dataset.pool import DecodePool
+from ictc.dataset.source import source_digest
 from ictc.records import BrokenImage, DecodedImage, ImageRecord, Source
 
 Dedupe = Literal["off", "exact", "near"]
@@ -74,16 +75,18 @@ class ImageReader:
         return await self._decodings.get(key, lambda: self._decode(image, max_image_tokens))
 
     async def _find_source(self, image: ImageRecord) -> Source | None:
-        async with self._files.open(image) as path:
-            if isinstance(path, BrokenImage) or self._dedupe == "off":
+        async with self._files.open(image) as file:
+            if isinstance(file, BrokenImage) or self._dedupe == "off":
                 return None
-            return await self._pool.find_source(path, look=self._dedupe == "near")
+            if file.sha256 is not None and self._dedupe == "exact":
+                return Source(source_digest(file.sha256))
+            return await self._pool.find_source(file.path, look=self._dedupe == "near")
 
     async def _decode(self, image: ImageRecord, max_image_tokens: int) -> DecodedImage | BrokenImage:
-        async with self._files.open(image) as path:
-            if isinstance(path, BrokenImage):
-                return path
-            decoded = await self._pool.decode(path, max_image_tokens)
+        async with self._files.open(image) as file:
+            if isinstance(file, BrokenImage):
+                return file
+            decoded = await self._pool.decode(file.path, max_image_tokens)
         if isinstance(decoded, DecodedImage):
             self._in_use[image.path, max_image_tokens] = decoded
         return decoded

@@ -148,8 +148,8 @@ async def read_size(files: ImageFiles, record: ImageRecord) -> tuple[int, int] |
     """Return the width and height that an image's header tells, None if it can't be read."""
     if record.problem is not None:
         return None
-    async with files.open(record) as path:
-        return None if isinstance(path, BrokenImage) else _read_header(path)
+    async with files.open(record) as file:
+        return None if isinstance(file, BrokenImage) else _read_header(file.path)
 
 
 def _read_header(path: Path) -> tuple[int, int] | None:
@@ -198,8 +198,8 @@ class Comparison:
     async def _digest(self, record: ImageRecord, *, whole: bool) -> str:
         key = (record.path, whole)
         if key not in self._digests:
-            async with self._files.open(record) as path:
-                digest = None if isinstance(path, BrokenImage) else (_digest_all if whole else _digest_head)(path)
+            async with self._files.open(record) as file:
+                digest = None if isinstance(file, BrokenImage) else (_digest_all if whole else _digest_head)(file.path)
             self._digests[key] = record.path if digest is None else digest  # unreadable: like no other
         return self._digests[key]
 

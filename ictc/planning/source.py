@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ictc.config import InputSettings
 from ictc.dataset.discover import Collection, iter_images, list_collection
-from ictc.dataset.files import ImageFiles
+from ictc.dataset.files import ImageFile, ImageFiles
 from ictc.dataset.locations import is_url
 from ictc.planning.sample import Sample, draw_sample
 from ictc.records import ImageRecord
@@ -57,9 +57,9 @@ class ImageSource:
         """Copy the files of the images into a new folder, under new names."""
         await asyncio.to_thread(folder.mkdir)
         for number, image in enumerate(images):
-            async with self.files.open(image) as path:
-                if isinstance(path, Path):
-                    shutil.copyfile(path, folder / f"{number:06d}{Path(image.path).suffix}")
+            async with self.files.open(image) as file:
+                if isinstance(file, ImageFile):
+                    shutil.copyfile(file.path, folder / f"{number:06d}{Path(image.path).suffix}")
 
 
 def list_source(chosen: InputSettings, files: ImageFiles) -> ImageSource:

@@ -18,10 +18,12 @@ from support.hostile_http import HostileServer, draw_bytes, hostile_server
 
 from ictc.dataset import http
 from ictc.dataset.addresses import is_public
-from ictc.dataset.files import FetchOptions, ImagePlaces, open_image_files
+from ictc.dataset.files import FetchOptions, ImagePlaces, LocalFiles, open_image_files
 from ictc.dataset.http import HttpLimits, parse_retry_after
 from ictc.dataset.locations import hide_secrets
-from ictc.records import BrokenImage, ImageRecord
+from ictc.dataset.pool import DecodePool
+from ictc.dataset.reader import Dedupe, ImageReader
+from ictc.records import BrokenImage, ImageRecord, Source
 from ictc.report.images import build_finder
 
 
@@ -59,8 +61,8 @@ def fetch(cache: Path, *urls: str, limits: HttpLimits = LIMITS) -> list[bytes | 
             files = await stack.enter_async_context(open_image_files(places, FetchOptions(cache, 2**30, limits)))
 
             async def read(url: str) -> bytes | str:
-                async with files.open(ImageRecord(url, url)) as path:
-                    return path.reason if isinstance(path, BrokenImage) else path.read_bytes()
+                async with files.open(ImageRecord(url, url)) as file:
+                    return file.reason if isinstance(file, BrokenImage) else file.path.read_bytes()
 
             return await asyncio.gather(*map(read, urls))
 
@@ -90,6 +92,24 @@ def test_what_a_server_does(
     assert fetch(tmp_path, f"{server.url}/{path}") == [expected]
     assert server.requests[f"/{path}"] == num_requests
     assert not list((tmp_path / "drafts").iterdir())
+
+
+@pytest.mark.parametrize("dedupe", ["exact", "near"])
+def test_an_image_is_the_same_wherever_it_was_found(server: HostileServer, tmp_path: Path, dedupe: Dedupe) -> None:
+    url = f"{server.url}/good/5"
+    (tmp_path / "local.png").write_bytes(draw_bytes(5))
+    places, options = ImagePlaces("", are_remote=True, on_web=True), FetchOptions(tmp_path / "cache", 2**30, LIMITS)
+
+    async def find_sources() -> list[Source | None]:
+        async with open_image_files(places, options) as fetched, DecodePool(1) as pool:
+            found = []
+            for files, path in ((fetched, url), (LocalFiles(tmp_path), "local.png")):
+                async with ImageReader(pool, files, dedupe) as reader:
+                    found.append(await reader.find_source(ImageRecord("any", path)))
+            return found
+
+    downloaded, local = asyncio.run(find_sources())
+    assert downloaded == local is not None
 
 
 def test_a_server_that_trickles_is_given_up(server: HostileServer, tmp_path: Path) -> None:
