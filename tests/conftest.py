@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
 import pytest
 import support.torchvision_hook.sitecustomize as torchvision_hook
+from support.fork_server import ForkServer
+from support.scripted_run import Reference, ScriptedRun, draw_ads, run_undisturbed
 from support.tiny_qwen import build_tiny_checkpoint
 
 ENVIRONMENT = {
@@ -57,3 +60,28 @@ def tiny_text_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def build_checkpoint(tmp_path_factory: pytest.TempPathFactory, name: str, vision: bool) -> Path:
     pytest.importorskip("transformers")
     return build_tiny_checkpoint(tmp_path_factory.mktemp("checkpoints") / name, vision=vision)
+
+
+@pytest.fixture(scope="session")
+def fork_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServer]:
+    """What starts `ictc` in a fraction of a second, with faults if asked to."""
+    with ForkServer(tmp_path_factory.mktemp("server")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def drawn_ads(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The collection that scripted runs are about."""
+    return draw_ads(tmp_path_factory.mktemp("collection") / "ads")
+
+
+@pytest.fixture(scope="session")
+def reference(fork_server: ForkServer, drawn_ads: Path, tmp_path_factory: pytest.TempPathFactory) -> Reference:
+    """What a scripted run gives that nothing disturbs."""
+    return run_undisturbed(ScriptedRun(fork_server, drawn_ads, tmp_path_factory.mktemp("reference") / "out"))
+
+
+@pytest.fixture
+def run(fork_server: ForkServer, drawn_ads: Path, tmp_path: Path) -> ScriptedRun:
+    """A scripted run that has not begun, to be disturbed."""
+    return ScriptedRun(fork_server, drawn_ads, tmp_path / "out")

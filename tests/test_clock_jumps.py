@@ -6,15 +6,13 @@ import re
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
 from support.cli import start_ictc
 from support.faulty_disk import Fault
-from support.fork_server import ForkServer
-from support.scripted_run import Reference, ScriptedRun, draw_ads, run_undisturbed
+from support.scripted_run import Reference, ScriptedRun
 
 DAY_S = 86_400.0
 CLOCKS = {
@@ -23,27 +21,6 @@ CLOCKS = {
     "to 1970": [-50 * 365 * DAY_S],
     "to and fro": [0, -3 * DAY_S, 5 * DAY_S, -3600, 7],
 }
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServer]:
-    with ForkServer(tmp_path_factory.mktemp("server")) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def ads(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return draw_ads(tmp_path_factory.mktemp("collection") / "ads")
-
-
-@pytest.fixture(scope="module")
-def reference(server: ForkServer, ads: Path, tmp_path_factory: pytest.TempPathFactory) -> Reference:
-    return run_undisturbed(ScriptedRun(server, ads, tmp_path_factory.mktemp("reference") / "out"))
-
-
-@pytest.fixture
-def run(server: ForkServer, ads: Path, tmp_path: Path) -> ScriptedRun:
-    return ScriptedRun(server, ads, tmp_path / "out")
 
 
 @pytest.mark.parametrize("clock", CLOCKS)

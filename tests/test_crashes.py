@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -15,7 +14,7 @@ from typing import Any
 import pytest
 from support.faulty_disk import ANY, STAGES, Fault
 from support.fork_server import ForkServer
-from support.scripted_run import Reference, ScriptedRun, draw_ads, run_undisturbed
+from support.scripted_run import Reference, ScriptedRun
 
 KILLS_PER_RUN = 3
 """The fourth death of a process with the same image alone in flight would quarantine the image, as it should."""
@@ -49,27 +48,6 @@ JOURNAL_WRITES = {
     **{f"{stage} in_flight.log": ("create", "write", "delete") for stage in MAP_STAGES},
 }
 JOURNAL_POINTS = [f"{file}: {operation}" for file, operations in JOURNAL_WRITES.items() for operation in operations]
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServer]:
-    with ForkServer(tmp_path_factory.mktemp("server")) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def ads(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return draw_ads(tmp_path_factory.mktemp("collection") / "ads")
-
-
-@pytest.fixture(scope="module")
-def reference(server: ForkServer, ads: Path, tmp_path_factory: pytest.TempPathFactory) -> Reference:
-    return run_undisturbed(ScriptedRun(server, ads, tmp_path_factory.mktemp("reference") / "out"))
-
-
-@pytest.fixture
-def run(server: ForkServer, ads: Path, tmp_path: Path) -> ScriptedRun:
-    return ScriptedRun(server, ads, tmp_path / "out")
 
 
 def test_every_write_of_a_run_is_listed(reference: Reference) -> None:
@@ -112,10 +90,10 @@ CHANGES = {
 
 @pytest.fixture(scope="module", params=CHANGES)
 def changed(
-    request: pytest.FixtureRequest, server: ForkServer, ads: Path, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, fork_server: ForkServer, drawn_ads: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     """A finished run directory, and finished again after a change of settings."""
-    run = ScriptedRun(server, ads, tmp_path_factory.mktemp("changed") / "out")
+    run = ScriptedRun(fork_server, drawn_ads, tmp_path_factory.mktemp("changed") / "out")
     run.finish()
     run.finish(*CHANGES[request.param])
     return run.path

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from random import Random
 
 import orjson
 import pytest
 from support.faulty_disk import Fault, When
-from support.fork_server import Finished, ForkServer
-from support.scripted_run import Reference, ScriptedRun, draw_ads, run_undisturbed
+from support.fork_server import Finished
+from support.scripted_run import Reference, ScriptedRun
 
 REMEDIES = {
     "ENOSPC": "the disk is full; free some space",
@@ -47,27 +45,6 @@ FILES = {
 }
 SHORT_WRITES = ("caption journal: write record", "label journal: write header", "assign in_flight.log: write")
 NUM_LASTING = 12
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServer]:
-    with ForkServer(tmp_path_factory.mktemp("server")) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def ads(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return draw_ads(tmp_path_factory.mktemp("collection") / "ads")
-
-
-@pytest.fixture(scope="module")
-def reference(server: ForkServer, ads: Path, tmp_path_factory: pytest.TempPathFactory) -> Reference:
-    return run_undisturbed(ScriptedRun(server, ads, tmp_path_factory.mktemp("reference") / "out"))
-
-
-@pytest.fixture
-def run(server: ForkServer, ads: Path, tmp_path: Path) -> ScriptedRun:
-    return ScriptedRun(server, ads, tmp_path / "out")
 
 
 @pytest.mark.parametrize("file", FILES)
