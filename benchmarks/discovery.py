@@ -14,7 +14,7 @@ from pathlib import Path
 from random import Random
 from uuid import UUID
 
-from ictc.dataset.discover import iter_images, list_collection
+from ictc.dataset.catalog.discover import iter_images, list_collection
 
 
 def make_folders(root: Path, count: int) -> None:

@@ -20,7 +20,7 @@ from engines import Workload, add_engine_arguments, device_name, load_engine, ma
 from measuring import Timing, check, median_ratio, print_results
 from ways import Way, feed_bare, take_turns
 
-from ictc.dataset.decode import decode_image
+from ictc.dataset.decoding.decode import decode_image
 
 LEAST_RATIO = 0.95
 MOST_DECODING = 0.05

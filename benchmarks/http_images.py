@@ -1,9 +1,9 @@
 """Time images from the web: `python benchmarks/http_images.py [--images 10000] [--latency_ms 100]`.
 
 A server process serves JPEG files and fails for one in a hundred. One after the other: a plain aiohttp client reads
-every address once; `ictc.dataset.files` downloads, checks and caches them, as Step 1 has it do; a plain client hands
-what it read to Pillow in as many processes as there are cores; and `ictc run --engine scripted --steps 1` does the
-whole step. Prints a table and a JSON line; the ratios are of images/s: cached against plain, the step against plain
+every address once; `ictc.dataset.fetching.files` downloads, checks and caches them, as Step 1 has it do; a plain client
+hands what it read to Pillow in as many processes as there are cores; and `ictc run --engine scripted --steps 1` does
+the whole step. Prints a table and a JSON line; the ratios are of images/s: cached against plain, the step against plain
 with Pillow.
 Server and clients share the machine's cores.
 """
@@ -30,8 +30,8 @@ from measuring import Usage, measure
 from PIL import Image
 
 from ictc.cli.main import run_command
-from ictc.dataset.files import FetchOptions, ImageFiles, ImagePlaces, open_image_files
-from ictc.dataset.http import HttpLimits
+from ictc.dataset.fetching.files import FetchOptions, ImageFiles, ImagePlaces, open_image_files
+from ictc.dataset.fetching.http import HttpLimits
 from ictc.records import BrokenImage, ImageRecord
 
 CONCURRENCY = 64

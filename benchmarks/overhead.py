@@ -25,7 +25,7 @@ from drawing import draw_photos
 from measuring import MAIN, Usage, check, measure, median_ratio, print_results
 from synthetic import fill_shard
 
-from ictc.dataset.decode import decode_image
+from ictc.dataset.decoding.decode import decode_image
 from ictc.records import DecodedImage
 
 MAX_IMAGE_TOKENS = 1280

@@ -16,7 +16,7 @@ from support.collections import draw_flat, draw_image, draw_observation
 from support.s3 import S3, s3_server
 from support.s3_listing import many_keys
 
-from ictc.dataset.discover import iter_images, list_collection
+from ictc.dataset.catalog.discover import iter_images, list_collection
 from ictc.report.images import build_finder
 
 NUM_MANY = 100_000

@@ -11,7 +11,7 @@ import pytest
 from support.cli import Ictc, exported_bytes, load, start_ictc
 from support.collections import draw_flat, draw_image
 
-from ictc.dataset.pool import DecodePool
+from ictc.dataset.decoding.pool import DecodePool
 from ictc.engines.base import GenerationRequest, GenerationResult, Task
 from ictc.engines.scripted import ScriptedEngine
 from ictc.records import BrokenImage, DecodedImage

@@ -1,0 +1,1 @@
+"""Images: which there are (`catalog`), where their bytes are (`fetching`), what is in them (`decoding`)."""

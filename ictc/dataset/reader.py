@@ -12,9 +12,8 @@ from types import TracebackType
 from typing import Generic, Literal, Self, TypeVar
 from weakref import WeakValueDictionary
 
-from ictc.dataset.files import ImageFiles
-from ictc.dataset.pool import DecodePool
-from ictc.dataset.source import source_digest
+from ictc.dataset.decoding.pool import DecodePool
+from ictc.dataset.fetching.files import ImageFiles
 from ictc.records import BrokenImage, DecodedImage, ImageRecord, Source
 
 Dedupe = Literal["off", "exact", "near"]
@@ -79,7 +78,7 @@ class ImageReader:
             if isinstance(file, BrokenImage) or self._dedupe == "off":
                 return None
             if file.sha256 is not None and self._dedupe == "exact":
-                return Source(source_digest(file.sha256))
+                return Source.of_content(file.sha256)
             return await self._pool.find_source(file.path, look=self._dedupe == "near")
 
     async def _decode(self, image: ImageRecord, max_image_tokens: int) -> DecodedImage | BrokenImage:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
-from ictc.dataset.files import ImageFiles
+from ictc.dataset.fetching.files import ImageFiles
 from ictc.engines.provider import Role
 from ictc.records import ClusterDefinition
 from ictc.stages.caption import ImageReader

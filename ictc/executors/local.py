@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from ictc.config import RunSettings
-from ictc.dataset.pool import DecodePool
+from ictc.dataset.decoding.pool import DecodePool
 from ictc.dataset.reader import ImageReader
 from ictc.engines.base import Engine
 from ictc.engines.provider import EngineProvider, Role

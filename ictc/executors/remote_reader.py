@@ -6,7 +6,7 @@ import asyncio
 from contextlib import AsyncExitStack
 from functools import cached_property
 
-from ictc.dataset.pool import DecodePool
+from ictc.dataset.decoding.pool import DecodePool
 from ictc.dataset.reader import Dedupe, ImageReader
 from ictc.executors.base import OpenImages
 from ictc.records import BrokenImage, DecodedImage, ImageRecord, Source

@@ -15,8 +15,8 @@ from itertools import chain
 from pathlib import Path
 from random import Random
 
-from ictc.dataset.files import ImageFiles
-from ictc.dataset.fit import fit_to_tokens
+from ictc.dataset.decoding.fit import fit_to_tokens
+from ictc.dataset.fetching.files import ImageFiles
 from ictc.records import IMAGE_TOKEN_SIDE_PX, BrokenImage, ImageRecord
 
 MAX_COMPARED = 200_000
@@ -155,7 +155,7 @@ async def read_size(files: ImageFiles, record: ImageRecord) -> tuple[int, int] |
 def _read_header(path: Path) -> tuple[int, int] | None:
     from PIL import Image
 
-    from ictc.dataset.decode import FORMATS
+    from ictc.dataset.decoding.decode import FORMATS
 
     try:
         with warnings.catch_warnings():
@@ -211,7 +211,7 @@ def _digest_head(path: Path) -> str | None:
 
 
 def _digest_all(path: Path) -> str | None:
-    from ictc.dataset.source import find_source
+    from ictc.dataset.decoding.source import find_source
 
     source = find_source(path, look=False)
     return None if source is None else source.digest

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ictc.config import InputSettings
-from ictc.dataset.discover import Collection, iter_images, list_collection
-from ictc.dataset.files import ImageFile, ImageFiles
-from ictc.dataset.locations import is_url
+from ictc.dataset.catalog.discover import Collection, iter_images, list_collection
+from ictc.dataset.fetching.files import ImageFile, ImageFiles
+from ictc.dataset.fetching.locations import is_url
 from ictc.planning.sample import Sample, draw_sample
 from ictc.records import ImageRecord
 

@@ -18,9 +18,9 @@ import orjson
 from PIL import Image
 
 from ictc.config.groups import user_folder
-from ictc.dataset.cache import ContentCache
-from ictc.dataset.files import ImagePlaces
-from ictc.dataset.pool import DecodePool
+from ictc.dataset.decoding.pool import DecodePool
+from ictc.dataset.fetching.cache import ContentCache
+from ictc.dataset.fetching.files import ImagePlaces
 from ictc.records import BrokenImage, ImageRecord
 from ictc.stages.image_links import link_name
 from ictc.storage.manifest import Manifest, find_manifest

@@ -10,13 +10,13 @@ from typing import Any
 
 from ictc.config import InputSettings, RunSettings
 from ictc.config.groups import user_folder
-from ictc.dataset.collection import Collection
-from ictc.dataset.discover import iter_images, list_collection
-from ictc.dataset.files import FetchOptions, ImageFiles, ImagePlaces, open_image_files
-from ictc.dataset.http import HttpLimits
-from ictc.dataset.locations import is_http, is_url
-from ictc.dataset.table import list_table
-from ictc.dataset.tar_shards import is_pattern, split_pattern
+from ictc.dataset.catalog.collection import Collection
+from ictc.dataset.catalog.discover import iter_images, list_collection
+from ictc.dataset.catalog.table import list_table
+from ictc.dataset.catalog.tar_shards import is_pattern, split_pattern
+from ictc.dataset.fetching.files import FetchOptions, ImageFiles, ImagePlaces, open_image_files
+from ictc.dataset.fetching.http import HttpLimits
+from ictc.dataset.fetching.locations import is_http, is_url
 from ictc.errors import InputError
 from ictc.records import ImageRecord
 from ictc.runs.reporter import Reporter

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from ictc.dataset.discover import list_collection
+from ictc.dataset.catalog.discover import list_collection
 from ictc.errors import ConfigError, InputError
 from ictc.records import ImageRecord, StageName
 from ictc.runs.reader import open_results

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ictc.config import RunSettings
-from ictc.dataset.collection import Collection
-from ictc.dataset.listing import TAR_SUFFIX
+from ictc.dataset.catalog.collection import Collection
+from ictc.dataset.fetching.locations import shard_of
 from ictc.errors import ConfigError
 from ictc.storage.keys import StageKey
 from ictc.storage.manifest import Manifest
@@ -117,8 +117,7 @@ def describe_change(manifest: Manifest, collection: Collection) -> str:
 def unit_of(path: str, layout: str) -> str:
     """Return the unit of a collection that an image belongs to: its folder, its shard, or itself."""
     if layout == "tar":
-        shard, suffix, _ = path.partition(f"{TAR_SUFFIX}/")
-        return shard + suffix.rstrip("/")
+        return shard_of(path)
     return path.split("/", maxsplit=1)[0] if layout == "observations" else path
 
 

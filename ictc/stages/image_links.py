@@ -15,7 +15,7 @@ from pathlib import Path
 
 import orjson
 
-from ictc.dataset.locations import is_url
+from ictc.dataset.fetching.locations import is_url
 from ictc.errors import StorageError
 from ictc.records import ImageRecord
 from ictc.stages.outcome import Status

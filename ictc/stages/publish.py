@@ -12,8 +12,8 @@ from typing import Any
 
 import orjson
 
-from ictc.dataset.locations import join
-from ictc.dataset.remote import describe, open_filesystem
+from ictc.dataset.fetching.locations import join
+from ictc.dataset.fetching.remote import describe, open_filesystem
 from ictc.errors import StorageError
 from ictc.storage.atomic import write_atomic
 

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import ExifTags, Image, features
 
-from ictc.dataset.decode import MAX_IMAGE_PIXELS, decode_image
+from ictc.dataset.decoding.decode import MAX_IMAGE_PIXELS, decode_image
 from ictc.records import BrokenImage, DecodedImage
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ictc.dataset.discover import iter_images, list_collection
+from ictc.dataset.catalog.discover import iter_images, list_collection
 from ictc.errors import InputError
 from ictc.records import ImageRecord
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from ictc.dataset.fit import MAX_ASPECT_RATIO, MAX_STRETCH, MIN_IMAGE_TOKENS, fit_to_tokens
+from ictc.dataset.decoding.fit import MAX_ASPECT_RATIO, MAX_STRETCH, MIN_IMAGE_TOKENS, fit_to_tokens
 
 SIDES = st.integers(1, 5000) | st.integers(1, 30) | st.integers(1, 100_000)
 BUDGETS = st.integers(64, 80) | st.integers(64, 16384)

@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 from support.cli import Ictc, load, start_ictc
 from support.hostile_http import HostileServer, draw_bytes, hostile_server
 
-from ictc.dataset import http
-from ictc.dataset.addresses import is_public
-from ictc.dataset.files import FetchOptions, ImagePlaces, LocalFiles, open_image_files
-from ictc.dataset.http import HttpLimits, parse_retry_after
-from ictc.dataset.locations import hide_secrets
-from ictc.dataset.pool import DecodePool
+from ictc.dataset.decoding.pool import DecodePool
+from ictc.dataset.fetching import http
+from ictc.dataset.fetching.addresses import is_public
+from ictc.dataset.fetching.files import FetchOptions, ImagePlaces, LocalFiles, open_image_files
+from ictc.dataset.fetching.http import HttpLimits, parse_retry_after
+from ictc.dataset.fetching.locations import hide_secrets
 from ictc.dataset.reader import Dedupe, ImageReader
 from ictc.records import BrokenImage, ImageRecord, Source
 from ictc.report.images import build_finder
@@ -154,7 +154,7 @@ def test_a_name_that_changes_its_meaning_does_not_get_past(
         refused.append(address)
         return address == "127.0.0.1"  # plays the public server
 
-    monkeypatch.setattr("ictc.dataset.addresses.is_public", is_public_here)
+    monkeypatch.setattr("ictc.dataset.fetching.addresses.is_public", is_public_here)
     (reason,) = fetch(tmp_path, f"{server.url}/to_private", limits=replace(LIMITS, allow_private=False))
     assert reason == "HTTP: its address is private; --allow_private_addresses permits that"
     assert refused == ["127.0.0.1", "169.254.169.254"]

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ictc.dataset import metadata
-from ictc.dataset.metadata import Metadata, load_metadata, parse_metadata, parse_timestamp
+from ictc.dataset.catalog import metadata
+from ictc.dataset.catalog.metadata import Metadata, load_metadata, parse_metadata, parse_timestamp
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from ictc.dataset.decode import decode_image
-from ictc.dataset.pool import DecodePool
+from ictc.dataset.decoding.decode import decode_image
+from ictc.dataset.decoding.pool import DecodePool
 from ictc.errors import StageError
 from ictc.records import BrokenImage, DecodedImage
 
@@ -43,7 +43,7 @@ def _is_worker(folder: Path, parent_id: int) -> bool:
         state, parent = (folder / "stat").read_text().rpartition(")")[2].split()[:2]
     except OSError:
         return False
-    return b"ictc.dataset.worker" in command and int(parent) == parent_id and state != "Z"
+    return b"ictc.dataset.decoding.worker" in command and int(parent) == parent_id and state != "Z"
 
 
 def is_alive(process_id: int) -> bool:
@@ -77,7 +77,7 @@ def sabotage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str],
         (hook / "sitecustomize.py").write_text(
             textwrap.dedent(f"""
                 import os, pathlib, signal, sys, time
-                if "ictc.dataset.worker" in sys.orig_argv:
+                if "ictc.dataset.decoding.worker" in sys.orig_argv:
                     stat = pathlib.Path.stat
                     def trapped(path, **options):
                         if path.name.startswith("trap"):
@@ -231,7 +231,7 @@ def test_workers_end_when_the_parent_is_killed(tmp_path: Path, sabotage: Callabl
     sabotage(line)
     program = """
         import asyncio, pathlib, sys
-        from ictc.dataset.pool import DecodePool
+        from ictc.dataset.decoding.pool import DecodePool
         async def main():
             async with DecodePool(1, timeout_s=2) as pool:
                 while True:
@@ -249,8 +249,7 @@ def test_workers_end_when_the_parent_is_killed(tmp_path: Path, sabotage: Callabl
 
 
 def test_parent_imports_neither_pillow_nor_numpy() -> None:
-    program = (
-        "import sys, ictc.dataset.discover, ictc.dataset.pool; assert not {'PIL', 'numpy', 'pydantic'} & {*sys.modules}"
-    )
+    modules = "ictc.dataset.catalog.discover, ictc.dataset.decoding.pool"
+    program = f"import sys, {modules}; assert not {{'PIL', 'numpy', 'pydantic'}} & {{*sys.modules}}"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     subprocess.run([sys.executable, "-c", program], env=environment, check=True)

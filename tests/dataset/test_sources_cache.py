@@ -9,7 +9,7 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ictc.dataset.cache import ContentCache
+from ictc.dataset.fetching.cache import ContentCache
 
 ADDRESSES = st.sampled_from([f"https://example.org/{number}" for number in range(5)])
 CONTENTS = st.integers(0, 4).map(lambda number: bytes([number]) * (100 * number + 1))

@@ -16,7 +16,7 @@ from pyarrow import csv, parquet
 from support.cli import Ictc, exported_bytes, load
 from support.collections import draw_flat
 
-from ictc.dataset.discover import iter_images, list_collection
+from ictc.dataset.catalog.discover import iter_images, list_collection
 from ictc.errors import InputError
 from ictc.records import ImageRecord
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from support.collections import draw_image, draw_observation
 
 from ictc.config import InputSettings
-from ictc.dataset.files import LocalFiles
+from ictc.dataset.fetching.files import LocalFiles
 from ictc.planning.sample import Comparison, Sample
 from ictc.planning.source import list_source
 from ictc.records import ImageRecord

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from ictc.dataset.listing import frame_order, without_suffix
-from ictc.dataset.metadata import Metadata
+from ictc.dataset.catalog.listing import frame_order, without_suffix
+from ictc.dataset.catalog.metadata import Metadata
 from ictc.records import ImageRecord
 
 Frames = Literal["first", "all"]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from ictc.dataset.decode import decode_image
+from ictc.dataset.decoding.decode import decode_image
 from ictc.records import DecodedImage, Source
 
 LOOK_SIDE = 16
@@ -27,10 +27,6 @@ LOOK_TOKENS = 64
 """Looks are compared on small versions of the images; JPEG files decode to those quickly."""
 
 
-DIGEST_DIGITS = 16
-"""Of the SHA-256 of the content, in hex. At 64 bits, two of 10^7 images are taken for equal once in 400,000 runs."""
-
-
 def find_source(path: Path, *, look: bool) -> Source | None:
     """Return the digest of a file, with how the image looks if asked; None if it can't be read."""
     try:
@@ -40,12 +36,7 @@ def find_source(path: Path, *, look: bool) -> Source | None:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError:
         return None
-    return Source(source_digest(sha256), _look(path) if look else "")
-
-
-def source_digest(sha256: str) -> str:
-    """Return the digest of a source from the SHA-256 of its content, in hex."""
-    return sha256[:DIGEST_DIGITS]
+    return Source.of_content(sha256, _look(path) if look else "")
 
 
 def _look(path: Path) -> str:

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from ictc.dataset.collection import Collection
-from ictc.dataset.listing import Listing, is_image_name, list_folder, list_tree
-from ictc.dataset.metadata import METADATA_NAMES, Metadata, load_metadata
-from ictc.dataset.naming import Frames, file_record, iter_observation, make_record, readable
+from ictc.dataset.catalog.collection import Collection
+from ictc.dataset.catalog.listing import Listing, is_image_name, list_folder, list_tree
+from ictc.dataset.catalog.metadata import METADATA_NAMES, Metadata, load_metadata
+from ictc.dataset.catalog.naming import Frames, file_record, iter_observation, make_record, readable
 from ictc.errors import InputError
 from ictc.records import ImageRecord
 

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from ictc.dataset.collection import Collection
-from ictc.dataset.local_tree import with_local_size
-from ictc.dataset.locations import hide_secrets, is_url, parent
-from ictc.dataset.metadata import Metadata, parse_timestamp
-from ictc.dataset.naming import Frames, file_id, make_record
-from ictc.dataset.remote import describe, open_filesystem
+from ictc.dataset.catalog.collection import Collection
+from ictc.dataset.catalog.local_tree import with_local_size
+from ictc.dataset.catalog.metadata import Metadata, parse_timestamp
+from ictc.dataset.catalog.naming import Frames, file_id, make_record
+from ictc.dataset.fetching.locations import hide_secrets, is_url, parent
+from ictc.dataset.fetching.remote import describe, open_filesystem
 from ictc.errors import ConfigError, InputError
 from ictc.records import ImageRecord
 

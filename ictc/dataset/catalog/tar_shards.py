@@ -20,11 +20,12 @@ from itertools import product
 from pathlib import Path
 from typing import IO
 
-from ictc.dataset.collection import Collection
-from ictc.dataset.listing import TAR_SUFFIX, is_image_name
-from ictc.dataset.metadata import MAX_METADATA_BYTES, Metadata, load_json_object, parse_metadata
-from ictc.dataset.naming import Frames, make_record
-from ictc.dataset.remote import RemoteFolder, describe
+from ictc.dataset.catalog.collection import Collection
+from ictc.dataset.catalog.listing import is_image_name
+from ictc.dataset.catalog.metadata import MAX_METADATA_BYTES, Metadata, load_json_object, parse_metadata
+from ictc.dataset.catalog.naming import Frames, make_record
+from ictc.dataset.fetching.locations import TAR_SUFFIX
+from ictc.dataset.fetching.remote import RemoteFolder, describe
 from ictc.errors import InputError
 from ictc.records import ImageRecord
 

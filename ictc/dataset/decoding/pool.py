@@ -1,6 +1,6 @@
 """Read images in worker processes, so that a crash or a hang costs one image and no core is idle.
 
-Knows how to start, feed, time and replace the processes of `ictc.dataset.worker`, and nothing of image
+Knows how to start, feed, time and replace the processes of `ictc.dataset.decoding.worker`, and nothing of image
 formats. A worker is a fresh interpreter, never a fork: the parent may hold CUDA contexts and threads.
 """
 
@@ -69,7 +69,7 @@ class DecodePool:
         await asyncio.gather(*(worker.kill() for worker in workers))
 
     async def decode(self, path: Path, max_image_tokens: int) -> DecodedImage | BrokenImage:
-        """Decode one image file as `ictc.dataset.decode.decode_image` does, in a worker process.
+        """Decode one image file as `ictc.dataset.decoding.decode.decode_image` does, in a worker process.
 
         Any number of calls may wait at a time. A cancelled call costs its worker, no other image.
 
@@ -82,7 +82,7 @@ class DecodePool:
             return BrokenImage(str(error))
 
     async def find_source(self, path: Path, *, look: bool) -> Source | None:
-        """Return what tells equal images, as `ictc.dataset.source.find_source` does; None for an unreadable file.
+        """Return what tells equal images, as `find_source` of `ictc.dataset.decoding.source`; None if unreadable.
 
         Raises:
             StageError: the worker processes don't start.
@@ -166,7 +166,7 @@ class _Worker:
         arguments = [str(pixels.fileno()), str(2 * timeout_s)]
         try:
             process = await asyncio.create_subprocess_exec(
-                *[sys.executable, "-P", "-m", "ictc.dataset.worker", *arguments],
+                *[sys.executable, "-P", "-m", "ictc.dataset.decoding.worker", *arguments],
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.DEVNULL,

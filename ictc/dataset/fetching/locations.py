@@ -1,12 +1,15 @@
 """What an image's location looks like as text: a path, an http address or the URL of an object.
 
-Knows the text only; who reads it is `ictc.dataset.files`.
+Knows the text only; who reads it is `ictc.dataset.fetching.files`.
 """
 
 from __future__ import annotations
 
 import re
 from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
+
+TAR_SUFFIX = ".tar"
+"""Of WebDataset shards; a compressed tar cannot be read at random."""
 
 _SECRET_NAME = re.compile(
     r"(^|[-_])(sig|signature|token|secret|password|pwd|credential|key|auth|authorization)$"
@@ -37,6 +40,12 @@ def parent(location: str) -> str:
     """Return the location of the folder that a file lies in."""
     folder, slash, _ = location.rpartition("/")
     return folder or slash or "."
+
+
+def shard_of(path: str) -> str:
+    """Return the tar shard that an image's path starts with; the path itself if it is one."""
+    shard, suffix, _ = path.partition(f"{TAR_SUFFIX}/")
+    return shard + suffix.rstrip("/")
 
 
 def hide_secrets(location: str) -> str:

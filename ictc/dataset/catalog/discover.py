@@ -9,16 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from ictc.dataset.collection import Collection, GivenLayout, Layout, iter_images
-from ictc.dataset.listing import IMAGE_SUFFIXES, Listing
-from ictc.dataset.local_tree import LocalTree, has_metadata, list_local
-from ictc.dataset.locations import is_url
-from ictc.dataset.metadata import METADATA_NAMES
-from ictc.dataset.naming import Frames, readable
-from ictc.dataset.remote import RemoteFolder
-from ictc.dataset.remote_tree import RemoteTree, summarize_tree
-from ictc.dataset.table import list_table
-from ictc.dataset.tar_shards import LocalTars, RemoteTars, TarCollection, is_pattern, match_names, split_pattern
+from ictc.dataset.catalog.collection import Collection, GivenLayout, Layout, iter_images
+from ictc.dataset.catalog.listing import IMAGE_SUFFIXES, Listing
+from ictc.dataset.catalog.local_tree import LocalTree, has_metadata, list_local
+from ictc.dataset.catalog.metadata import METADATA_NAMES
+from ictc.dataset.catalog.naming import Frames, readable
+from ictc.dataset.catalog.remote_tree import RemoteTree, summarize_tree
+from ictc.dataset.catalog.table import list_table
+from ictc.dataset.catalog.tar_shards import LocalTars, RemoteTars, TarCollection, is_pattern, match_names, split_pattern
+from ictc.dataset.fetching.locations import is_url
+from ictc.dataset.fetching.remote import RemoteFolder
 from ictc.errors import ConfigError, InputError
 
 __all__ = ["Collection", "Frames", "Layout", "iter_images", "list_collection"]

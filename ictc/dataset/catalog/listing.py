@@ -7,6 +7,8 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from ictc.dataset.fetching.locations import TAR_SUFFIX
+
 _JPEG_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif")
 _HEIF_SUFFIXES = (".avif", ".heic", ".heif")
 
@@ -14,9 +16,6 @@ IMAGE_SUFFIXES = frozenset(
     (*_JPEG_SUFFIXES, *_HEIF_SUFFIXES, ".png", ".apng", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff")
 )
 """What we take for an image, whether or not it can be decoded: a file that can't be is reported, not skipped."""
-
-TAR_SUFFIX = ".tar"
-"""Of WebDataset shards; a compressed tar cannot be read at random."""
 
 
 @dataclass(slots=True)

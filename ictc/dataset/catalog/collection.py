@@ -9,7 +9,7 @@ from hashlib import sha256
 from itertools import islice
 from typing import Literal
 
-from ictc.dataset.naming import Frames
+from ictc.dataset.catalog.naming import Frames
 from ictc.errors import InputError
 from ictc.records import ImageRecord
 

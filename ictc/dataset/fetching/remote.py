@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from ictc.dataset.locations import hide_secrets, is_http, join
+from ictc.dataset.fetching.locations import hide_secrets, is_http, join
 from ictc.errors import ConfigError, InputError
 
 if TYPE_CHECKING:

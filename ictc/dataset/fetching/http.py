@@ -19,7 +19,7 @@ from urllib.request import getproxies
 from weakref import WeakValueDictionary
 
 import ictc
-from ictc.dataset.addresses import PrivateAddressError, open_public_socket
+from ictc.dataset.fetching.addresses import PrivateAddressError, open_public_socket
 from ictc.errors import ConfigError
 from ictc.records import BrokenImage
 

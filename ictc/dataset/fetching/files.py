@@ -17,11 +17,10 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 from weakref import WeakValueDictionary
 
-from ictc.dataset.cache import ContentCache, Held
-from ictc.dataset.http import HttpDownloader, HttpLimits
-from ictc.dataset.listing import TAR_SUFFIX
-from ictc.dataset.locations import is_http, is_url, join
-from ictc.dataset.remote import describe, download
+from ictc.dataset.fetching.cache import ContentCache, Held
+from ictc.dataset.fetching.http import HttpDownloader, HttpLimits
+from ictc.dataset.fetching.locations import is_http, is_url, join, shard_of
+from ictc.dataset.fetching.remote import describe, download
 from ictc.errors import IctcError
 from ictc.records import BrokenImage, ImageRecord
 
@@ -132,7 +131,7 @@ class ImagePlaces:
     def find(self, image: ImageRecord) -> Place:
         """Return where the bytes of an image are."""
         if image.offset is not None:
-            shard = self._resolve(image.path.partition(f"{TAR_SUFFIX}/")[0] + TAR_SUFFIX)
+            shard = self._resolve(shard_of(image.path))
             return Place(shard, shard, (image.offset, image.offset + image.num_bytes), image.num_bytes)
         shown = self._resolve(image.path)
         return Place(self.addresses.get(image.image_id, shown), shown, None, image.num_bytes)

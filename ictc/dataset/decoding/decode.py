@@ -1,7 +1,7 @@
 """Decode one image file of any kind into upright RGB pixels that a model takes as they are.
 
 Knows Pillow and the pathologies of image files; a file never raises, it becomes a `BrokenImage` with
-the reason. Knows nothing of processes: `ictc.dataset.pool` runs this where a crash costs one image.
+the reason. Knows nothing of processes: `ictc.dataset.decoding.pool` runs this where a crash costs one image.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from ictc.dataset.fit import Fit, fit_to_tokens
+from ictc.dataset.decoding.fit import Fit, fit_to_tokens
 from ictc.records import BrokenImage, DecodedImage
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF")

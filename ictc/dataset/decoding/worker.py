@@ -1,4 +1,4 @@
-"""One reading process: `python -m ictc.dataset.worker PIXELS_FD TIME_LIMIT_S`, started by `ictc.dataset.pool`.
+"""One reading process: `python -m ictc.dataset.decoding.worker PIXELS_FD TIME_LIMIT_S`, started by `.pool` beside it.
 
 Reads requests from stdin and writes replies to stdout, one JSON object a line; the pixels go into the
 file PIXELS_FD, which is shared with the parent. Imports nothing but Pillow. Ends when stdin ends, so
@@ -15,8 +15,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
-from ictc.dataset.decode import decode_image
-from ictc.dataset.source import find_source
+from ictc.dataset.decoding.decode import decode_image
+from ictc.dataset.decoding.source import find_source
 from ictc.records import BrokenImage
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from ictc.dataset.collection import Collection, Layout
-from ictc.dataset.listing import Listing, is_image_name
-from ictc.dataset.metadata import MAX_METADATA_BYTES, METADATA_NAMES, Metadata, load_json_object, parse_metadata
-from ictc.dataset.naming import Frames, file_record, iter_observation
-from ictc.dataset.remote import RemoteFolder
+from ictc.dataset.catalog.collection import Collection, Layout
+from ictc.dataset.catalog.listing import Listing, is_image_name
+from ictc.dataset.catalog.metadata import MAX_METADATA_BYTES, METADATA_NAMES, Metadata, load_json_object, parse_metadata
+from ictc.dataset.catalog.naming import Frames, file_record, iter_observation
+from ictc.dataset.fetching.remote import RemoteFolder
 from ictc.records import ImageRecord
 
 FOLDERS_PER_BATCH = 256
