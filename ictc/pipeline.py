@@ -7,7 +7,6 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 from ictc.config import ClusteringSettings, RunSettings
@@ -16,7 +15,7 @@ from ictc.executors.base import Executor
 from ictc.executors.build import build_executor
 from ictc.records import ClusterDefinition
 from ictc.runs.definitions_file import load_definitions_file
-from ictc.runs.discovery import build_manifest, open_images
+from ictc.runs.discovery import FoundImages, build_manifest
 from ictc.runs.info import save_run_info
 from ictc.runs.locking import hold_locks
 from ictc.runs.map_step import run_map_steps
@@ -121,7 +120,7 @@ async def open_executor(runs: list[TrackRun]) -> AsyncIterator[Executor]:
     settings, note = runs[0].settings, runs[0].reporter.note
     chosen = settings.input
     absolute = {name: value.absolute() for name, value in chosen if isinstance(value, Path)}  # in whatever folder
-    images = partial(open_images, chosen.model_copy(update=absolute))
+    images = FoundImages(chosen.model_copy(update=absolute))
     executor = build_executor(settings, images, note, 1 if settings.control.combine_tracks else len(runs))
     try:
         yield executor

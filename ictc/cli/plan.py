@@ -22,7 +22,7 @@ from ictc.planning.levers import find_levers
 from ictc.planning.plan import Plan
 from ictc.planning.prompts import count_text_tokens, load_token_counter
 from ictc.planning.source import list_source
-from ictc.runs.discovery import open_images
+from ictc.runs.discovery import FoundImages
 from ictc.runs.shards import resolve_shard, shard_range
 from ictc.tracks import Track
 
@@ -90,7 +90,7 @@ async def make_plan(settings: RunSettings, gpu: str, *, num_sampled: int, calibr
     num_clusters = len(given) or settings.clustering.num_clusters
     tokens = count_text_tokens(tracks, num_clusters, settings.clustering.top_hooks, counter)
     measured = None
-    async with open_images(settings.input) as files:
+    async with FoundImages(settings.input).open() as files:
         source = list_source(settings.input, files)
         start, end = shard_range(settings, len(source.collection))
         sample = await source.look(start, end, num_sampled, settings.control.seed)

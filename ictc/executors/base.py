@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from ictc.dataset.fetching.files import ImageFiles
 from ictc.engines.provider import Role
+from ictc.errors import EngineDeadError
 from ictc.records import ClusterDefinition
 from ictc.stages.caption import ImageReader
 from ictc.stages.lane import Lane
@@ -18,8 +19,19 @@ from ictc.stages.work import MapStage
 Note = Callable[[str], None]
 """Tells the user one line."""
 
-OpenImages = Callable[[], AbstractAsyncContextManager[ImageFiles]]
-"""Gives access to the images of the collection, on whatever machine it is called."""
+ResultT = TypeVar("ResultT")
+
+
+class ImageAccess(Protocol):
+    """Gives access to the images of the collection, on whatever machine."""
+
+    def open(self, num_sharing: int = 1) -> AbstractAsyncContextManager[ImageFiles]:
+        """Return access for one of `num_sharing` processes, which fetch no more than one alone would."""
+        ...
+
+    def max_sharing(self) -> int | None:
+        """Return how many processes may fetch images at the same time; None if there is nothing to fetch."""
+        ...
 
 
 class Executor(Protocol):
@@ -59,6 +71,19 @@ class Executor(Protocol):
     async def close(self) -> None:
         """Release the engines; may be called twice."""
         ...
+
+
+async def try_twice(attempt: Callable[[], Awaitable[ResultT]], note: Note) -> ResultT:
+    """Return what an attempt gives; it is made once more if the engine dies.
+
+    Raises:
+        EngineDeadError: it died again.
+    """
+    try:
+        return await attempt()
+    except EngineDeadError as error:
+        note(f"the engine died ({error}); restarting it")
+    return await attempt()
 
 
 def role_of(stage: MapStage[Any]) -> Role:

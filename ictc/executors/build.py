@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from ictc.config import RunSettings
-from ictc.executors.base import Executor, Note, OpenImages
+from ictc.executors.base import Executor, ImageAccess, Note
 from ictc.executors.local import LocalExecutor
 
 
-def build_executor(settings: RunSettings, open_images: OpenImages, note: Note, requests_per_image: int = 1) -> Executor:
+def build_executor(settings: RunSettings, images: ImageAccess, note: Note, requests_per_image: int = 1) -> Executor:
     """Return the executor that the settings ask for; it starts nothing yet.
 
     Args:
-        open_images: gives access to the images; of another machine, from whatever folder.
+        images: gives access to the images; on another machine, from whatever folder.
         note: told in a line what the engines have chosen from the hardware.
         requests_per_image: how many requests in a row will be about the same image.
 
@@ -19,7 +19,7 @@ def build_executor(settings: RunSettings, open_images: OpenImages, note: Note, r
         EngineLoadError: a package is missing.
     """
     if settings.executor.executor == "local":
-        return LocalExecutor(settings, open_images, note, requests_per_image)
+        return LocalExecutor(settings, images, note, requests_per_image)
     from ictc.executors.ray_executor import RayExecutor
 
-    return RayExecutor(settings, open_images, requests_per_image)
+    return RayExecutor(settings, images, requests_per_image)

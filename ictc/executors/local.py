@@ -14,22 +14,20 @@ from ictc.dataset.reader import ImageReader
 from ictc.engines.base import Engine
 from ictc.engines.provider import EngineProvider, Role
 from ictc.errors import EngineDeadError
-from ictc.executors.base import Note, OpenImages, role_of
+from ictc.executors.base import ImageAccess, Note, role_of, try_twice
 from ictc.records import ClusterDefinition
 from ictc.stages.lane import Lane
 from ictc.stages.runner import Limits
 from ictc.stages.supervisor import run_supervised
 from ictc.stages.synthesize import SynthesizeStage
 
-MAX_SYNTHESIZE_DEATHS = 2
-
 
 class LocalExecutor:
     """Runs steps on this machine."""
 
-    def __init__(self, settings: RunSettings, open_images: OpenImages, note: Note, requests_per_image: int) -> None:
+    def __init__(self, settings: RunSettings, images: ImageAccess, note: Note, requests_per_image: int) -> None:
         self._settings = settings
-        self._open_images = open_images
+        self._images = images
         self._engines = EngineProvider(settings.engine, settings.control.seed, note, requests_per_image)
         self._reader: ImageReader | None = None
 
@@ -38,7 +36,7 @@ class LocalExecutor:
         """Yield a reader, whose processes start when they are needed and end with the block."""
         control = self._settings.control
         async with (
-            self._open_images() as files,
+            self._images.open() as files,
             DecodePool(control.decode_workers) as pool,
             ImageReader(pool, files, control.dedupe) as reader,
         ):
@@ -79,12 +77,9 @@ class LocalExecutor:
 
     async def synthesize(self, stage: SynthesizeStage, note: Note) -> tuple[ClusterDefinition, ...]:
         """Ask for the clusters, once more if the engine dies."""
-        for _ in range(MAX_SYNTHESIZE_DEATHS - 1):
-            try:
-                return await stage.run(await self._engines.get("llm"))
-            except EngineDeadError as error:
-                await self._engines.drop_dead()
-                note(f"the engine died ({error}); restarting it")
+        return await try_twice(partial(self._synthesize, stage), note)
+
+    async def _synthesize(self, stage: SynthesizeStage) -> tuple[ClusterDefinition, ...]:
         try:
             return await stage.run(await self._engines.get("llm"))
         except EngineDeadError:

@@ -181,6 +181,12 @@ def describe(resources: Mapping[str, float]) -> str:
     return f"{nodes} node{'s' * (nodes != 1)} with {' and '.join(counts)}"
 
 
+def count_cpus() -> int:
+    """Return how many CPUs the cluster has now, at least one."""
+    ray = load_ray()
+    return max(1, int(ray.cluster_resources().get("CPU", 0)))
+
+
 def count_engines(replicas: int | None, resources: Mapping[str, float]) -> tuple[int, int]:
     """Return how many engines the cluster holds now, at least one, and how many there may be when it grows."""
     ray = load_ray()

@@ -11,14 +11,15 @@ import logging
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import ExitStack, asynccontextmanager, redirect_stdout
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ictc.config import ModelSpec, RunSettings
 from ictc.engines.provider import Role
-from ictc.errors import EngineDeadError, IctcError
+from ictc.errors import IctcError
 from ictc.executors import ray_cluster
-from ictc.executors.base import Note, OpenImages, role_of
+from ictc.executors.base import ImageAccess, Note, role_of, try_twice
 from ictc.executors.engine_host import HostLimits
 from ictc.executors.jobs import Finished, Found, Job
 from ictc.executors.ray_pipeline import BLOCKS_AT_AN_ENGINE, Pool, add_workers, build_dataset, stream_rows
@@ -38,15 +39,15 @@ IMAGES_PER_BLOCK = 16
 TEXTS_PER_BLOCK = 64
 """What is lost and done again when a worker dies, so few; a table costs Ray some milliseconds, so not fewer."""
 
-MAX_SYNTHESIZE_DEATHS = 2
-
 
 class RayExecutor:
     """Runs steps on a cluster that it joins when the first one begins."""
 
-    def __init__(self, settings: RunSettings, open_images: OpenImages, requests_per_image: int) -> None:
+    def __init__(self, settings: RunSettings, images: ImageAccess, requests_per_image: int) -> None:
         self._settings = settings
-        self._open_images = open_images
+        self._images = images
+        self._reader = RemoteReader(images, settings.control.dedupe)
+        self._max_decoders = settings.control.decode_workers
         self._requests_per_image = requests_per_image
         self._connection = ExitStack()
         self._is_connected = False
@@ -55,7 +56,7 @@ class RayExecutor:
     @asynccontextmanager
     async def open_reader(self) -> AsyncIterator[RemoteReader]:
         """Yield a reader for the workers; the driver opens no image."""
-        yield RemoteReader(self._open_images, self._settings.control.dedupe)
+        yield self._reader
 
     async def prepare(self, role: Role) -> None:
         """Join the cluster, and check that it has what an engine of this role needs.
@@ -70,6 +71,15 @@ class RayExecutor:
             self._connection.enter_context(redirect_stdout(ray_cluster.LogStream()))
         if role not in self._resources:
             self._resources[role] = await asyncio.to_thread(ray_cluster.engine_resources, self._spec(role))
+        if role == "vlm":
+            await asyncio.to_thread(self._share_downloads)
+
+    def _share_downloads(self) -> None:
+        """Bound how many workers fetch images, so that together they ask servers no more than one machine would."""
+        most = self._images.max_sharing()
+        if most is not None:
+            self._max_decoders = min(most, self._max_decoders or ray_cluster.count_cpus())
+            self._reader.num_sharing = self._max_decoders
 
     async def run(self, lanes: Sequence[Lane[Any]], stop: asyncio.Event, note: Note) -> None:
         """Run the lanes; results that come twice, from a node that was taken for dead, are recorded once."""
@@ -103,7 +113,8 @@ class RayExecutor:
         dataset = build_dataset(images, rows_per_block(role))
         if role == "vlm":
             dataset = add_workers(dataset, Prepare, [work], self._cpu_pool())
-        dataset = add_workers(dataset, Ask, [work, self._spec(role), self._limits(role)], self._engine_pool(role))
+        arguments = [work, self._spec(role), self._limits(role), self._reader]
+        dataset = add_workers(dataset, Ask, arguments, self._engine_pool(role))
         rows: list[Finished]
         async for rows in stream_rows(dataset, stop):
             for finished in rows:
@@ -112,7 +123,7 @@ class RayExecutor:
                 lane.sync_if_due()
 
     def _cpu_pool(self) -> Pool:
-        return Pool({"num_cpus": 1}, IMAGES_PER_BLOCK, max_size=self._settings.control.decode_workers)
+        return Pool({"num_cpus": 1}, IMAGES_PER_BLOCK, max_size=self._max_decoders)
 
     def _engine_pool(self, role: Role) -> Pool:
         resources = self._resources[role]
@@ -139,15 +150,14 @@ class RayExecutor:
     async def synthesize(self, stage: SynthesizeStage, note: Note) -> tuple[ClusterDefinition, ...]:
         """Ask for the clusters, once more if the engine dies."""
         await self.prepare("llm")
+        return await try_twice(partial(self._synthesize, stage), note)
+
+    async def _synthesize(self, stage: SynthesizeStage) -> tuple[ClusterDefinition, ...]:
         arguments = (run_synthesize, self._resources["llm"], stage, self._spec("llm"))
-        for attempt in range(1, MAX_SYNTHESIZE_DEATHS + 1):
-            result: tuple[ClusterDefinition, ...] | IctcError = await asyncio.to_thread(ray_cluster.submit, *arguments)
-            if not isinstance(result, IctcError):
-                return result
-            if not isinstance(result, EngineDeadError) or attempt == MAX_SYNTHESIZE_DEATHS:
-                raise result
-            note(f"the engine died ({result}); restarting it")
-        raise AssertionError("unreachable")
+        result: tuple[ClusterDefinition, ...] | IctcError = await asyncio.to_thread(ray_cluster.submit, *arguments)
+        if isinstance(result, IctcError):
+            raise result
+        return result
 
     async def close(self) -> None:
         """Leave the cluster; its workers for this run end."""

@@ -17,12 +17,13 @@ from ictc.engines.provider import build_engine
 from ictc.errors import IctcError
 from ictc.executors.engine_host import EngineHost, HostLimits
 from ictc.executors.jobs import Finished, Found, Job, iter_buffers, pack, unpack
+from ictc.executors.remote_reader import RemoteReader
 from ictc.records import ClusterDefinition
 from ictc.stages.judging import count_tokens, judge
 from ictc.stages.outcome import Outcome
 from ictc.stages.retry import FIRST, Attempt, next_attempt
 from ictc.stages.synthesize import SynthesizeStage
-from ictc.stages.work import MapStage
+from ictc.stages.work import MapStage, build_request
 
 if TYPE_CHECKING:
     import pyarrow
@@ -41,10 +42,7 @@ class LaneWork:
 
     async def build(self, item: Any, attempt: Attempt) -> GenerationRequest | Outcome:
         """Return what to ask about an image, or the outcome where no model is needed."""
-        request = await self.stage.build_request(item, attempt)
-        if isinstance(request, Outcome) or not self.prefix:
-            return request
-        return replace(request, request_id=self.prefix + request.request_id)
+        return await build_request(self.stage, item, attempt, self.prefix)
 
 
 class FindSources:
@@ -76,9 +74,10 @@ class Prepare:
 class Ask:
     """Answers requests with an engine of its own, and retries what fails."""
 
-    def __init__(self, lanes: Sequence[LaneWork], spec: ModelSpec, limits: HostLimits) -> None:
+    def __init__(self, lanes: Sequence[LaneWork], spec: ModelSpec, limits: HostLimits, reader: RemoteReader) -> None:
         self._lanes = lanes
         self._host = EngineHost(spec, limits)
+        self._reader = reader
 
     async def __call__(self, table: pyarrow.Table) -> pyarrow.Table:
         return await map_rows(table, self._answer)
@@ -91,6 +90,8 @@ class Ask:
         """Ask until there is a valid answer or the ladder of retries is used up."""
         lane, attempt, tokens = self._lanes[job.lane], FIRST, 0
         request = job.request or await lane.build(job.item, FIRST)
+        if isinstance(request, GenerationRequest) and request.image is not None:
+            self._reader.keep(job.item, request.image)
         while not isinstance(request, Outcome):
             result = await self._host.ask(request)
             if isinstance(result, Outcome):

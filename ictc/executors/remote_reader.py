@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from contextlib import AsyncExitStack
 from functools import cached_property
+from weakref import WeakValueDictionary
 
 from ictc.dataset.decoding.pool import DecodePool
 from ictc.dataset.reader import Dedupe, ImageReader
-from ictc.executors.base import OpenImages
+from ictc.executors.base import ImageAccess
 from ictc.records import BrokenImage, DecodedImage, ImageRecord, Source
 
 
@@ -16,10 +17,14 @@ class RemoteReader:
     """An image reader that is sent to workers before its first use, which starts one decoding process beside each.
 
     What it has opened stays open until its own process ends; the decoding process ends with that.
+
+    Attributes:
+        num_sharing: how many workers read at the same time, and so share what servers may be asked.
     """
 
-    def __init__(self, open_images: OpenImages, dedupe: Dedupe) -> None:
-        self._open_images = open_images
+    def __init__(self, images: ImageAccess, dedupe: Dedupe) -> None:
+        self.num_sharing = 1
+        self._images = images
         self._dedupe: Dedupe = dedupe
 
     async def find_source(self, image: ImageRecord) -> Source | None:
@@ -28,7 +33,18 @@ class RemoteReader:
 
     async def decode(self, image: ImageRecord, max_image_tokens: int) -> DecodedImage | BrokenImage:
         """Return the pixels within the budget, or why there are none."""
+        kept = self._kept.get(image.path)
+        if kept is not None and kept.num_tokens <= max_image_tokens:
+            return kept
         return await (await self._reader).decode(image, max_image_tokens)
+
+    def keep(self, image: ImageRecord, decoded: DecodedImage) -> None:
+        """Take the pixels that another worker has decoded, for as long as somebody holds them."""
+        self._kept[image.path] = decoded
+
+    @cached_property
+    def _kept(self) -> WeakValueDictionary[str, DecodedImage]:
+        return WeakValueDictionary()
 
     @cached_property
     def _reader(self) -> asyncio.Task[ImageReader]:
@@ -36,6 +52,6 @@ class RemoteReader:
 
     async def _open(self) -> ImageReader:
         self._opened = AsyncExitStack()  # kept: what nobody holds would be closed
-        files = await self._opened.enter_async_context(self._open_images())
+        files = await self._opened.enter_async_context(self._images.open(self.num_sharing))
         pool = await self._opened.enter_async_context(DecodePool(num_workers=1))
         return await self._opened.enter_async_context(ImageReader(pool, files, self._dedupe))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -97,22 +98,45 @@ def absolute(location: Path | str) -> str:
     return str(location) if is_url(location) else str(Path(location).resolve())
 
 
-def open_images(chosen: InputSettings) -> AbstractAsyncContextManager[ImageFiles]:
-    """Return access to the files of the images that Step 0 found.
+@dataclass(frozen=True)
+class FoundImages:
+    """Access to the files of the images that Step 0 found, from whatever process.
 
-    Raises:
-        InputError: the table of images has vanished since.
-        ConfigError: a package is missing.
+    Attributes:
+        chosen: what was given; paths are absolute where another machine is to find them.
     """
-    http = HttpLimits(
-        concurrency=chosen.download_concurrency,
-        per_host=chosen.downloads_per_host,
-        deadline_s=chosen.download_timeout_s,
-        allow_private=chosen.allow_private_addresses,
-    )
-    cache_dir = chosen.cache_dir or user_folder("cache") / "images"
-    options = FetchOptions(cache_dir, int(chosen.cache_gb * 1e9), http)
-    return open_image_files(find_places(chosen), options)
+
+    chosen: InputSettings
+
+    def open(self, num_sharing: int = 1) -> AbstractAsyncContextManager[ImageFiles]:
+        """Return access for one of `num_sharing` processes, which get equal shares of what servers may be asked.
+
+        Raises:
+            InputError: the table of images has vanished since.
+            ConfigError: a package is missing.
+        """
+        chosen = self.chosen
+        http = HttpLimits(
+            concurrency=max(1, chosen.download_concurrency // num_sharing),
+            per_host=max(1, chosen.downloads_per_host // num_sharing),
+            deadline_s=chosen.download_timeout_s,
+            allow_private=chosen.allow_private_addresses,
+        )
+        cache_dir = chosen.cache_dir or user_folder("cache") / "images"
+        options = FetchOptions(cache_dir, int(chosen.cache_gb * 1e9), http)
+        return open_image_files(find_places(chosen), options)
+
+    def max_sharing(self) -> int | None:
+        """Return how many processes may fetch at the same time, so that each has a share; None if nothing is fetched.
+
+        Raises:
+            InputError: the table of images has vanished since.
+        """
+        places = find_places(self.chosen)
+        if not places.are_remote:
+            return None
+        most: int = self.chosen.download_concurrency
+        return min(most, self.chosen.downloads_per_host) if places.on_web else most
 
 
 def find_places(chosen: InputSettings) -> ImagePlaces:

@@ -7,7 +7,6 @@ answer an image gets and where it is recorded, to its lane; how it is answered, 
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import logging
 import time
 from collections import deque
@@ -24,7 +23,7 @@ from ictc.stages.lane import Lane, Pending
 from ictc.stages.outcome import Outcome
 from ictc.stages.prefetch import map_ahead
 from ictc.stages.retry import Attempt, next_attempt
-from ictc.stages.work import ItemT
+from ictc.stages.work import ItemT, build_request
 
 logger = logging.getLogger(__name__)
 
@@ -237,7 +236,4 @@ async def _build_first(pending: Pending[ItemT]) -> GenerationRequest | Outcome:
 
 
 async def _build(pending: Pending[ItemT]) -> GenerationRequest | Outcome:
-    request = await pending.lane.stage.build_request(pending.item, pending.attempt)
-    if isinstance(request, Outcome) or not pending.lane.prefix:
-        return request
-    return dataclasses.replace(request, request_id=pending.request_id)
+    return await build_request(pending.lane.stage, pending.item, pending.attempt, pending.lane.prefix)

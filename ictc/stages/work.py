@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, Protocol, TypeVar
 
 from ictc.engines.base import Answer, GenerationRequest
@@ -53,6 +53,16 @@ class MapStage(Protocol[ItemT]):
             InvalidAnswer: it means nothing.
         """
         ...
+
+
+async def build_request(
+    stage: MapStage[ItemT], item: ItemT, attempt: Attempt, prefix: str
+) -> GenerationRequest | Outcome:
+    """Return what to ask, under a name that begins with `prefix`, or the outcome where no model is needed."""
+    request = await stage.build_request(item, attempt)
+    if isinstance(request, Outcome) or not prefix:
+        return request
+    return replace(request, request_id=prefix + request.request_id)
 
 
 class StageProgress(Protocol):

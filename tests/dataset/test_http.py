@@ -44,9 +44,7 @@ def module_server() -> Iterator[HostileServer]:
 @pytest.fixture
 def server(module_server: HostileServer, monkeypatch: pytest.MonkeyPatch) -> HostileServer:
     """The server with fresh books, and a client that doesn't take its time."""
-    module_server.requests.clear()
-    module_server.credentials.clear()
-    module_server.most_at_once = 0
+    module_server.forget()
     monkeypatch.setattr(http, "FIRST_BACKOFF_S", 0.01)
     monkeypatch.setattr(http, "MAX_BYTES", 2**22)
     return module_server

@@ -11,9 +11,9 @@ from typing import Any
 
 import orjson
 import pytest
-from support.cli import Ictc, exported_bytes, load, start_ictc
+from support.cli import Ictc, exported_bytes, load
 from support.collections import draw_flat
-from support.ray_cluster import TwoNodes, recorded_ids, run_on, wait_for_records
+from support.ray_cluster import TwoNodes, recorded_ids, run_on, start_on, wait_for_records
 
 pytest.importorskip("ray")
 
@@ -76,10 +76,7 @@ def test_a_node_that_is_lost_costs_nothing(ictc: Ictc, cluster: TwoNodes, tmp_pa
     ictc.succeed(ads, tmp_path / "local", "--steps", 1)
     slow = (*FEW, *options(window=4, latency_s=0.1), "--steps", 1, "--replicas", 2)
     out = tmp_path / "ray"
-    process = start_ictc(
-        *("run", "--ads_dir", ads, "--output_dir", out, *slow),
-        *("--executor", "ray", "--ray_address", cluster.address),
-    )
+    process = start_on(cluster, "run", "--ads_dir", ads, "--output_dir", out, *slow)
     wait_for_records(process, out, 60)
     cluster.replace_node()
     stdout, stderr = process.communicate(timeout=200)
@@ -96,10 +93,7 @@ def test_another_executor_goes_on_where_the_driver_died(
 ) -> None:
     ads, out = draw_ads(tmp_path / "ads", 240), tmp_path / "out"
     slow = (*FEW, *options(window=2, latency_s=0.3, fail=["ad_002"]), "--replicas", 2)
-    process = start_ictc(
-        *("run", "--ads_dir", ads, "--output_dir", out, *slow),
-        *("--executor", "ray", "--ray_address", cluster.address),
-    )
+    process = start_on(cluster, "run", "--ads_dir", ads, "--output_dir", out, *slow)
     wait_for_records(process, out, 20)
     process.send_signal(death)
     _, stderr = process.communicate(timeout=60)

@@ -40,6 +40,12 @@ class HostileServer:
     credentials: list[str] = field(default_factory=list)
     _open: int = 0
 
+    def forget(self) -> None:
+        """Begin new books."""
+        self.requests.clear()
+        self.credentials.clear()
+        self.most_at_once = 0
+
     @web.middleware
     async def count(self, request: web.Request, handler: web.Handler) -> web.StreamResponse:
         """Keep the books."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 import time
+from itertools import count
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from support.cli import start_ictc
 
@@ -54,25 +56,36 @@ class TwoNodes:
 
 
 def serve() -> None:
-    """Run the cluster until stdin ends."""
+    """Run the cluster until stdin ends; each node has caches of its own."""
     from ray.cluster_utils import Cluster
 
-    cluster = Cluster(initialize_head=True, head_node_args=NODE)
-    node = cluster.add_node(**NODE)
-    print(REPLY, cluster.address, flush=True)
-    for _ in sys.stdin:
-        cluster.remove_node(node, allow_graceful=False)
-        node = cluster.add_node(**NODE)
-        print(REPLY, "replaced", flush=True)
-    cluster.shutdown()
+    with tempfile.TemporaryDirectory() as caches:
+        nodes = ({**NODE, "env_vars": {"XDG_CACHE_HOME": f"{caches}/{number}"}} for number in count())
+        cluster = Cluster(initialize_head=True, head_node_args=next(nodes))
+        node = cluster.add_node(**next(nodes))
+        print(REPLY, cluster.address, flush=True)
+        for _ in sys.stdin:
+            cluster.remove_node(node, allow_graceful=False)
+            node = cluster.add_node(**next(nodes))
+            print(REPLY, "replaced", flush=True)
+        cluster.shutdown()
 
 
-def run_on(cluster: TwoNodes, *arguments: object, exit_code: int = 0, **options: Any) -> str:
-    """Run the command line on a cluster to its end; return what it said on stderr."""
-    process = start_ictc(*arguments, "--executor", "ray", "--ray_address", cluster.address, **options)
+def start_on(cluster: TwoNodes, *arguments: object) -> subprocess.Popen[str]:
+    """Start the command line on a cluster."""
+    return start_ictc(*arguments, "--executor", "ray", "--ray_address", cluster.address)
+
+
+def finish(process: subprocess.Popen[str], exit_code: int = 0) -> str:
+    """Wait for the end of a command; return what it said on stderr."""
     stdout, stderr = process.communicate(timeout=300)
     assert process.returncode == exit_code, stdout + stderr
     return stderr
+
+
+def run_on(cluster: TwoNodes, *arguments: object, exit_code: int = 0) -> str:
+    """Run the command line on a cluster to its end; return what it said on stderr."""
+    return finish(start_on(cluster, *arguments), exit_code)
 
 
 def recorded_ids(out: Path, stage: str) -> list[str]:
@@ -82,7 +95,7 @@ def recorded_ids(out: Path, stage: str) -> list[str]:
     return [record["id"] for record in records if record and "id" in record]
 
 
-def wait_for_records(process: Any, out: Path, count: int) -> None:
+def wait_for_records(process: subprocess.Popen[str], out: Path, count: int) -> None:
     """Wait until a run has recorded so many captions."""
     while len(recorded_ids(out, "caption")) < count:
         assert process.poll() is None, process.communicate()

@@ -1,0 +1,95 @@
+"""`ictc run --executor ray` with images that are no files: what a local run gives, and as politely."""
+
+from __future__ import annotations
+
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import orjson
+import pytest
+from support.cli import Ictc, exported_bytes, load
+from support.collections import draw_flat
+from support.hostile_http import HostileServer, hostile_server
+from support.ray_cluster import TwoNodes, run_on
+from support.s3 import S3, s3_server
+
+pytest.importorskip("ray")
+
+pytestmark = pytest.mark.timeout(300)
+
+SCRIPTED = ("--engine", "scripted", "--steps", 1)
+MOST_AT_ONCE = 4
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[S3]:
+    with s3_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def cluster(s3: S3) -> Iterator[TwoNodes]:
+    """Two nodes that find the S3 server by their environment."""
+    with TwoNodes() as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def server() -> Iterator[HostileServer]:
+    with hostile_server() as server:
+        yield server
+
+
+@pytest.fixture
+def ictc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Ictc:
+    """The command line of a user with an empty cache."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return Ictc(capsys)
+
+
+def write_table(path: Path, rows: dict[str, str]) -> Path:
+    """Write a table of images: addresses by id."""
+    path.write_bytes(b"\n".join(orjson.dumps({"id": image_id, "url": url}) for image_id, url in rows.items()))
+    return path
+
+
+def write_shards(ads: Path, folder: Path) -> Path:
+    """Write the images of a folder into tar shards of 10."""
+    folder.mkdir()
+    for number, path in enumerate(sorted(ads.iterdir())):
+        with tarfile.open(folder / f"{number // 10}.tar", "a") as shard:
+            shard.add(path, path.name)
+    return folder
+
+
+def test_addresses_of_all_kinds_are_asked_as_politely_as_by_one_machine(
+    ictc: Ictc, s3: S3, server: HostileServer, cluster: TwoNodes, tmp_path: Path
+) -> None:
+    bucket = s3.put_tree(draw_flat(tmp_path / "ads", 16), "table")
+    rows = {
+        **{f"object{number}": f"ad_{number:03d}.png" for number in range(16)},
+        **{name: f"{server.url}/{name}" for name in ("missing", "healing", "page", "to_good")},
+        **{f"slow{number}": f"{server.url}/slow?{number}" for number in range(64)},
+        **{f"good{number}": f"{server.url}/good/{number}" for number in range(20, 60)},
+        "gone": "nothing.png",
+    }
+    images = ("--images", write_table(tmp_path / "list.jsonl", rows), "--ads_dir", bucket)
+    options = orjson.dumps({"invalid": ["good30", "object5"], "fail": ["good31"]}).decode()
+    flags = (*images, "--allow_private_addresses", *SCRIPTED, "--engine_options", options)
+    local = ictc("run", "--output_dir", tmp_path / "local", *flags, "--downloads_per_host", 64)
+    assert local.exit_code == 0, local.stderr
+    server.forget()
+    run_on(cluster, "run", "--output_dir", tmp_path / "ray", *flags, "--downloads_per_host", MOST_AT_ONCE)
+    assert exported_bytes(tmp_path / "ray") == exported_bytes(tmp_path / "local")
+    assert load(tmp_path / "ray", "broken_images.json").keys() == {"missing", "page", "gone"}
+    assert 1 < server.most_at_once <= MOST_AT_ONCE
+    assert server.requests["/healing"] >= 2
+
+
+def test_shards_in_object_storage(ictc: Ictc, s3: S3, cluster: TwoNodes, tmp_path: Path) -> None:
+    shards = write_shards(draw_flat(tmp_path / "ads", 40), tmp_path / "tars")
+    ictc.succeed(shards, tmp_path / "local", "--steps", 1)
+    url = s3.put_tree(shards, "tars")
+    run_on(cluster, "run", "--ads_dir", url, "--output_dir", tmp_path / "ray", *SCRIPTED)
+    assert exported_bytes(tmp_path / "ray") == exported_bytes(tmp_path / "local")
