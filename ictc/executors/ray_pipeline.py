@@ -27,6 +27,10 @@ BLOCKS_AT_AN_ENGINE = 64
 """Tables that an engine is offered at a time: 1,024 images or 4,096 texts, more than any engine runs. What it has no
 room for waits in the object store."""
 
+BUSY_SHARE = 0.25
+"""A pool grows when its workers have this share of the tables that they are offered, on average: an engine with 256
+images or 1,024 texts is busy, and the object store may have no room for more."""
+
 BLOCKS_AT_A_CPU = 2
 """One being read, and the next."""
 
@@ -68,7 +72,7 @@ def build_dataset(rows: Sequence[Sequence[Any]], rows_per_block: int) -> Dataset
     import ray.data
 
     scaling = ray.data.DataContext.get_current().autoscaling_config
-    scaling.actor_pool_util_upscaling_threshold = 1.0  # when all have enough to do
+    scaling.actor_pool_util_upscaling_threshold = BUSY_SHARE
     scaling.actor_pool_util_downscaling_threshold = -1.0  # never: a model takes minutes to load
     remaining = iter(rows)
     return ray.data.from_arrow([pack(block) for block in iter(lambda: list(islice(remaining, rows_per_block)), [])])
