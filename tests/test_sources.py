@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import sys
 import tarfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
-from support.cli import Ictc, exported_bytes, load
+from pyarrow import parquet
+from support.cli import Ictc, Outcome, exported_bytes, load, start_ictc
 from support.collections import draw_flat, draw_image, draw_observation
+from support.gcs import Gcs, gcs_for_nobody, gcs_server
+from support.hub import TOKEN, hub_server
 from support.s3 import S3, s3_server
 from support.s3_listing import many_keys
 
@@ -27,6 +32,19 @@ LISTED_WITHIN_CPU_S = 30.0
 def s3() -> Iterator[S3]:
     with s3_server() as server:
         yield server
+
+
+@pytest.fixture(scope="module")
+def gs() -> Iterator[Gcs]:
+    with gcs_server() as server:
+        yield server
+
+
+@pytest.fixture(params=["s3", "gs"])
+def store(request: pytest.FixtureRequest) -> S3 | Gcs:
+    """A bucket of each service."""
+    bucket: S3 | Gcs = request.getfixturevalue(request.param)
+    return bucket
 
 
 @pytest.fixture
@@ -58,21 +76,74 @@ def manifest_lines(output_dir: Path) -> list[bytes]:
     return (output_dir / "state" / "manifest.jsonl").read_bytes().splitlines()
 
 
-def test_images_in_and_exports_out_of_s3_are_those_of_a_disk(
-    ictc: Ictc, s3: S3, observations: Path, tmp_path: Path
+def test_images_in_and_exports_out_of_a_bucket_are_those_of_a_disk(
+    ictc: Ictc, store: S3 | Gcs, observations: Path, tmp_path: Path
 ) -> None:
     ictc.succeed(observations, tmp_path / "out")
-    url = s3.put_tree(observations, "observations")
-    outcome = ictc.run(url, "s3://ads-bucket/results", "--work_dir", tmp_path / "work")
+    url = store.put_tree(observations, "observations")
+    results = url.replace("observations", "results")
+    outcome = ictc.run(url, results, "--work_dir", tmp_path / "work")
     assert outcome.exit_code == 0, outcome.stderr
-    assert "Exports: s3://ads-bucket/results" in outcome.stdout
-    local, published = exported_bytes(tmp_path / "out"), s3.read_folder("results")
+    assert "warning" not in outcome.stderr
+    assert f"Exports: {results}" in outcome.stdout
+    local, published = exported_bytes(tmp_path / "out"), store.read_folder("results")
     assert exported_bytes(tmp_path / "work") == local
     assert {name: published[name] for name in local} == local
     assert b'"duplicate_of":"ad_06"' in b"".join(local["ictc_final_results.json"].split())
     assert {"run.json", "config.yaml"} < published.keys()
     assert manifest_lines(tmp_path / "work") == manifest_lines(tmp_path / "out")
     assert ictc("verify", tmp_path / "work").exit_code == 0
+
+
+def test_a_table_in_a_bucket_gives_what_it_gives_on_a_disk(ictc: Ictc, gs: Gcs, tmp_path: Path) -> None:
+    ads = draw_flat(tmp_path / "ads", 6)
+    rows = {"path": sorted(path.name for path in ads.iterdir()), "year": list(range(2020, 2026))}
+    parquet.write_table(pa.table(rows), ads / "list.parquet")
+    common = ("--engine", "scripted", "--num_clusters", 2, "--output_dir")
+    for out, table in {"disk": ads / "list.parquet", "gs": f"{gs.put_tree(ads, 'table')}/list.parquet"}.items():
+        outcome = ictc("run", "--images", table, *common, tmp_path / out)
+        assert outcome.exit_code == 0, outcome.stderr
+    assert exported_bytes(tmp_path / "gs") == exported_bytes(tmp_path / "disk")
+
+
+def run_with_hub(hub: str, ads: str, output_dir: Path, token: str = "") -> Outcome:
+    """Run in a process of its own, as the Hub's client reads its settings once."""
+    of_hub = {"HF_ENDPOINT": hub, "HF_TOKEN": token, "HF_HOME": str(output_dir / "hub"), "HF_HUB_OFFLINE": "0"}
+    folders = ("--ads_dir", ads, "--output_dir", output_dir)
+    process = start_ictc("run", *folders, "--engine", "scripted", "--num_clusters", 3, env={**os.environ, **of_hub})
+    stdout, stderr = process.communicate(timeout=60)
+    return Outcome(process.returncode, stdout, stderr)
+
+
+def test_datasets_of_a_hub_give_the_results_of_their_files(ictc: Ictc, observations: Path, tmp_path: Path) -> None:
+    tars = tmp_path / "tars"
+    write_shard(tars / "a.tar", {path.name: path for path in sorted(draw_flat(tmp_path / "flat", 5).iterdir())})
+    ictc.succeed(observations, tmp_path / "disk")
+    ictc.succeed(tars, tmp_path / "disk_tars")
+    with hub_server({"team/ads": observations, "team/tars-private": tars}) as hub:
+        outcomes = [
+            run_with_hub(hub, "hf://datasets/team/ads@main", tmp_path / "hub"),
+            run_with_hub(hub, "hf://datasets/team/tars-private", tmp_path / "hub_tars", TOKEN),
+        ]
+    assert [outcome.exit_code for outcome in outcomes] == [0, 0], outcomes
+    assert manifest_lines(tmp_path / "hub") == manifest_lines(tmp_path / "disk")
+    assert exported_bytes(tmp_path / "hub") == exported_bytes(tmp_path / "disk")
+    assert exported_bytes(tmp_path / "hub_tars") == exported_bytes(tmp_path / "disk_tars")
+
+
+def test_datasets_that_a_hub_does_not_give_are_told_in_a_line(observations: Path, tmp_path: Path) -> None:
+    said = {
+        "no-such": "cannot be listed (not found); check the address and access.",
+        "ads-private": "cannot be listed (not found); check the address and access.",
+        "ads-private/folder": "cannot be listed (not found); check the address and access.",
+        "ads-gated": "Cannot access gated repo",
+    }
+    with hub_server({f"team/{name}": observations for name in ("ads-private", "ads-gated")}) as hub:
+        for name, words in said.items():
+            refused = run_with_hub(hub, f"hf://datasets/team/{name}", tmp_path / "out")
+            assert refused.exit_code == 1
+            assert words in refused.stderr
+            assert refused.stderr.count("\n") == 2, refused.stderr
 
 
 def test_what_is_published_follows_the_run(ictc: Ictc, s3: S3, tmp_path: Path) -> None:
@@ -111,7 +182,7 @@ def write_shard(path: Path, images: dict[str, Path], **members: bytes) -> None:
             shard.addfile(info, io.BytesIO(content))
 
 
-def test_tar_shards_give_the_results_of_their_files(ictc: Ictc, s3: S3, tmp_path: Path) -> None:
+def test_tar_shards_give_the_results_of_their_files(ictc: Ictc, s3: S3, gs: Gcs, tmp_path: Path) -> None:
     ads = draw_flat(tmp_path / "ads", 9)
     names = sorted(path.name for path in ads.iterdir())
     facts = {"ad_002.json": json.dumps({"observation": {"platform": "TikTok"}}).encode()}
@@ -122,8 +193,9 @@ def test_tar_shards_give_the_results_of_their_files(ictc: Ictc, s3: S3, tmp_path
     ictc.succeed(tmp_path / "tars", tmp_path / "folder")
     ictc.succeed(tmp_path / "tars" / "shard-{000..002}.tar", tmp_path / "pattern")
     ictc.succeed(s3.put_tree(tmp_path / "tars", "tars"), tmp_path / "s3")
+    ictc.succeed(gs.put_tree(tmp_path / "tars", "tars"), tmp_path / "gs")
     expected = load(tmp_path / "files", "step1_captions.json")
-    for out in ("folder", "pattern", "s3"):
+    for out in ("folder", "pattern", "s3", "gs"):
         assert load(tmp_path / out, "step1_captions.json") == expected
         assert exported_bytes(tmp_path / out) == exported_bytes(tmp_path / "folder")
         assert not list((tmp_path / out / "categorized_images" / "valid_ads").iterdir())
@@ -170,17 +242,31 @@ def test_missing_packages_are_named(ictc: Ictc, tmp_path: Path, monkeypatch: pyt
         (("--ads_dir", "s3://no-such-bucket/x"), "cannot be listed"),
         (("--ads_dir", "s3://ads-bucket/nothing-here"), "is empty or does not exist"),
         (("--ads_dir", "nosuch://x/y"), "Protocol not known"),
+        (("--ads_dir", "abfs://container@account/x"), "needs a package that is missing: Install adlfs"),
         (("--ads_dir", "https://example.org/ads"), "--images"),
         (("--ads_dir", "ftp://me:hush@example.org/ads"), "no password in a URL"),
         (("--ads_dir", "tars-{0..3}.tar"), "does not exist"),
         (("--images", "list.txt"), "must end in"),
         (("--images", "s3://ads-bucket/nowhere.csv"), "cannot be read (not found)"),
+        (("--ads_dir", "gs://no-such-bucket/x"), "cannot be listed (not found)"),
+        (("--ads_dir", "gs://ads-bucket/nothing-here"), "is empty or does not exist"),
+        (("--images", "gs://ads-bucket/nowhere.csv"), "cannot be read (not found)"),
     ],
 )
 def test_places_that_cannot_be_read_are_told_in_a_line(
-    ictc: Ictc, s3: S3, tmp_path: Path, arguments: tuple[str, str], said: str
+    ictc: Ictc, s3: S3, gs: Gcs, tmp_path: Path, arguments: tuple[str, str], said: str
 ) -> None:
     refused = ictc("run", *arguments, "--output_dir", tmp_path / "out", "--engine", "scripted")
     assert refused.exit_code in {1, 2}
     assert said in refused.stderr
     assert "hush" not in refused.stderr
+    assert refused.stderr.count("\n") <= 2, refused.stderr
+
+
+def test_a_stranger_to_google_is_told_in_a_line(ictc: Ictc, tmp_path: Path) -> None:
+    with gcs_for_nobody():
+        refused = ictc(
+            "run", "--ads_dir", "gs://ads-bucket/x", "--output_dir", tmp_path / "out", "--engine", "scripted"
+        )
+    _, error = refused.stderr.splitlines()
+    assert error.startswith("ictc: error: gs://ads-bucket/x cannot be listed (Anonymous caller does not have")

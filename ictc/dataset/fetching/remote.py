@@ -5,6 +5,8 @@ Credentials come from where each service's own client looks for them, never from
 
 from __future__ import annotations
 
+import logging
+import os
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -90,15 +92,25 @@ def open_filesystem(url: str) -> tuple[AbstractFileSystem, str]:
         raise ConfigError(f"{hide_secrets(url)}: a web address cannot be listed; give --images a table of addresses")
     if "::" in url:
         raise ConfigError(f"{hide_secrets(url)}: chained URLs are not supported; give the address itself")
+    calm_gcsfs()
     try:
         from fsspec.core import url_to_fs
 
         files, path = url_to_fs(url)
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         raise ConfigError(f"{hide_secrets(url)} needs a package that is missing ({describe(error)}): {EXTRA}") from None
+    except ImportError as error:  # in fsspec's words, which name the package of the service
+        raise ConfigError(f"{hide_secrets(url)} needs a package that is missing: {describe(error)}") from None
     except ValueError as error:
         raise ConfigError(f"{hide_secrets(url)}: {describe(error)}; give a folder or a URL such as s3://…") from None
     return files, path
+
+
+def calm_gcsfs() -> None:
+    """Have one line a failure: gcsfs logs what it raises, and a warning a file where it has no credentials."""
+    logging.getLogger("gcsfs").setLevel(logging.CRITICAL)
+    # It would ask each bucket's kind over gRPC; only zonal buckets need that, and who has one may set this.
+    os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
 
 
 def download(url: str, target: Path, span: tuple[int, int] | None = None) -> None:
