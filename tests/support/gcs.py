@@ -16,7 +16,7 @@ import pytest
 from fsspec.config import conf
 from gcp_storage_emulator.server import create_server
 
-from ictc.dataset.remote import open_filesystem
+from ictc.dataset.fetching.remote import open_filesystem
 
 BUCKET = "ads-bucket"
 REFUSAL = {"error": {"code": 401, "message": "Anonymous caller does not have storage.objects.list access"}}
