@@ -7,10 +7,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.request import Request, urlopen
 
 import boto3
 import pytest
 from moto.server import ThreadedMotoServer
+from s3fs import S3FileSystem
 
 BUCKET = "ads-bucket"
 
@@ -46,6 +48,7 @@ def s3_server() -> Iterator[S3]:
     server.start()
     try:
         host, port = server.get_host_and_port()
+        urlopen(Request(f"http://{host}:{port}/moto-api/reset", method="POST")).close()  # what earlier servers kept
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
             patch.setenv("AWS_ACCESS_KEY_ID", "somebody")
@@ -55,5 +58,6 @@ def s3_server() -> Iterator[S3]:
             client.create_bucket(Bucket=BUCKET)
             yield S3(client)
             client.close()
+            S3FileSystem.clear_instance_cache()  # the next server is another one
     finally:
         server.stop()
