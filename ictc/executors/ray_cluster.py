@@ -26,6 +26,8 @@ from ictc.errors import EngineError, EngineLoadError
 logger = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_S = 10.0
+PIPELINE_THREADS = ("StreamingExecutor", "iter_threaded")
+PIPELINE_END_S = 10.0
 ERROR_LINE = re.compile(r"^[\w.]*(Error|Exception)\b: .+$", re.MULTILINE)
 
 
@@ -210,9 +212,20 @@ def explain_failure(error: Exception) -> EngineError:
 
 
 def disconnect() -> None:
-    """Leave the cluster, or end the one that was started for the run."""
+    """Leave the cluster, or end the one that was started for the run. Blocks."""
     ray = load_ray()
+    end_pipelines()
     ray.shutdown()
+
+
+def end_pipelines() -> None:
+    """End what still runs of Ray Data: a thread of it that finds the connection gone ends this process, in silence."""
+    threads = [thread for thread in threading.enumerate() if thread.name.startswith(PIPELINE_THREADS)]
+    for thread in threads:
+        if hasattr(thread, "shutdown"):
+            thread.shutdown(force=False)
+    for thread in threads:
+        thread.join(PIPELINE_END_S)
 
 
 def submit(function: Any, resources: Mapping[str, float], *arguments: Any) -> Any:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import pickle
 import tarfile
 from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import orjson
@@ -13,6 +16,18 @@ from support.collections import draw_flat
 from support.hostile_http import HostileServer, hostile_server
 from support.ray_cluster import TwoNodes, run_on
 from support.s3 import S3, s3_server
+
+from ictc.config import ModelSpec
+from ictc.dataset.files import ImageFiles
+from ictc.executors.engine_host import HostLimits
+from ictc.executors.jobs import Finished, Job, iter_buffers, pack, unpack
+from ictc.executors.ray_workers import Ask, LaneWork
+from ictc.executors.remote_reader import RemoteReader
+from ictc.records import DecodedImage, ImageRecord
+from ictc.stages.caption import CaptionStage
+from ictc.stages.outcome import Status
+from ictc.stages.retry import FIRST
+from ictc.tracks import load_track
 
 pytest.importorskip("ray")
 
@@ -93,3 +108,31 @@ def test_shards_in_object_storage(ictc: Ictc, s3: S3, cluster: TwoNodes, tmp_pat
     url = s3.put_tree(shards, "tars")
     run_on(cluster, "run", "--ads_dir", url, "--output_dir", tmp_path / "ray", *SCRIPTED)
     assert exported_bytes(tmp_path / "ray") == exported_bytes(tmp_path / "local")
+
+
+class NotHere:
+    """Images that this machine cannot get."""
+
+    def open(self, num_sharing: int = 1) -> AbstractAsyncContextManager[ImageFiles]:
+        raise AssertionError("an image was fetched")
+
+    def max_sharing(self) -> int:
+        return 1
+
+
+def test_an_image_that_is_asked_about_again_is_not_fetched_again() -> None:
+    reader = RemoteReader(NotHere(), "off")
+    stage = CaptionStage((), load_track("marketing"), "strategy", reader, max_image_tokens=64, seed=0)
+    record, image = ImageRecord("ad", "https://example.org/ad.png"), DecodedImage(256, 256, bytes(256 * 256 * 3))
+    spec = ModelSpec(engine="scripted", model="scripted", options={"invalid": ["ad"]})
+
+    async def answer() -> list[Finished]:
+        elsewhere = pickle.dumps(([LaneWork(stage, "")], spec, HostLimits(window=None, hang_timeout_s=60), reader))
+        reader.keep(record, image)
+        job = Job(0, 0, record, await stage.build_request(record, FIRST))
+        (buffer,) = iter_buffers(await Ask(*pickle.loads(elsewhere))(pack([[job]])))
+        return unpack(buffer)
+
+    (finished,) = asyncio.run(answer())
+    assert finished.outcome.data["reason"].startswith("answer not valid")
+    assert finished.outcome.status is Status.REJECTED
