@@ -18,7 +18,7 @@ from support.ray_cluster import TwoNodes, run_on
 from support.s3 import S3, s3_server
 
 from ictc.config import ModelSpec
-from ictc.dataset.files import ImageFiles
+from ictc.dataset.fetching.files import ImageFiles
 from ictc.executors.engine_host import HostLimits
 from ictc.executors.jobs import Finished, Job, iter_buffers, pack, unpack
 from ictc.executors.ray_workers import Ask, LaneWork
