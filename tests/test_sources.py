@@ -263,6 +263,16 @@ def test_places_that_cannot_be_read_are_told_in_a_line(
     assert refused.stderr.count("\n") <= 2, refused.stderr
 
 
+def test_a_bucket_that_takes_nothing_is_told_before_a_step_begins(ictc: Ictc, s3: S3, gs: Gcs, tmp_path: Path) -> None:
+    ads = draw_flat(tmp_path / "ads", 3)
+    for url in ("s3://no-such-bucket/x", "gs://no-such-bucket/x"):
+        refused = ictc.run(ads, url, "--work_dir", tmp_path / "work")
+        assert refused.exit_code == 1
+        assert refused.stderr.startswith(f"ictc: error: cannot write to {url}: ")
+        assert refused.stderr.count("\n") == 1
+        assert not (tmp_path / "work" / "state" / "manifest.jsonl").exists()
+
+
 def test_a_stranger_to_google_is_told_in_a_line(ictc: Ictc, tmp_path: Path) -> None:
     with gcs_for_nobody():
         refused = ictc(

@@ -123,6 +123,11 @@ def explain_connection(address: str, error: Exception) -> str:
     text = " ".join(str(error).split())
     if "ersion mismatch" in text:
         return f"--ray_address {address}: all machines need the same versions of Ray and Python: {text}"
+    if isinstance(error, ConnectionError) and ":" in address:
+        return (
+            f"--ray_address {address}: somebody answers there, but lets nobody in; if it is a Ray cluster that wants a "
+            "token, copy ~/.ray/auth_token from its head and set RAY_AUTH_MODE=token"
+        )
     if isinstance(error, ConnectionError):
         return (
             f"--ray_address {address}: no Ray cluster is running on this machine; start one with `ray start --head`, "

@@ -8,26 +8,40 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from ictc.dataset.fetching.locations import join
+from ictc.dataset.fetching.locations import join, parent
 from ictc.dataset.fetching.remote import describe, open_filesystem
-from ictc.errors import StorageError
+from ictc.errors import IctcError, StorageError
 from ictc.storage.atomic import write_atomic
+
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
+
+PROBE = ".ictc_can_write"
+"""Written and removed at the beginning of a run."""
 
 MAX_LEVELS = 2
 """A run directory lies at most so far below the folder of the command: a shard, and a track in it."""
 
 
 def publish_to(root: Path, url: str) -> None:
-    """Remember where everything below `root` is published, and check that it can be.
+    """Remember where everything below `root` is published, and check that it can be, before there is anything to lose.
 
     Raises:
         ConfigError: nothing can write to such a URL.
+        StorageError: the service refused.
     """
-    open_filesystem(url)
+    try:
+        files, probe = open_target(join(url, PROBE))
+        files.pipe_file(probe, b"ok")
+        files.rm_file(probe)
+    except IctcError:
+        raise
+    except Exception as error:  # each service has its own
+        raise StorageError(f"cannot write to {url}: {describe(error)}; check the address and access") from error
     write_atomic(_target_path(root), orjson.dumps({"url": url}))
 
 
@@ -53,14 +67,26 @@ def publish(directory: Path) -> None:
 
 
 def _copy_changes(directory: Path, url: str, there: Mapping[str, Any], done: Mapping[str, Any]) -> None:
-    files, root = open_filesystem(url)
-    files.makedirs(root, exist_ok=True)
     for name in done.keys() - there.keys():
-        if files.exists(join(root, name)):
-            files.rm_file(join(root, name))
+        files, path = open_target(join(url, name))
+        if files.exists(path):
+            files.rm_file(path)
     for name, version in there.items():
         if done.get(name) != version:
-            files.put_file(str(directory / name), join(root, name))
+            files, path = open_target(join(url, name))
+            files.put_file(str(directory / name), path)
+
+
+def open_target(url: str) -> tuple[AbstractFileSystem, str]:
+    """Return what writes to a URL, and the URL's path there, in a folder that exists.
+
+    Raises:
+        ConfigError: a package is missing, or nothing can write to such a URL.
+    """
+    files, path = open_filesystem(url)
+    if path.startswith("/"):  # else it starts with a bucket, which would be made, too
+        files.makedirs(parent(path), exist_ok=True)
+    return files, path
 
 
 def find_target(directory: Path) -> str | None:
