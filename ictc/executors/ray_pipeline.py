@@ -13,7 +13,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ictc.executors.jobs import iter_buffers, pack, unpack
-from ictc.executors.ray_cluster import explain_failure
+from ictc.executors.ray_cluster import explain_failure, load_ray
 from ictc.stages.runner import STOP_GRACE_S
 
 if TYPE_CHECKING:
@@ -69,13 +69,15 @@ class Pool:
 
 def build_dataset(rows: Sequence[Sequence[Any]], rows_per_block: int) -> Dataset:
     """Return a dataset of these rows, so many to a table."""
-    import ray.data
+    from ray.data import DataContext, from_arrow_refs
 
-    scaling = ray.data.DataContext.get_current().autoscaling_config
+    put = load_ray().put
+    scaling = DataContext.get_current().autoscaling_config
     scaling.actor_pool_util_upscaling_threshold = BUSY_SHARE
     scaling.actor_pool_util_downscaling_threshold = -1.0  # never: a model takes minutes to load
     remaining = iter(rows)
-    return ray.data.from_arrow([pack(block) for block in iter(lambda: list(islice(remaining, rows_per_block)), [])])
+    blocks = iter(lambda: list(islice(remaining, rows_per_block)), [])
+    return from_arrow_refs([put(pack(block)) for block in blocks])
 
 
 def add_workers(dataset: Dataset, worker: type, arguments: Sequence[Any], pool: Pool) -> Dataset:
