@@ -143,8 +143,9 @@ def find_places(chosen: InputSettings) -> ImagePlaces:
     """Return where the images of a collection are, as far as settings and table tell."""
     if chosen.images is not None:
         table = list_table(chosen.images, None if chosen.ads_dir is None else str(chosen.ads_dir))
-        are_remote = is_url(table.location) or any(map(is_url, table.units))
-        return ImagePlaces(absolute(table.location), table.addresses, are_remote, on_web=any(map(is_http, table.units)))
+        starts = (table.location, *table.units)
+        are_remote, on_web = any(map(is_url, starts)), any(map(is_http, starts))
+        return ImagePlaces(absolute(table.location), table.addresses, are_remote, on_web)
     base = str(chosen.ads_dir)
     if is_pattern(base):
         base, _ = split_pattern(base)

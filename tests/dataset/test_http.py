@@ -245,6 +245,18 @@ def test_a_run_accounts_for_every_url_and_downloads_each_once(
     assert copy.read_bytes() == draw_bytes(5)
 
 
+def test_relative_paths_of_a_table_may_start_at_a_web_address(
+    ictc: Ictc, server: HostileServer, tmp_path: Path
+) -> None:
+    (tmp_path / "list.csv").write_text("path\n5\nno/5\n")
+    images = ("--images", tmp_path / "list.csv", "--ads_dir", f"{server.url}/good", "--allow_private_addresses")
+    flags = ("--output_dir", tmp_path / "out", "--cache_dir", tmp_path / "cache", "--engine", "scripted", "--steps", 1)
+    outcome = ictc("run", *images, *flags)
+    assert outcome.exit_code == 0, outcome.stderr
+    assert load(tmp_path / "out", "step1_captions.json").keys() == {"5"}
+    assert load(tmp_path / "out", "broken_images.json").keys() == {"no/5"}
+
+
 def test_secrets_in_addresses_stay_out_of_everything_written(ictc: Ictc, server: HostileServer, tmp_path: Path) -> None:
     command = run_table(ictc, server, tmp_path, *(f"good/{number}?token=hush{number}" for number in range(6)), "page")
     table = (tmp_path / "list.csv").read_text().replace("http://", "http://me:hush@")
