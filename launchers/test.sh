@@ -39,7 +39,7 @@ if (($#)); then
   python -m pytest "$@"
 else
   status=0
-  python -m pytest --numprocesses 2 --dist loadgroup -m "not clock" || status=$?
+  python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder -m "not clock" || status=$?
   python -m pytest -m clock || status=$?  # alone: what is measured against the clock
   (exit "$status")
 fi

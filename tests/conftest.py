@@ -34,14 +34,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of a file together, and those that load a large engine, which come first: two are too many."""
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("engines" if loads_engine(item) else item.path.name))
-    items.sort(key=lambda item: not loads_engine(item))
+    """Begin with the files that load a large engine: their tests take longest."""
+    engines = {item.path for item in items if loads_engine(item)}
+    items.sort(key=lambda item: item.path not in engines)
 
 
 def loads_engine(item: pytest.Item) -> bool:
-    """Whether a test, or another of its file, may load vLLM or a Ray cluster."""
+    """Whether a test loads vLLM, or may start a Ray cluster."""
     return item.get_closest_marker("vllm") is not None or item.path.parent.name == "executors"
 
 
