@@ -369,5 +369,5 @@ def test_the_example_documents_every_setting() -> None:
         name for path in scripts for name in re.findall(r"(?:\$\{|require )(?!SLURM_)([A-Z_]{3,})\b", path.read_text())
     }
     own = {"NAME", "BASH_SOURCE", "BASH_REMATCH", "REPOSITORY", "LAUNCHER", "TMPDIR", "TMUX", "PWD", "VENV"}
-    assert len(scripts) == 9
+    assert len(scripts) == 10
     assert read - own - {"ICTC_SETTINGS"} == documented - {"HF_HOME", "PYTHON"}
