@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from ictc.dataset.fetching.locations import join, parent
+from ictc.dataset.fetching.locations import join
 from ictc.dataset.fetching.remote import describe, open_filesystem
 from ictc.errors import IctcError, StorageError
 from ictc.storage.atomic import write_atomic
@@ -35,9 +35,9 @@ def publish_to(root: Path, url: str) -> None:
         StorageError: the service refused.
     """
     try:
-        files, probe = open_target(join(url, PROBE))
-        files.pipe_file(probe, b"ok")
-        files.rm_file(probe)
+        files, folder = open_folder(url)
+        files.pipe_file(join(folder, PROBE), b"ok")
+        files.rm_file(join(folder, PROBE))
     except IctcError:
         raise
     except Exception as error:  # each service has its own
@@ -67,26 +67,25 @@ def publish(directory: Path) -> None:
 
 
 def _copy_changes(directory: Path, url: str, there: Mapping[str, Any], done: Mapping[str, Any]) -> None:
+    files, folder = open_folder(url)
     for name in done.keys() - there.keys():
-        files, path = open_target(join(url, name))
-        if files.exists(path):
-            files.rm_file(path)
+        if files.exists(join(folder, name)):
+            files.rm_file(join(folder, name))
     for name, version in there.items():
         if done.get(name) != version:
-            files, path = open_target(join(url, name))
-            files.put_file(str(directory / name), path)
+            files.put_file(str(directory / name), join(folder, name))
 
 
-def open_target(url: str) -> tuple[AbstractFileSystem, str]:
-    """Return what writes to a URL, and the URL's path there, in a folder that exists.
+def open_folder(url: str) -> tuple[AbstractFileSystem, str]:
+    """Return what writes to a URL, and the URL's path there, as a folder that exists.
 
     Raises:
         ConfigError: a package is missing, or nothing can write to such a URL.
     """
-    files, path = open_filesystem(url)
-    if path.startswith("/"):  # else it starts with a bucket, which would be made, too
-        files.makedirs(parent(path), exist_ok=True)
-    return files, path
+    files, folder = open_filesystem(url)
+    if folder.startswith("/"):  # else it starts with a bucket, which would be made, too
+        files.makedirs(folder, exist_ok=True)
+    return files, folder
 
 
 def find_target(directory: Path) -> str | None:
