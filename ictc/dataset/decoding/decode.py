@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import stat
 import warnings
-from math import isfinite
 from pathlib import Path
 
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
-from ictc.dataset.decoding.fit import Fit, fit_to_tokens
+from ictc.dataset.decoding.fit import fit_to_tokens
+from ictc.dataset.decoding.pixels import UnusablePixels, place, to_rgb, turn_upright
 from ictc.records import BrokenImage, DecodedImage
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF")
@@ -23,17 +23,6 @@ MAX_IMAGE_PIXELS = 2**28
 """16,384 × 16,384: more than the 200 megapixels of a phone camera, and at 4 bytes each 1 GiB in memory."""
 
 Image.MAX_IMAGE_PIXELS = MAX_IMAGE_PIXELS
-
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-"""What turns an image upright, by its EXIF orientation."""
 
 _TOO_MANY_PIXELS = f"has more than {MAX_IMAGE_PIXELS / 1e6:.0f} megapixels, or claims to (a decompression bomb?)"
 
@@ -77,7 +66,7 @@ def _decode(path: Path, max_image_tokens: int) -> DecodedImage:
         fit = fit_to_tokens(width, height, max_image_tokens)
         image.draft(None, (fit.content_width, fit.content_height))
         image.load()
-        canvas = _upright(_place(_to_rgb(image), fit), _orientation(image))
+        canvas = turn_upright(place(to_rgb(image), fit), image)
     return DecodedImage(canvas.width, canvas.height, canvas.tobytes())
 
 
@@ -89,59 +78,10 @@ def _check_file(path: Path) -> None:
         raise _UnusableFile("the file is empty")
 
 
-def _orientation(image: Image.Image) -> object:
-    """Return the EXIF orientation; a corrupt EXIF block must not cost a good image."""
-    try:
-        return image.getexif().get(ExifTags.Base.Orientation)
-    except Exception:
-        return None
-
-
-def _upright(image: Image.Image, orientation: object) -> Image.Image:
-    method = _UPRIGHT.get(orientation) if isinstance(orientation, int) else None
-    return image if method is None else image.transpose(method)
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        return _to_8_bits(image).convert("RGB")
-    if not image.has_transparency_data:
-        return image.convert("RGB")
-    rgba = image.convert("RGBA")
-    on_white = Image.new("RGB", image.size, "white")
-    on_white.paste(rgba, mask=rgba.getchannel("A"))
-    return on_white
-
-
-def _to_8_bits(image: Image.Image) -> Image.Image:
-    """Scale gray levels to 0..255: 16-bit levels by their range, wider ones and real numbers by their extremes."""
-    levels = image.convert("F")
-    low, high = (float(level) for level in levels.getextrema())  # type: ignore[arg-type]
-    if not (isfinite(low) and isfinite(high)):
-        raise _UnusableFile("its pixels are not finite numbers")
-    if image.mode != "F" and low >= 0 and high < 2**16:
-        low, high = 0, 2**16 - 1
-    scale = 255 / (high - low) if high > low else 0.0
-    offset = 0.5 - low * scale
-    return levels.point(lambda level: level * scale + offset).convert("L")
-
-
-def _place(image: Image.Image, fit: Fit) -> Image.Image:
-    """Resize to the content and lay it in the middle of the white canvas."""
-    content_size = (fit.content_width, fit.content_height)
-    # The filter of the model's own processor; LANCZOS takes a quarter longer.
-    content = image.resize(content_size, Image.Resampling.BICUBIC, reducing_gap=2.0)
-    if not fit.is_padded:
-        return content
-    canvas = Image.new("RGB", (fit.width, fit.height), "white")
-    canvas.paste(content, ((fit.width - fit.content_width) // 2, (fit.height - fit.content_height) // 2))
-    return canvas
-
-
 def _reason(error: Exception, path: Path) -> str:
     """Say in words for the user, and without the path, why a file was not decoded."""
     match error:
-        case _UnusableFile():
+        case _UnusableFile() | UnusablePixels():
             return str(error)
         case Image.DecompressionBombError() | Image.DecompressionBombWarning():
             return _TOO_MANY_PIXELS
