@@ -157,6 +157,14 @@ class Engine(Protocol):
         ...
 
 
+def is_waiting(engine: Engine) -> bool:
+    """Whether an engine gives no results on purpose, as its servers asked it to wait: it is not dead then.
+
+    An engine that waits for others says so by an attribute of this name; one that computes itself has none.
+    """
+    return bool(getattr(engine, "is_waiting", False))
+
+
 async def generate_in_window(
     requests: AsyncIterable[GenerationRequest],
     answer: Callable[[GenerationRequest], Awaitable[GenerationResult]],

@@ -14,7 +14,7 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 
 from ictc.config import ModelSpec
-from ictc.engines.base import Engine, GenerationRequest, GenerationResult
+from ictc.engines.base import Engine, GenerationRequest, GenerationResult, is_waiting
 from ictc.engines.provider import build_engine
 from ictc.errors import EngineDeadError
 from ictc.stages.outcome import Outcome, rejected
@@ -172,6 +172,8 @@ class EngineStream:
         try:
             while not consumer.done():
                 await asyncio.wait([consumer], timeout=1.0)
+                if is_waiting(self.engine):
+                    self._last_result = time.monotonic()
                 if self._waiting and time.monotonic() - self._last_result > self.hang_timeout_s:
                     raise EngineDeadError(f"the engine has given no result for {self.hang_timeout_s:.0f} s")
             consumer.result()

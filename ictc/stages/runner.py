@@ -15,7 +15,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Generic
 
-from ictc.engines.base import Engine, GenerationRequest, GenerationResult
+from ictc.engines.base import Engine, GenerationRequest, GenerationResult, is_waiting
 from ictc.errors import EngineDeadError, EngineError
 from ictc.records import Source
 from ictc.stages.judging import count_tokens, judge
@@ -84,7 +84,7 @@ class MapRunner(Generic[ItemT]):
             StageError: too many images are rejected.
             StorageError: the disk refused.
         """
-        work = (self._consume(engine), self._deadline(), self._watch())
+        work = (self._consume(engine), self._deadline(), self._watch(engine))
         tasks = [asyncio.create_task(one) for one in work]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -111,13 +111,13 @@ class MapRunner(Generic[ItemT]):
         await asyncio.sleep(STOP_GRACE_S)
         logger.warning("gave up on %d requests in flight", len(self._in_flight))
 
-    async def _watch(self) -> None:
+    async def _watch(self, engine: Engine) -> None:
         """Sync regularly, and notice an engine that hangs."""
         while True:
             await asyncio.sleep(1.0)
             for lane in self.lanes:
                 lane.sync_if_due()
-            if not self._in_flight:
+            if not self._in_flight or is_waiting(engine):
                 self._last_result = time.monotonic()
             if time.monotonic() - self._last_result > self.limits.hang_timeout_s:
                 raise EngineDeadError(f"the engine has given no result for {self.limits.hang_timeout_s:.0f} s")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, Iterator
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,7 @@ from ictc.engines.base import (
     TextAnswer,
     generate_in_window,
 )
+from ictc.errors import EngineDeadError
 from ictc.records import DecodedImage, StageName
 from ictc.stages.lane import Lane
 from ictc.stages.outcome import Outcome, Status
@@ -109,3 +110,28 @@ def test_the_window_is_full_and_no_fuller(tmp_path: Path, limits: Limits, most: 
         asyncio.run(run())
         assert len(journal) == NUM_IMAGES
     assert max(engine.at_a_time) == most
+
+
+@dataclass
+class PausedEngine(CountingEngine):
+    """Gives nothing for a while; says that this is on purpose, or doesn't."""
+
+    pause_s: float = 2.2
+    is_waiting: bool = True
+
+    async def _answer(self, request: GenerationRequest) -> GenerationResult:
+        await asyncio.sleep(self.pause_s)
+        return Answer(request.request_id, "something")
+
+
+@pytest.mark.parametrize("is_waiting", [True, False])
+def test_an_engine_that_waits_on_purpose_is_not_dead(tmp_path: Path, is_waiting: bool) -> None:
+    with (
+        Journal(tmp_path / "journal") as journal,
+        closing(Suspects(tmp_path / "in_flight.log")) as suspects,
+    ):
+        lane = Lane(Pictures(), journal, suspects, Silence(), NoLeaders())
+        runner = MapRunner([lane], asyncio.Event(), Limits(window=NUM_IMAGES, hang_timeout_s=0.5))
+        with nullcontext() if is_waiting else pytest.raises(EngineDeadError):
+            asyncio.run(runner.run(PausedEngine(is_waiting=is_waiting)))
+        assert len(journal) == (NUM_IMAGES if is_waiting else 0)
