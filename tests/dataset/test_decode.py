@@ -124,6 +124,41 @@ def test_real_numbers_are_scaled_by_their_extremes(tmp_path: Path) -> None:
     assert "finite" in broken(save(Image.new("F", (64, 64), float("nan")), tmp_path / "nan.tiff"))
 
 
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+@pytest.mark.parametrize("num_channels", [1, 3, 4])
+def test_signals_of_fewer_bits_in_sixteen(tmp_path: Path, bits: int, num_channels: int) -> None:
+    """Black, a quarter, three quarters and white of a sensor's range, as cameras store them: not shifted."""
+    white = 2**bits - 1
+    levels = [round(white * share) for share in (0, 0.25, 0.75, 1)]
+    pixels = [[level] * min(num_channels, 3) + [65535] * (num_channels == 4) for level in levels for _ in range(64)]
+    row = b"\0" + struct.pack(f">{256 * num_channels}H", *(value for pixel in pixels for value in pixel))
+    color_type = {1: 0, 3: 2, 4: 6}[num_channels]
+    (tmp_path / "ad.png").write_bytes(png_of(256, 256, row * 256, depth=16, color_type=color_type))
+    image = decoded(tmp_path / "ad.png")
+    for x, level in zip((0.1, 0.4, 0.6, 0.9), levels, strict=True):
+        gray = round(255 * level / white)
+        assert_color(image, x, 0.5, (gray, gray, gray))
+
+
+def test_colors_of_twelve_bits_keep_their_hue(tmp_path: Path) -> None:
+    row = b"\0" + struct.pack(">3H", 4095, 1024, 40) * 256
+    (tmp_path / "ad.png").write_bytes(png_of(256, 256, row * 256, depth=16))
+    assert_color(decoded(tmp_path / "ad.png"), 0.5, 0.5, (255, 64, 2))
+
+
+def test_a_dim_picture_of_sixteen_bits_stays_dim(tmp_path: Path) -> None:
+    image = Image.frombytes("I;16", (256, 256), struct.pack("<H", 20_000) * 256 * 256)
+    assert_color(decoded(save(image, tmp_path / "ad.png")), 0.5, 0.5, (78, 78, 78))
+
+
+@pytest.mark.parametrize("compression", ["raw", "tiff_lzw"])
+def test_sixteen_bits_whose_zero_is_white(tmp_path: Path, compression: str) -> None:
+    image = Image.frombytes("I;16", (256, 256), (struct.pack("<H", 65535) * 128 + bytes(256)) * 256)
+    result = decoded(save(image, tmp_path / "ad.tiff", compression=compression, tiffinfo={262: 0}))
+    assert_color(result, 0.1, 0.5, (0, 0, 0))
+    assert_color(result, 0.9, 0.5, WHITE)
+
+
 def transparent_right_half(mode: str) -> Image.Image:
     image = two_colors("RGBA")
     image.paste((0, 0, 0, 0), (128, 0, 256, 256))
@@ -222,16 +257,20 @@ def test_large_photograph_keeps_its_content(tmp_path: Path) -> None:
     assert_color(image, 0.55, 0.5, BLUE)
 
 
+def png_chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def png_of(width: int, height: int, rows: bytes, *, depth: int = 8, color_type: int = 2, extra: bytes = b"") -> bytes:
+    """Build a PNG file from unfiltered rows, each with its leading zero."""
+    header = struct.pack(">IIBBBBB", width, height, depth, color_type, 0, 0, 0)
+    chunks = (png_chunk(b"IHDR", header), extra, png_chunk(b"IDAT", zlib.compress(rows)), png_chunk(b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+
 def png_claiming(width: int, height: int) -> bytes:
     """Build a small PNG whose header claims any size."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 64)) + chunk(b"IEND", b"")
-    )
+    return png_of(width, height, b"\0" * 64)
 
 
 def bytes_of(image: Image.Image, kind: str, **options: Any) -> bytes:
@@ -282,9 +321,60 @@ def test_huge_metadata(tmp_path: Path) -> None:
     text = b"zTXtcomment\0\0" + zlib.compress(b"\0" * 70_000_000)
     chunk = struct.pack(">I", len(text) - 4) + text + struct.pack(">I", zlib.crc32(text))
     (tmp_path / "ad.png").write_bytes(content[:33] + chunk + content[33:])
-    assert "damaged" in broken(tmp_path / "ad.png")
+    assert_color(decoded(tmp_path / "ad.png"), 0.1, 0.5, RED)
     path = save(two_colors(), tmp_path / "icc.jpg", icc_profile=b"\0" * 5_000_000, comment=b"x" * 60_000)
     assert_color(decoded(path), 0.1, 0.5, RED)
+
+
+@pytest.mark.parametrize("size", [1_100_000, 70_000_000])
+@pytest.mark.parametrize("kind", ["zTXt", "iTXt", "tEXt", "iCCP"])
+@pytest.mark.parametrize("place", ["before", "after"])
+def test_what_lies_beside_the_pixels_of_a_png_costs_nothing(tmp_path: Path, kind: str, size: int, place: str) -> None:
+    text = b"x" * size
+    data = {
+        "zTXt": b"Raw profile type xmp\0\0" + zlib.compress(text, 1),
+        "iTXt": b"XML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(text, 1),
+        "tEXt": b"history\0" + text,
+        "iCCP": b"profile\0\0" + zlib.compress(text, 1),
+    }[kind]
+    content, chunk = bytes_of(two_colors(), "PNG"), png_chunk(kind.encode(), data)
+    cut = 33 if place == "before" else len(content) - 12
+    (tmp_path / "ad.png").write_bytes(content[:cut] + chunk + content[cut:])
+    image = decoded(tmp_path / "ad.png")
+    assert_color(image, 0.1, 0.5, RED)
+    assert_color(image, 0.9, 0.5, BLUE)
+
+
+def test_a_damaged_text_of_a_png_costs_nothing(tmp_path: Path) -> None:
+    content = bytes_of(transparent_right_half("RGBA"), "PNG")
+    chunk = bytearray(png_chunk(b"zTXt", b"comment\0\0" + zlib.compress(b"text")))
+    chunk[-1] ^= 255
+    (tmp_path / "ad.png").write_bytes(content[:33] + chunk + content[33:])
+    assert_color(decoded(tmp_path / "ad.png"), 0.9, 0.5, WHITE)
+
+
+JPEG_FORMS = [{"quality": 90}, {"quality": 90, "progressive": True}, {"quality": 90, "restart_marker_blocks": 4}]
+
+
+@pytest.mark.parametrize("options", JPEG_FORMS, ids=["baseline", "progressive", "restarts"])
+@pytest.mark.parametrize("cut", [1, 2])
+def test_a_jpeg_without_its_end_mark_is_whole(tmp_path: Path, options: dict[str, Any], cut: int) -> None:
+    for number, size in enumerate([(256, 256), (200, 160), (3000, 2000)]):
+        content = bytes_of(noise(size), "JPEG", **options)
+        paths = [tmp_path / f"{name}{number}.jpg" for name in ("whole", "unended")]
+        for path, data in zip(paths, (content, content[:-cut]), strict=True):
+            path.write_bytes(data)
+        whole, unended = map(decoded, paths)
+        assert unended.tobytes() == whole.tobytes()
+
+
+@pytest.mark.parametrize("options", JPEG_FORMS, ids=["baseline", "progressive", "restarts"])
+def test_a_jpeg_whose_pixels_are_cut_off_stays_broken(tmp_path: Path, options: dict[str, Any]) -> None:
+    content = bytes_of(noise((640, 480)), "JPEG", **options)
+    for kept in (0.1, 0.5, 0.8, 0.97, 0.999):
+        for tail in (b"", b"\xff", bytes(50)):
+            (tmp_path / "ad.jpg").write_bytes(content[: int(len(content) * kept)] + tail)
+            assert broken(tmp_path / "ad.jpg") == "the file is truncated"
 
 
 def test_missing_and_irregular_files(tmp_path: Path) -> None:

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import stat
 import warnings
+from io import BytesIO
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
+from ictc.dataset.decoding.deep_color import load_colors
 from ictc.dataset.decoding.fit import fit_to_tokens
 from ictc.dataset.decoding.pixels import UnusablePixels, place, to_rgb, turn_upright
+from ictc.dataset.decoding.repair import repaired
 from ictc.records import BrokenImage, DecodedImage
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF")
@@ -22,7 +25,11 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF")
 MAX_IMAGE_PIXELS = 2**28
 """16,384 × 16,384: more than the 200 megapixels of a phone camera, and at 4 bytes each 1 GiB in memory."""
 
+MAX_REPAIRED_BYTES = 2**28
+"""A larger file is not read into memory as a whole."""
+
 Image.MAX_IMAGE_PIXELS = MAX_IMAGE_PIXELS
+PngImagePlugin.MAX_TEXT_CHUNK = 2**24  # an editor's history of a few MB may say which way is up
 
 _TOO_MANY_PIXELS = f"has more than {MAX_IMAGE_PIXELS / 1e6:.0f} megapixels, or claims to (a decompression bomb?)"
 
@@ -57,7 +64,28 @@ def decode_image(path: Path, max_image_tokens: int) -> DecodedImage | BrokenImag
 
 def _decode(path: Path, max_image_tokens: int) -> DecodedImage:
     _check_file(path)
-    with Image.open(path, formats=FORMATS) as image:
+    try:
+        return _decode_pixels(path, max_image_tokens)
+    except (OSError, SyntaxError, ValueError) as error:
+        return _decode_repaired(path, max_image_tokens, error)
+
+
+def _decode_repaired(path: Path, max_image_tokens: int, error: Exception) -> DecodedImage:
+    """Return the pixels of a file in which only something beside them is damaged; raise `error` if there are none."""
+    if path.stat().st_size > MAX_REPAIRED_BYTES:
+        raise error
+    try:
+        forms = repaired(path.read_bytes(), str(error))
+        decoded = [_decode_pixels(BytesIO(form), max_image_tokens) for form in forms]
+    except Exception:
+        raise error from None
+    if not decoded or any(other != decoded[0] for other in decoded):
+        raise error
+    return decoded[0]
+
+
+def _decode_pixels(source: Path | BytesIO, max_image_tokens: int) -> DecodedImage:
+    with Image.open(source, formats=FORMATS) as image:
         width, height = image.size
         if width < 1 or height < 1:
             raise _UnusableFile("has no pixels")
@@ -65,8 +93,8 @@ def _decode(path: Path, max_image_tokens: int) -> DecodedImage:
             raise _UnusableFile(_TOO_MANY_PIXELS)
         fit = fit_to_tokens(width, height, max_image_tokens)
         image.draft(None, (fit.content_width, fit.content_height))
-        image.load()
-        canvas = turn_upright(place(to_rgb(image), fit), image)
+        loaded = load_colors(image, lambda: Image.open(source, formats=FORMATS))
+        canvas = turn_upright(place(to_rgb(loaded), fit), image)
     return DecodedImage(canvas.width, canvas.height, canvas.tobytes())
 
 

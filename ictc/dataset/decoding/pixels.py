@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from math import isfinite
 
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, ImageOps, TiffImagePlugin
 
 from ictc.dataset.decoding.fit import Fit
 
@@ -32,7 +32,8 @@ class UnusablePixels(Exception):
 
 def white_level(brightest: float) -> int:
     """Return which of 16-bit levels is white, from the brightest there is: the end of the sensor's range."""
-    return next(2**bits - 1 for bits in SENSOR_BITS if brightest < 2**bits)
+    bits = next(bits for bits in SENSOR_BITS if brightest < 1 << bits)
+    return (1 << bits) - 1
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -61,7 +62,14 @@ def _to_8_bits(image: Image.Image) -> Image.Image:
         low, high = 0, white_level(high)
     scale = 255 / (high - low) if high > low else 0.0
     offset = 0.5 - low * scale
-    return levels.point(lambda level: level * scale + offset).convert("L")
+    gray = levels.point(lambda level: level * scale + offset).convert("L")
+    return ImageOps.invert(gray) if _is_negative(image) else gray
+
+
+def _is_negative(image: Image.Image) -> bool:
+    """Whether zero is white: of a TIFF file's 16-bit levels, Pillow leaves that to us."""
+    tags = getattr(image, "tag_v2", {})
+    return tags.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0 and image.mode.startswith("I;16")
 
 
 def place(image: Image.Image, fit: Fit) -> Image.Image:
