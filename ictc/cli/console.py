@@ -13,6 +13,7 @@ from typing import TextIO
 from tqdm import tqdm
 
 from ictc.runs.reporter import StepPlan
+from ictc.secrecy import scrub
 from ictc.stages.outcome import Status
 
 SECONDS_BETWEEN_LINES = 10.0
@@ -27,7 +28,7 @@ class ConsoleReporter:
 
     def note(self, text: str) -> None:
         """Print one line."""
-        tqdm.write(text, file=self._stream)
+        tqdm.write(scrub(text), file=self._stream)
         self._stream.flush()
 
     def plan(self, steps: Sequence[StepPlan]) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from ictc.secrecy import ScrubbingFormatter, scrub
 from ictc.storage.atomic import storage_errors
 
 MAX_LOG_BYTES = 20 * 2**20
@@ -30,7 +31,7 @@ class ConsoleHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print the message without its traceback; the log file has that."""
-        tqdm.write(f"{record.levelname.lower()}: {' '.join(record.getMessage().split())}", file=sys.stderr)
+        tqdm.write(f"{record.levelname.lower()}: {' '.join(scrub(record.getMessage()).split())}", file=sys.stderr)
 
 
 @contextmanager
@@ -47,7 +48,7 @@ def logging_to(directory: Path, *, verbose: bool) -> Iterator[Path]:
     with storage_errors(path):
         directory.mkdir(parents=True, exist_ok=True)
         file_handler = LogFileHandler(path, maxBytes=MAX_LOG_BYTES, backupCount=MAX_LOG_FILES - 1, encoding="utf-8")
-    file_handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    file_handler.setFormatter(ScrubbingFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     console_handler = ConsoleHandler(logging.INFO if verbose else logging.WARNING)
     root, ours = logging.getLogger(), logging.getLogger("ictc")
     handlers = (file_handler, console_handler)

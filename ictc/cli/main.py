@@ -15,6 +15,7 @@ from ictc.cli.config_file import read_config_file
 from ictc.cli.errors import describe_usage_error
 from ictc.errors import IctcError
 from ictc.runs.stopping import Interrupted
+from ictc.secrecy import scrub
 
 USAGE_EXIT_CODE = 2
 
@@ -70,5 +71,5 @@ def run_command(arguments: Sequence[str]) -> int:
 
 def fail(message: str, exit_code: int) -> int:
     """Print one line and return `exit_code`."""
-    print(f"ictc: error: {' '.join(message.split())}", file=sys.stderr)
+    print(f"ictc: error: {' '.join(scrub(message).split())}", file=sys.stderr)
     return exit_code

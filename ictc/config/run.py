@@ -21,6 +21,7 @@ from ictc.config.groups import (
     Step,
     parse_steps,
 )
+from ictc.secrecy import scrub_values
 
 STEPS_OF_A_SHARD: tuple[Step, ...] = ("1", "2a")
 
@@ -100,11 +101,12 @@ class RunSettings(SettingsGroup):
                 raise ValueError(f"--steps {self.control.steps} leaves out {step}, which the later step reads; add it")
 
     def to_flags(self) -> dict[str, Any]:
-        """Return every setting under the name of its flag, those that are unset left out."""
+        """Return every setting under the name of its flag, those that are unset left out; no file keeps a secret."""
         groups = self.model_dump(mode="json", exclude_none=True).values()
         flags = {name: value for group in groups for name, value in group.items()}
         if self.clustering.clusters is not None:
             del flags["num_clusters"]  # the file says it
+        flags |= {name: scrub_values(flags[name]) for name in ("base_url", "engine_options") if name in flags}
         return flags
 
     @classmethod

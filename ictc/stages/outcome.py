@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from ictc.records import Source
+from ictc.secrecy import scrub
 from ictc.storage.journal import Journal
 
 
@@ -33,8 +34,14 @@ class Outcome:
 
 
 def rejected(reason: str, raw_text: str = "") -> Outcome:
-    """Return the outcome of an image that the stage gave up on."""
-    return Outcome(Status.REJECTED, {"reason": reason, "raw_text": raw_text})
+    """Return the outcome of an image that the stage gave up on; what a server said may hold any character and key."""
+    words = {"reason": reason, "raw_text": raw_text}
+    return Outcome(Status.REJECTED, {name: scrub(_printable(text)) for name, text in words.items()})
+
+
+def _printable(text: str) -> str:
+    """Return `text` with a `?` for each half of a character: JSON can hold one, a file of UTF-8 can't."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def to_record(image_id: str, input_digest: str, source: Source, outcome: Outcome) -> dict[str, Any]:
