@@ -8,7 +8,7 @@ Errors are of two kinds: an `ItemError` is the outcome of one request and the ru
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -46,7 +46,11 @@ class SamplingParams:
 
 @dataclass(frozen=True, slots=True)
 class JsonAnswer:
-    """The answer must be one JSON document that satisfies `schema` (JSON Schema)."""
+    """The answer must be one JSON document that satisfies `schema` (JSON Schema).
+
+    Its upper bounds on lengths are there to end an answer in time. Not every engine keeps them, and who reads an answer
+    cuts what is longer (`cut_to_lengths`).
+    """
 
     schema: Mapping[str, Any]
 
@@ -163,6 +167,37 @@ def is_waiting(engine: Engine) -> bool:
     An engine that waits for others says so by an attribute of this name; one that computes itself has none.
     """
     return bool(getattr(engine, "is_waiting", False))
+
+
+def cut_to_lengths(document: Any, schema: Mapping[str, Any], root: Mapping[str, Any] | None = None) -> Any:
+    """Return `document` with every text and list cut to the most that `schema` allows.
+
+    A list whose number of elements is fixed stays as it is: which of them to leave out can't be told.
+
+    Args:
+        root: the schema that references in `schema` are about, None for itself.
+    """
+    root = root or schema
+    for part in _parts_of(schema, root):
+        if isinstance(document, str) and "maxLength" in part:
+            document = document.strip()[: part["maxLength"]].rstrip()
+        elif isinstance(document, list):
+            if part.get("maxItems", 0) > part.get("minItems", 0):
+                document = document[: part["maxItems"]]
+            document = [cut_to_lengths(one, part.get("items") or {}, root) for one in document]
+        elif isinstance(document, dict):
+            fields = part.get("properties", {})
+            document = {name: cut_to_lengths(one, fields.get(name, {}), root) for name, one in document.items()}
+    return document
+
+
+def _parts_of(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Yield `schema` and those that it refers to, as pydantic writes them: by name, or as one of several."""
+    yield schema
+    if name := schema.get("$ref", "").removeprefix("#/$defs/"):
+        yield from _parts_of(root["$defs"][name], root)
+    for alternative in (*schema.get("anyOf", ()), *schema.get("allOf", ())):
+        yield from _parts_of(alternative, root)
 
 
 async def generate_in_window(

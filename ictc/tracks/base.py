@@ -11,14 +11,14 @@ import json
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from string import Template
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
-from ictc.engines.base import Message
+from ictc.engines.base import Message, cut_to_lengths
 from ictc.errors import InvalidAnswer, TrackError
 from ictc.records import Caption, ClusterDefinition
 
@@ -32,7 +32,8 @@ LABEL_PATTERN = r'^[^ \t\n"\\]{1,24}( [^ \t\n"\\]{1,24}){1,3}$'
 class ResponseModel(BaseModel):
     """Base of what a model is asked to answer: exactly these fields, every length bounded.
 
-    The bounds matter: without them a constrained model may write one string until its tokens run out.
+    The bounds matter: without them a constrained model may write one string until its tokens run out. They are ours,
+    and no fault of an image: what a model writes beyond them is cut.
     """
 
     model_config = ConfigDict(extra="forbid", str_strip_whitespace=True)
@@ -292,10 +293,16 @@ def image_inputs(caption: Caption, label: str | None = None) -> Mapping[str, Any
     return inputs
 
 
+@lru_cache(maxsize=64)
+def _schema_of(model: type[BaseModel]) -> dict[str, Any]:
+    return model.model_json_schema()
+
+
 def _validate(text: str, model: type[Model]) -> Model:
     try:
         # Not strict: constrained decoding of a string of bounded length may let bare control characters through.
-        return model.model_validate(json.loads(text, strict=False))
+        document = json.loads(text, strict=False)
+        return model.model_validate(cut_to_lengths(document, _schema_of(model)))
     except (json.JSONDecodeError, RecursionError) as error:
         raise InvalidAnswer(f"not JSON: {error}") from None
     except ValidationError as error:

@@ -81,6 +81,13 @@ class TestParseCaption:
         answer = orjson.dumps({**self.ANSWER, "text": "a\x00b\x1b[31m\n\nc"}).decode()
         assert parse_caption("id", answer).text == "a b [31m c"
 
+    def test_what_is_longer_than_our_bounds_is_cut(self) -> None:
+        wordy = {**self.ANSWER, "text": "  SALE. Terms and conditions apply " * 30, "category": "c" * 61}
+        caption = parse_caption("id", orjson.dumps(wordy).decode())
+        assert 690 < len(caption.text) <= 700
+        assert len(caption.category) == 60
+        assert caption.text.startswith("SALE. Terms")
+
     @pytest.mark.parametrize(
         "text",
         [
@@ -119,6 +126,13 @@ class TestParseClusters:
     def test_exactly_k_distinct_clusters(self) -> None:
         definitions = parse_clusters(self.answer("Left", "Right"), 2)
         assert [(one.cluster_id, one.name) for one in definitions] == [(1, "Left"), (2, "Right")]
+
+    def test_a_long_description_is_cut_and_a_list_of_fixed_length_is_not(self) -> None:
+        clusters = [{"name": name, "description": "d" * 500} for name in ("Left", "Right", "Both")]
+        first, _ = parse_clusters(orjson.dumps({"clusters": clusters[:2]}).decode(), 2)
+        assert len(first.description) == 300
+        with pytest.raises(InvalidAnswer):
+            parse_clusters(orjson.dumps({"clusters": clusters}).decode(), 2)
 
     @pytest.mark.parametrize("names", [("Left",), ("Left", "Right", "Both"), ("Left", "left "), ("Left", "--")])
     def test_anything_else_is_invalid(self, names: tuple[str, ...]) -> None:
