@@ -82,7 +82,7 @@ class TestParseCaption:
         assert parse_caption("id", answer).text == "a b [31m c"
 
     def test_what_is_longer_than_our_bounds_is_cut(self) -> None:
-        wordy = {**self.ANSWER, "text": "  SALE. Terms and conditions apply " * 30, "category": "c" * 61}
+        wordy = {**self.ANSWER, "text": "  " + "SALE. Terms apply " * 60, "category": "c" * 61}
         caption = parse_caption("id", orjson.dumps(wordy).decode())
         assert 690 < len(caption.text) <= 700
         assert len(caption.category) == 60
