@@ -23,7 +23,9 @@ def export(
     embeddings: EmbeddingMethod = PageOptions.embeddings,
     seed: Annotated[int, Parameter(validator=Number(gte=0))] = PageOptions.seed,
 ) -> None:
-    """Write results as CSV, for Hugging Face datasets, for FiftyOne, or as a map of the captions. Examples:
+    """Write results as CSV, for Hugging Face datasets, for FiftyOne, or as a map of the captions.
+
+    What leaves is what the results hold, without paths of this machine. Examples:
 
     ictc export out --format csv --output results.csv
 

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, CycloptsError, Group, Parameter
 
 import ictc
 from ictc.cli.config_file import read_config_file
@@ -19,6 +19,14 @@ from ictc.secrecy import scrub
 
 USAGE_EXIT_CODE = 2
 
+COMMANDS = {
+    "Make clusters": ("run", "plan", "merge", "recluster", "retry"),
+    "Keep an eye on runs": ("status", "verify"),
+    "Look at clusters": ("report", "sample", "export"),
+    "Measure": ("evaluate", "consensus", "archetypes", "trends"),
+}
+"""Every command, each in the module of its name, under the heading that `ictc --help` puts it."""
+
 app = App(
     name="ictc",
     help=ictc.__doc__,
@@ -27,20 +35,10 @@ app = App(
     default_parameter=Parameter(name_transform=lambda name: name, negative=()),
     help_format="plaintext",
 )
-app.command("ictc.cli.run:run")
-app.command("ictc.cli.plan:plan")
-app.command("ictc.cli.merge:merge")
-app.command("ictc.cli.recluster:recluster")
-app.command("ictc.cli.retry:retry")
-app.command("ictc.cli.status:status")
-app.command("ictc.cli.verify:verify")
-app.command("ictc.cli.report:report")
-app.command("ictc.cli.sample:sample")
-app.command("ictc.cli.export:export")
-app.command("ictc.cli.evaluate:evaluate")
-app.command("ictc.cli.consensus:consensus")
-app.command("ictc.cli.archetypes:archetypes")
-app.command("ictc.cli.trends:trends")
+for position, (title, commands) in enumerate(COMMANDS.items(), 1):
+    group = Group(title, sort_key=position)
+    for command in commands:
+        app.command(f"ictc.cli.{command}:{command}", group=group)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -50,6 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 def run_command(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code; every error is one line on stderr."""
+    if not arguments or arguments[0] in app.help_flags:
+        import_commands()
     try:
         result = app(list(arguments), exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:
@@ -67,6 +67,13 @@ def run_command(arguments: Sequence[str]) -> int:
             f"internal error: {type(error).__name__}: {error}; the log file has the details, please report it", 1
         )
     return int(result or 0)
+
+
+def import_commands() -> None:
+    """Import every command, so that the list of them can say what each does; one alone imports its own module."""
+    for commands in COMMANDS.values():
+        for command in commands:
+            app[command]
 
 
 def fail(message: str, exit_code: int) -> int:

@@ -20,7 +20,9 @@ def sample(
     output_dir: Path | None = None,
     ads_dir: Path | None = None,
 ) -> None:
-    """Draw ads of every cluster at random: as a CSV file and on one sheet of pictures. Examples:
+    """Draw ads of every cluster at random: as a CSV file and on one sheet of pictures.
+
+    The same seed draws the same ads. Examples:
 
     ictc sample out --per_cluster 10 --seed 42
 
