@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import doctest
+import importlib
 import importlib.util
 import re
 import shlex
@@ -36,6 +38,11 @@ KEYED_BY_IMAGE = (
     "step2a_hooks.json",
     "step3_final_assignment.json",
 )
+MODULES_WITH_EXAMPLES = [
+    ".".join(path.relative_to(REPOSITORY).with_suffix("").parts)
+    for path in sorted((REPOSITORY / "ictc").rglob("*.py"))
+    if ">>>" in path.read_text(encoding="utf-8")
+]
 
 
 def name_of(path: Path) -> str:
@@ -239,3 +246,10 @@ def shape(name: str, value: Any) -> Any:
         return type(value).__name__
     rows = {field: set(rows[0]) for field, rows in value.items() if isinstance(rows, list) and rows}
     return set(value), rows
+
+
+@pytest.mark.parametrize("module", MODULES_WITH_EXAMPLES)
+def test_the_examples_in_docstrings_run(module: str) -> None:
+    tested = doctest.testmod(importlib.import_module(module))
+    assert tested.attempted
+    assert not tested.failed
