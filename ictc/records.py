@@ -136,6 +136,11 @@ class Assignment:
     runner_up: int | None = None
 
 
+def add_counts(one: int | None, other: int | None) -> int | None:
+    """Return the sum of two counts; None, which means unknown, if one of them is."""
+    return None if one is None or other is None else one + other
+
+
 StageName = Literal["caption", "label", "synthesize", "assign"]
 
 

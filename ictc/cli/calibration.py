@@ -18,7 +18,7 @@ from ictc.pipeline import run_pipeline
 from ictc.planning.plan import Pace
 from ictc.planning.prompts import TYPICAL_CLUSTER
 from ictc.planning.source import ImageSource
-from ictc.records import ImageRecord, StageName
+from ictc.records import ImageRecord, StageName, add_counts
 from ictc.runs.reporter import TITLES, StepPlan
 from ictc.runs.stopping import Interrupted
 from ictc.stages.outcome import Status
@@ -82,7 +82,7 @@ class Timing:
     """What one step has done so far; several tracks may be at it at the same time."""
 
     num_requests: int = 0
-    tokens: int = 0
+    tokens: int | None = 0
     seconds: float = 0.0
     num_open: int = 0
     opened: float = 0.0
@@ -99,15 +99,16 @@ class Timing:
         if not self.num_open:
             self.seconds += time.monotonic() - self.opened
 
-    def advance(self, status: Status, tokens: int) -> None:
+    def advance(self, status: Status, tokens: int | None) -> None:
         """Count one image."""
         self.num_requests += 1
-        self.tokens += tokens
+        self.tokens = add_counts(self.tokens, tokens)
 
     def pace(self) -> Pace:
         """Return what one request took."""
         per_second = self.num_requests / max(self.seconds, 1e-6)
-        return Pace(self.num_requests, per_second, self.tokens / self.num_requests)
+        tokens = None if self.tokens is None else self.tokens / self.num_requests
+        return Pace(self.num_requests, per_second, tokens)
 
 
 class TimingReporter:

@@ -12,6 +12,7 @@ from typing import TextIO
 
 from tqdm import tqdm
 
+from ictc.records import add_counts
 from ictc.runs.reporter import StepPlan
 from ictc.secrecy import scrub
 from ictc.stages.outcome import Status
@@ -88,14 +89,14 @@ class Tally:
         self.total = total
         self.done_before = done
         self.done_now = 0
-        self.tokens = 0
+        self.tokens: int | None = 0
         self.statuses: Counter[Status] = Counter()
         self._started = time.monotonic()
 
-    def add(self, status: Status, tokens: int) -> None:
+    def add(self, status: Status, tokens: int | None) -> None:
         """Count one image."""
         self.done_now += 1
-        self.tokens += tokens
+        self.tokens = add_counts(self.tokens, tokens)
         self.statuses[status] += 1
 
     @property
@@ -116,7 +117,7 @@ class Tally:
 
     @property
     def tokens_text(self) -> str:
-        return f"{self.tokens / self.seconds:,.0f} tokens/s"
+        return "tokens unknown" if self.tokens is None else f"{self.tokens / self.seconds:,.0f} tokens/s"
 
     @property
     def exceptions_text(self) -> str:
@@ -141,7 +142,7 @@ class BarProgress:
             unit_scale=False,
         )
 
-    def advance(self, status: Status, tokens: int) -> None:
+    def advance(self, status: Status, tokens: int | None) -> None:
         """Count one image."""
         self._tally.add(status, tokens)
         notes = [self._tally.tokens_text, self._tally.exceptions_text]
@@ -164,7 +165,7 @@ class LineProgress:
         self._printed = 0
         self._print()
 
-    def advance(self, status: Status, tokens: int) -> None:
+    def advance(self, status: Status, tokens: int | None) -> None:
         """Count one image, and print if it is time."""
         self._tally.add(status, tokens)
         if time.monotonic() - self._last_line >= SECONDS_BETWEEN_LINES:

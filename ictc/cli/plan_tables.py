@@ -153,10 +153,8 @@ def footnotes(plan: Plan) -> Iterator[str]:
         yield f"Text tokens: {plan.token_source}."
         yield f"{SHARE} of the peak is what an engine that never waits reaches; loading the model comes on top."
     for stage, pace in (plan.measured or {}).items():
-        yield (
-            f"Measured: {TITLES[stage]}, {pace.num_requests:,} requests at {pace.per_second:,.1f}/s, "
-            f"{pace.tokens:,.0f} tokens each."
-        )
+        tokens = "tokens unknown" if pace.tokens is None else f"{pace.tokens:,.0f} tokens each"
+        yield f"Measured: {TITLES[stage]}, {pace.num_requests:,} requests at {pace.per_second:,.1f}/s, {tokens}."
 
 
 def lever_rows(plan: Plan, price_per_hour: float | None) -> list[Row]:

@@ -103,6 +103,7 @@ class Answer:
 
     Attributes:
         text: without any `<think>` section; for a `ChoiceAnswer` exactly one of its options.
+        prompt_tokens, completion_tokens: None where the engine doesn't tell.
         finish_reason: "stop", or "length" if it was cut off at `max_tokens`.
         scores: for a `ChoiceAnswer`, from each option to its probability (they sum to 1), where the
             engine can tell.
@@ -110,8 +111,8 @@ class Answer:
 
     request_id: str
     text: str
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
+    prompt_tokens: int | None = 0
+    completion_tokens: int | None = 0
     finish_reason: Literal["stop", "length"] = "stop"
     scores: Mapping[str, float] | None = None
 

@@ -48,11 +48,11 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """How the image of a job leaves its lane, and the tokens that it took."""
+    """How the image of a job leaves its lane, and the tokens that it took, None if that can't be told."""
 
     number: int
     outcome: Outcome
-    tokens: int
+    tokens: int | None
 
 
 def pack(rows: Iterable[Sequence[Any] | IctcError]) -> pyarrow.Table:

@@ -18,7 +18,7 @@ from ictc.errors import IctcError
 from ictc.executors.engine_host import EngineHost, HostLimits
 from ictc.executors.jobs import Finished, Found, Job, iter_buffers, pack, unpack
 from ictc.executors.remote_reader import RemoteReader
-from ictc.records import ClusterDefinition
+from ictc.records import ClusterDefinition, add_counts
 from ictc.stages.judging import count_tokens, judge
 from ictc.stages.outcome import Outcome
 from ictc.stages.retry import FIRST, Attempt, next_attempt
@@ -88,7 +88,8 @@ class Ask:
 
     async def _finish(self, job: Job) -> Finished:
         """Ask until there is a valid answer or the ladder of retries is used up."""
-        lane, attempt, tokens = self._lanes[job.lane], FIRST, 0
+        lane, attempt = self._lanes[job.lane], FIRST
+        tokens: int | None = 0
         request = job.request or await lane.build(job.item, FIRST)
         if isinstance(request, GenerationRequest) and request.image is not None:
             self._reader.keep(job.item, request.image)
@@ -96,7 +97,7 @@ class Ask:
             result = await self._host.ask(request)
             if isinstance(result, Outcome):
                 return Finished(job.number, result, tokens)
-            tokens += count_tokens(result)
+            tokens = add_counts(tokens, count_tokens(result))
             outcome, failure = judge(lane.stage, job.item, result)
             following = next_attempt(attempt, failure) if failure else None
             if following is None:

@@ -18,12 +18,12 @@ class Pace:
     Attributes:
         num_requests: how many were timed.
         per_second: of them.
-        tokens: of one, prompt and answer together.
+        tokens: of one, prompt and answer together; None where the engine doesn't tell.
     """
 
     num_requests: int
     per_second: float
-    tokens: float
+    tokens: float | None
 
 
 @dataclass(frozen=True)

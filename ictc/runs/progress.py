@@ -19,7 +19,7 @@ from pathlib import Path
 
 import orjson
 
-from ictc.records import StageName
+from ictc.records import StageName, add_counts
 from ictc.runs.reporter import TITLES, Reporter, StepPlan
 from ictc.runs.track_run import STAGES
 from ictc.stages.outcome import Status
@@ -46,6 +46,7 @@ class StepRecord:
         done_before: images finished by earlier runs, of `total`.
         done_now: images finished by the run that wrote this.
         statuses: how those left the step.
+        tokens: that this run took, None where the engine doesn't tell.
         images_per_second: over the last minutes; once the step has ended, over all of it.
         last_result_at: when an image last left the step, None if none did.
         ended_at: when the step ended, finished or not; None while it runs.
@@ -57,7 +58,7 @@ class StepRecord:
     done_before: int
     done_now: int
     statuses: Mapping[str, int]
-    tokens: int
+    tokens: int | None
     images_per_second: float
     started_at: str
     updated_at: str
@@ -78,7 +79,7 @@ class StepCounter:
     total: int
     done_before: int
     statuses: Counter[Status] = field(default_factory=Counter)
-    tokens: int = 0
+    tokens: int | None = 0
     ended_at: str | None = None
 
     def __post_init__(self) -> None:
@@ -87,10 +88,10 @@ class StepCounter:
         self._samples: deque[tuple[float, int]] = deque([(time.monotonic(), 0)])
         self._first_sample = self._samples[0]
 
-    def advance(self, status: Status, tokens: int) -> None:
+    def advance(self, status: Status, tokens: int | None) -> None:
         """Count one image."""
         self.statuses[status] += 1
-        self.tokens += tokens
+        self.tokens = add_counts(self.tokens, tokens)
 
     def record(self) -> StepRecord:
         """Return where the step stands."""
@@ -189,7 +190,7 @@ class _Both:
     first: StageProgress
     second: StageProgress
 
-    def advance(self, status: Status, tokens: int) -> None:
+    def advance(self, status: Status, tokens: int | None) -> None:
         self.first.advance(status, tokens)
         self.second.advance(status, tokens)
 

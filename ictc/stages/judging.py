@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ictc.engines.base import Answer, GenerationResult
 from ictc.errors import InvalidAnswer
+from ictc.records import add_counts
 from ictc.stages.outcome import Outcome, rejected
 from ictc.stages.retry import CUT_OFF, INVALID
 from ictc.stages.work import ItemT, MapStage
@@ -20,6 +21,6 @@ def judge(stage: MapStage[ItemT], item: ItemT, result: GenerationResult) -> tupl
         return rejected(f"{failure}: {error}", result.text), failure
 
 
-def count_tokens(result: GenerationResult) -> int:
-    """Return the tokens that a result took, of prompt and answer."""
-    return result.prompt_tokens + result.completion_tokens if isinstance(result, Answer) else 0
+def count_tokens(result: GenerationResult) -> int | None:
+    """Return the tokens that a result took, of prompt and answer; None if the engine doesn't tell."""
+    return add_counts(result.prompt_tokens, result.completion_tokens) if isinstance(result, Answer) else 0

@@ -31,7 +31,7 @@ class Pending(Generic[ItemT]):
 
     Attributes:
         image: its pixels while they may be asked about again.
-        tokens: spent on it so far.
+        tokens: spent on it so far, None if that can't be told.
     """
 
     lane: Lane[ItemT]
@@ -41,7 +41,7 @@ class Pending(Generic[ItemT]):
     source: Source
     attempt: Attempt = FIRST
     image: DecodedImage | None = None
-    tokens: int = 0
+    tokens: int | None = 0
 
     @property
     def request_id(self) -> str:
@@ -154,7 +154,7 @@ class Lane(Generic[ItemT]):
             self._check_rejections(outcome)
             logger.info("%s %r rejected: %s", self.stage.name, pending.image_id, outcome.data["reason"])
         elif logger.isEnabledFor(logging.DEBUG):
-            logger.debug("%s %r %s, %d tokens", self.stage.name, pending.image_id, outcome.status, pending.tokens)
+            logger.debug("%s %r %s, %s tokens", self.stage.name, pending.image_id, outcome.status, pending.tokens)
 
     def _check_rejections(self, outcome: Outcome) -> None:
         share = self._num_rejected / self.num_finished

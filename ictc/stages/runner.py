@@ -17,7 +17,7 @@ from typing import Generic
 
 from ictc.engines.base import Engine, GenerationRequest, GenerationResult, is_waiting
 from ictc.errors import EngineDeadError, EngineError
-from ictc.records import Source
+from ictc.records import Source, add_counts
 from ictc.stages.judging import count_tokens, judge
 from ictc.stages.lane import Lane, Pending
 from ictc.stages.outcome import Outcome
@@ -179,7 +179,7 @@ class MapRunner(Generic[ItemT]):
         pending = self._in_flight.get(result.request_id)
         if pending is None:
             raise EngineError(f"the engine answered {result.request_id!r} twice or unasked")
-        pending.tokens += count_tokens(result)
+        pending.tokens = add_counts(pending.tokens, count_tokens(result))
         outcome, failure = judge(pending.lane.stage, pending.item, result)
         following = next_attempt(pending.attempt, failure) if failure else None
         if following is None:

@@ -66,6 +66,6 @@ async def build_request(
 
 
 class StageProgress(Protocol):
-    """Told of every image that leaves a stage, for bars and lines."""
+    """Told of every image that leaves a stage, for bars and lines; tokens None: unknown."""
 
-    def advance(self, status: Status, tokens: int) -> None: ...
+    def advance(self, status: Status, tokens: int | None) -> None: ...

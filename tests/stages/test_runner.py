@@ -82,7 +82,7 @@ class CountingEngine:
 class Silence:
     """Progress that nobody watches."""
 
-    def advance(self, status: Status, tokens: int) -> None:
+    def advance(self, status: Status, tokens: int | None) -> None:
         """Tell nobody."""
 
 
