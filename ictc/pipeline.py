@@ -14,6 +14,7 @@ from ictc.errors import ConfigError, StorageError
 from ictc.executors.base import Executor
 from ictc.executors.build import build_executor
 from ictc.records import ClusterDefinition
+from ictc.runs.context import settings_with_context
 from ictc.runs.definitions_file import load_definitions_file
 from ictc.runs.discovery import FoundImages, build_manifest
 from ictc.runs.info import save_run_info
@@ -117,7 +118,7 @@ async def run_steps(runs: list[TrackRun], settings: RunSettings, stop: asyncio.E
 @asynccontextmanager
 async def open_executor(runs: list[TrackRun]) -> AsyncIterator[Executor]:
     """Yield what runs the steps, and release its engines at the end."""
-    settings, note = runs[0].settings, runs[0].reporter.note
+    settings, note = settings_with_context(runs), runs[0].reporter.note
     chosen = settings.input
     absolute = {name: value.absolute() for name, value in chosen if isinstance(value, Path)}  # in whatever folder
     images = FoundImages(chosen.model_copy(update=absolute))

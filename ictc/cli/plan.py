@@ -88,7 +88,7 @@ async def make_plan(settings: RunSettings, gpu: str, *, num_sampled: int, calibr
     given = load_given_clusters(settings)
     counter = load_token_counter(settings.engine.vlm_model)
     num_clusters = len(given) or settings.clustering.num_clusters
-    tokens = count_text_tokens(tracks, num_clusters, settings.clustering.top_hooks, counter)
+    tokens = count_text_tokens(tracks, num_clusters, settings.clustering.num_labels, counter)
     measured = None
     async with FoundImages(settings.input).open() as files:
         source = list_source(settings.input, files)

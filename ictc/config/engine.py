@@ -14,7 +14,10 @@ EngineName = Literal["vllm", "openai", "lite", "scripted"]
 Dtype = Literal["bfloat16", "float16", "float32", "auto"]
 Quantization = Literal["none", "awq", "gptq", "fp8"]
 
+Role = Literal["vlm", "llm"]
+
 UNIFIED = "unified"
+DEFAULT_CONTEXT, SINGLE_GPU_CONTEXT = 4096, 8192
 ENGINES_WITH_OWN_MODELS: tuple[EngineName, ...] = ("lite", "scripted")
 
 
@@ -57,7 +60,10 @@ class EngineSettings(SettingsGroup):
     vlm_quantization: Quantization | None = Field(None, description="Overrides --quantization for --vlm_model.")
     llm_quantization: Quantization | None = Field(None, description="Overrides --quantization for --llm_model.")
     max_model_len: int | None = Field(
-        None, ge=512, description="Context length of both models. Unset: 8192 on a single GPU, else 4096."
+        None,
+        ge=512,
+        description="Context length of both models. Unset: 8192 on a single GPU, else 4096; more where --num_clusters "
+        "and --top_hooks need it.",
     )
     vlm_max_model_len: int | None = Field(None, ge=512, description="Overrides --max_model_len for --vlm_model.")
     llm_max_model_len: int | None = Field(None, ge=512, description="Overrides --max_model_len for --llm_model.")
@@ -122,17 +128,33 @@ class EngineSettings(SettingsGroup):
             return self.engine
         return self.vlm_model if vlm else self.llm_model
 
-    def model_spec(self, role: Literal["vlm", "llm"], seed: int) -> ModelSpec:
+    def given_context(self, role: Role) -> tuple[str, int] | None:
+        """Return the flag that sets the context length of `role`, with its value; None if the user leaves it open."""
+        own = {"vlm": "vlm_max_model_len", "llm": "llm_max_model_len"}[role]
+        flags = ((name, getattr(self, name)) for name in (own, "max_model_len"))
+        return next(((f"--{name}", value) for name, value in flags if value is not None), None)
+
+    def context_length(self, role: Role) -> int:
+        """Return the context length of `role`, in tokens."""
+        given = self.given_context(role)
+        return given[1] if given else SINGLE_GPU_CONTEXT if self.is_single_gpu else DEFAULT_CONTEXT
+
+    def with_context(self, num_tokens: int) -> Self:
+        """Return these settings with room for so many tokens in each context that the user leaves open."""
+        open_roles: list[Role] = [role for role in ("vlm", "llm") if self.given_context(role) is None]
+        lengths = {f"{role}_max_model_len": max(self.context_length(role), num_tokens) for role in open_roles}
+        return self.model_copy(update=lengths)
+
+    def model_spec(self, role: Role, seed: int) -> ModelSpec:
         """Return what the engine of `role` needs to know, with every default resolved that needs no GPU."""
         vlm = role == "vlm"
-        own_max_model_len = self.vlm_max_model_len if vlm else self.llm_max_model_len
         return ModelSpec(
             engine=self.engine,
             model=self._model_name(vlm=vlm or self.is_unified),
             vision=vlm,
             dtype=self.dtype,
             quantization=(self.vlm_quantization if vlm else self.llm_quantization) or self.quantization,
-            max_model_len=own_max_model_len or self.max_model_len or (8192 if self.is_single_gpu else 4096),
+            max_model_len=self.context_length(role),
             max_image_tokens=self.max_image_tokens,
             gpus=self.named_gpus,
             num_gpus=self.num_gpus,

@@ -16,6 +16,7 @@ from ictc.config.base import SettingsGroup
 Step = Literal["1", "2a", "2b", "3"]
 
 STEPS: tuple[Step, ...] = ("1", "2a", "2b", "3")
+DEFAULT_TOP_HOOKS = 60
 
 
 def parse_location(value: Any) -> Any:
@@ -172,12 +173,31 @@ class ClusteringSettings(SettingsGroup):
         None, min_length=1, description="What to cluster by, in words. Unset: the track's own."
     )
     num_clusters: int = Field(5, ge=2, le=100, description="K, the number of clusters.")
-    top_hooks: int = Field(60, ge=2, description="How many of the most frequent labels Step 2b reads.")
+    top_hooks: int | None = Field(
+        None,
+        ge=2,
+        description="How many of the most frequent labels Step 2b reads. Unset: 60, or twice --num_clusters if that is "
+        "more.",
+    )
     clusters: Path | None = Field(
         None,
         description="JSON file of clusters, such as an edited step2b_dynamic_clusters.json: Step 2b takes them as they "
         "are.",
     )
+
+    @property
+    def num_labels(self) -> int:
+        """Most labels that Step 2b reads."""
+        return self.top_hooks or max(DEFAULT_TOP_HOOKS, 2 * self.num_clusters)
+
+    @model_validator(mode="after")
+    def check_top_hooks(self) -> Self:
+        if self.clusters is None and self.num_labels < self.num_clusters:
+            raise ValueError(
+                f"--num_clusters {self.num_clusters} can't be made from the {self.top_hooks} labels of --top_hooks: "
+                f"raise --top_hooks to {2 * self.num_clusters}, or lower --num_clusters"
+            )
+        return self
 
 
 class ControlSettings(SettingsGroup):

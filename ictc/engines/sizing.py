@@ -121,7 +121,7 @@ def describe_layout(spec: ModelSpec, gpus: Sequence[Gpu], num_engines: int) -> s
     name = gpus[0].name.removeprefix("NVIDIA ")
     line = (
         f"{spec.model} on {num_engines * len(gpus)} x {name}: {count_engines(num_engines, len(gpus))}, "
-        f"{batch.sequences:,} sequences at a time, {batch.tokens:,} tokens a batch"
+        f"{batch.sequences:,} sequences at a time, {batch.tokens:,} tokens a batch, a context of {spec.max_model_len:,}"
     )
     memory = divide_memory(spec, gpus, batch.tokens)
     if memory is None:

@@ -103,7 +103,8 @@ async def divide_gpus(spec: ModelSpec) -> Division:
         gpus = await asyncio.to_thread(import_vllm)
     if gpus is None:
         specs = [spec] * (spec.replicas or 1)
-        return Division(specs, f"{spec.model} on the CPU: {count_engines(len(specs))}")
+        layout = f"{count_engines(len(specs))}, a context of {spec.max_model_len:,}"
+        return Division(specs, f"{spec.model} on the CPU: {layout}")
     specs = divide_spec(spec, gpus)
     size = tensor_parallel_size(specs[0], len(gpus))
     for place, one in enumerate(specs):

@@ -59,7 +59,7 @@ class RunKeys:
 
     def synthesize(self, histogram: LabelHistogram) -> StageKey:
         """Return the key of Step 2b."""
-        sizes = {"num_clusters": self.num_clusters, "top_hooks": self.settings.clustering.top_hooks}
+        sizes = {"num_clusters": self.num_clusters, "top_hooks": self.settings.clustering.num_labels}
         if self.given:
             return {**sizes, "given": digest(self.given)}
         return {**self._common("synthesize", self.llm), **sizes, "labels": digest(histogram)}
@@ -88,7 +88,7 @@ class RunKeys:
             "track": self.track.name,
             "criterion": self.criterion,
             "num_clusters": self.num_clusters,
-            "top_hooks": clustering.top_hooks,
+            "top_hooks": clustering.num_labels,
             "engine": self.vlm.engine,
             "vlm_model": self.vlm.model,
             "llm_model": self.llm.model,

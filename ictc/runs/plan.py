@@ -8,6 +8,7 @@ from typing import Any
 
 from ictc.errors import ConfigError
 from ictc.records import StageName
+from ictc.runs.context import check_room
 from ictc.runs.progress import load_work
 from ictc.runs.reporter import StepPlan
 from ictc.runs.track_run import STAGES, STEP_OF_STAGE, TrackRun
@@ -17,11 +18,12 @@ from ictc.storage.keys import StageKey, digest, explain_change
 
 
 def check_preconditions(run: TrackRun) -> None:
-    """Refuse what cannot work because a step that is not run left no usable result, and use the results that did.
+    """Refuse what cannot work, and use the results of steps that are not run.
 
     Raises:
-        ConfigError: with the step that is missing and why.
+        ConfigError: the context has no room for K clusters, or a step that is not run left no usable result.
     """
+    check_room(run)
     if "1" not in run.steps:
         _use_earlier(run, run.caption_stage())
         if "2a" not in run.steps:

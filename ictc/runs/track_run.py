@@ -222,7 +222,7 @@ class TrackRun:
 
     def histogram(self) -> LabelHistogram:
         """Return what Step 2b reads of the labels that are there."""
-        return build_histogram(self.results.count_labels(), self.settings.clustering.top_hooks)
+        return build_histogram(self.results.count_labels(), self.settings.clustering.num_labels)
 
     def title(self, stage: StageName) -> str:
         """Return the name of a step, for people."""

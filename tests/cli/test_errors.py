@@ -35,6 +35,7 @@ def error_line(stderr: str) -> str:
         (["--num_cluster", "3"], "Did you mean --num_clusters?"),
         (["--num_clusters", "1"], "--num_clusters 1: input should be greater than or equal to 2"),
         (["--num_clusters", "many"], "--num_clusters many: input should be a valid integer"),
+        (["--num_clusters", "8", "--top_hooks", "7"], "can't be made from the 7 labels of --top_hooks"),
         (["--dtype", "int3"], "--dtype int3"),
         (["--steps", "4"], "no step '4'"),
         (["--steps", "1,3"], "leaves out 2a"),

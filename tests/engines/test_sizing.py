@@ -86,8 +86,8 @@ def test_memory_is_divided_without_rest() -> None:
             spec(),
             [H100],
             1,
-            "Qwen/Qwen3.5-9B on 1 x H100 80GB HBM3: 1 engine, 256 sequences at a time, 16,384 tokens a batch; "
-            "weights 18 GB, cache about 55 GB",
+            "Qwen/Qwen3.5-9B on 1 x H100 80GB HBM3: 1 engine, 256 sequences at a time, 16,384 tokens a batch, a "
+            "context of 4,096; weights 18 GB, cache about 55 GB",
         ),
         (spec("somebody/finetune"), [L4, L4], 1, "somebody/finetune on 2 x L4: 1 engine over 2 GPUs, 256 sequences"),
         (spec("Qwen/Qwen3.5-27B"), [A100_40, A100_40], 4, "on 8 x A100-SXM4-40GB: 4 engines over 2 GPUs each, "),

@@ -132,7 +132,7 @@ def test_what_was_chosen_is_told_before_loading(monkeypatch: pytest.MonkeyPatch)
         asyncio.run(vllm.divide_gpus(replace(SPEC, model="Qwen/Qwen3.5-27B", tensor_parallel_size=1)))
     monkeypatch.setattr(vllm, "import_vllm", lambda: None)
     on_cpu = asyncio.run(vllm.divide_gpus(replace(SPEC, replicas=2)))
-    assert (len(on_cpu.specs), on_cpu.description) == (2, "Qwen/Qwen3.5-9B on the CPU: 2 engines")
+    assert (len(on_cpu.specs), on_cpu.description) == (2, "Qwen/Qwen3.5-9B on the CPU: 2 engines, a context of 4,096")
 
 
 def test_each_load_is_noted_once_for_all_engines(monkeypatch: pytest.MonkeyPatch) -> None:
