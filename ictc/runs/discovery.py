@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,7 @@ from ictc.config import InputSettings, RunSettings
 from ictc.config.groups import user_folder
 from ictc.dataset.catalog.collection import Collection
 from ictc.dataset.catalog.discover import iter_images, list_collection
+from ictc.dataset.catalog.metadata import TIME_COLUMN
 from ictc.dataset.catalog.table import list_table
 from ictc.dataset.catalog.tar_shards import is_pattern, split_pattern
 from ictc.dataset.fetching.files import FetchOptions, ImageFiles, ImagePlaces, open_image_files
@@ -50,9 +51,11 @@ def build_manifest(settings: RunSettings, reporter: Reporter) -> Callable[[RunDi
     if chosen.is_part:
         reporter.note(describe_part(settings, start, end, len(collection)))
     made: list[Manifest] = []
+    tally = Tally()
 
     def images() -> Iterator[ImageRecord]:
-        return iter_images(collection, start=start, end=end, frames=chosen.frames, max_images=chosen.max_images)
+        found = iter_images(collection, start=start, end=end, frames=chosen.frames, max_images=chosen.max_images)
+        return tally.counting(found)
 
     def manifest_of(directory: RunDirectory) -> Manifest:
         manifest = load_manifest(directory.manifest_path, key)
@@ -65,6 +68,8 @@ def build_manifest(settings: RunSettings, reporter: Reporter) -> Callable[[RunDi
         if not made:
             seconds = time.monotonic() - started
             reporter.note(f"Step 0: {manifest.num_images:,} images ({collection.layout} layout, {seconds:.1f} s)")
+            for remark in tally.remarks():
+                reporter.note(f"Step 0: {remark}")
             check_any_image(manifest, chosen.source)
             if not are_files(collection):
                 reporter.note(
@@ -74,6 +79,28 @@ def build_manifest(settings: RunSettings, reporter: Reporter) -> Callable[[RunDi
         return manifest
 
     return manifest_of
+
+
+@dataclass
+class Tally:
+    """What was found in a source that the user may not expect."""
+
+    num_unread_times: int = 0
+
+    def counting(self, images: Iterable[ImageRecord]) -> Iterator[ImageRecord]:
+        """Yield the same images, counted."""
+        for image in images:
+            is_given = image.metadata is not None and image.metadata.get(TIME_COLUMN) is not None
+            self.num_unread_times += image.timestamp is None and is_given
+            yield image
+
+    def remarks(self) -> Iterator[str]:
+        """Yield a line for each kind that there is."""
+        if self.num_unread_times:
+            yield (
+                f"times that can be read in no way, or in several: {self.num_unread_times:,} "
+                f"(null as timestamp, as given in metadata.{TIME_COLUMN})"
+            )
 
 
 def are_files(collection: Collection) -> bool:

@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from ictc.records import ImageRecord, StageName
+from ictc.records import StageName
 from ictc.stages.histogram import LabelHistogram
 from ictc.stages.image_links import linking_images
 from ictc.stages.outcome import Status
@@ -20,6 +20,7 @@ from ictc.stages.publish import publish
 from ictc.stages.results import ResultRow, Results
 from ictc.storage.atomic import atomic_writer, storage_errors
 from ictc.storage.json_files import write_json, write_lines, write_mapping, write_table
+from ictc.storage.manifest import Manifest
 
 RESULT_FIELDS = (
     "image_id",
@@ -124,14 +125,15 @@ class Exports:
         definitions = [asdict(definition) for definition in self.results.definitions]
         clusters = [{**definition, "size": sizes[definition["cluster_id"]]} for definition in definitions]
         write_json(self.directory / "step3_metadata.json", {**metadata, "clusters": clusters})
+        own_types = metadata_types(self.results.manifest)
         write_table(
             self.directory / "ictc_final_results.json",
             {"metadata": metadata, "cluster_definitions": definitions},
             "results",
-            map(result_fields, self.results.iter_rows()),
+            (result_fields(row, own_types) for row in self.results.iter_rows()),
         )
-        rows = map(result_fields, self.results.iter_rows())
-        write_parquet(self.directory / "results.parquet", rows, metadata_types(self.results.manifest))
+        rows = (result_fields(row, own_types) for row in self.results.iter_rows())
+        write_parquet(self.directory / "results.parquet", rows, own_types)
         publish(self.directory)
 
     def _iter_mapping(self) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -175,8 +177,12 @@ def status_counts(results: Results, stage: StageName) -> dict[str, int]:
     return {status.value: counts[status] for status in Status if counts[status] or status is Status.DONE}
 
 
-def result_fields(row: ResultRow) -> dict[str, Any]:
-    """Return the row as users see it: `RESULT_FIELDS`, in that order, then what the user's own table says."""
+def result_fields(row: ResultRow, own_columns: Iterable[str]) -> dict[str, Any]:
+    """Return a row of the final results.
+
+    Args:
+        own_columns: those of the user's own that any row has; null where this one has none.
+    """
     image, caption, assignment = row.image, row.caption, row.assignment
     values = (
         *(image.image_id, image.path, image.platform, image.ad_format, image.timestamp),
@@ -185,15 +191,15 @@ def result_fields(row: ResultRow) -> dict[str, Any]:
         *(row.runner_up.name if row.runner_up else None, row.duplicate_of),
     )
     own = {METADATA_PREFIX + name: value for name, value in (image.metadata or {}).items()}
-    return {**dict(zip(RESULT_FIELDS, values, strict=True)), **own}
+    return {**dict(zip(RESULT_FIELDS, values, strict=True)), **dict.fromkeys(own_columns), **own}
 
 
-def metadata_types(images: Iterable[ImageRecord]) -> dict[str, type]:
-    """Return the type of each column that the user's own table adds; of nothing but nulls, text."""
+def metadata_types(manifest: Manifest) -> dict[str, type]:
+    """Return the type of each column that is the user's own; of nothing but nulls, text."""
     types: dict[str, type] = {}
-    for image in images:
-        if image.metadata is None and not types:
-            return {}
+    if manifest.key.get("layout") == "flat":  # has none, and may be large
+        return types
+    for image in manifest:
         for name, value in (image.metadata or {}).items():
             known = types.setdefault(METADATA_PREFIX + name, str if value is None else type(value))
             if value is not None and known is str:

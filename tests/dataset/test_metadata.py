@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.collections import draw_observation
 
 from ictc.dataset.catalog import metadata
-from ictc.dataset.catalog.metadata import Metadata, load_metadata, parse_metadata, parse_timestamp
+from ictc.dataset.catalog.discover import iter_images, list_collection
+from ictc.dataset.catalog.metadata import Metadata, load_metadata, parse_metadata
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -21,35 +23,10 @@ JSON = st.recursive(
 FIELDS = ("observation_id", "timestamp", "uuid", "platform", "ad_format", "observed_on_device_at")
 
 
-@pytest.mark.parametrize(
-    "value",
-    [
-        1714564800,
-        1714564800.9,
-        1714564800123,
-        "1714564800",
-        " 1714564800123 ",
-        "2024-05-01T12:00:00Z",
-        "2024-05-01 12:00:00",
-        "2024-05-01T14:00:00.250+02:00",
-    ],
-)
-def test_timestamp_in_any_spelling(value: object) -> None:
-    assert parse_timestamp(value) == "2024-05-01T12:00:00Z"
-
-
-@pytest.mark.parametrize(
-    "value",
-    [None, True, 0, -5, "", "soon", "nan", "inf", float("nan"), float("inf"), 1e300, 10**400, [], {}, "2024-13-01"],
-)
-def test_garbage_is_no_timestamp(value: object) -> None:
-    assert parse_timestamp(value) is None
-
-
 def test_timestamp_falls_back_to_the_next_that_is_usable() -> None:
     observation = {"observed_on_device_at": "garbage", "submitted_from_device_at": 1714564800000}
     assert parse_metadata({"timestamp": None, "observation": observation}).timestamp == "2024-05-01T12:00:00Z"
-    assert parse_metadata({"timestamp": 1, "observation": observation}).timestamp == "1970-01-01T00:00:01Z"
+    assert parse_metadata({"timestamp": 1700000000, "observation": observation}).timestamp == "2023-11-14T22:13:20Z"
 
 
 @given(
@@ -60,6 +37,14 @@ def test_any_json_gives_clean_fields(data: dict[str, Any]) -> None:
     for text in (parsed.observation_id, parsed.platform, parsed.ad_format):
         assert text is None or (text == text.strip() != "" and text.encode())
     assert parsed.timestamp is None or re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", parsed.timestamp)
+
+
+def test_a_time_that_is_not_understood_is_kept_as_it_was_given(tmp_path: Path) -> None:
+    draw_observation(tmp_path, "a", timestamp=1714564800)
+    draw_observation(tmp_path, "b", timestamp="01/05/2024")
+    known, unread = iter_images(list_collection(tmp_path))
+    assert (known.timestamp, known.metadata) == ("2024-05-01T12:00:00Z", None)
+    assert (unread.timestamp, unread.metadata) == (None, {"timestamp": "01/05/2024"})
 
 
 def test_byte_order_mark_and_nan_are_tolerated(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import csv, parquet
 from support.cli import Ictc, exported_bytes, load
-from support.collections import draw_flat
+from support.collections import draw_flat, draw_observation
 
 from ictc.dataset.catalog.discover import iter_images, list_collection
 from ictc.errors import InputError
@@ -39,6 +39,9 @@ def write(path: Path, rows: list[dict[str, Any]]) -> Path:
     else:
         path.write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in rows))
     return path
+
+
+SCRIPTED = ("--engine", "scripted", "--num_clusters", 2)
 
 
 def run_table(ictc: Ictc, table: Path, out: Path, *arguments: object) -> None:
@@ -88,6 +91,30 @@ def test_csv_cells_are_text_as_written(tmp_path: Path) -> None:
         ImageRecord("007", "https://h/a.jpg", timestamp="2024-05-01T12:00:00Z", metadata={"note": "two\nlines, é"}),
         ImageRecord("sub/b", "sub/b.jpg", metadata={"note": None}),
     ]
+
+
+def test_times_that_are_not_understood_are_kept_and_counted(ictc: Ictc, tmp_path: Path) -> None:
+    draw_flat(tmp_path, 4)
+    times = [1714564800, "01/05/2024 10:00", "soon", None]
+    rows = [{"path": f"ad_{n:03d}.png", "timestamp": time} for n, time in enumerate(times)]
+    table = write(tmp_path / "list.jsonl", rows)
+    outcome = ictc("run", "--images", table, "--output_dir", tmp_path / "out", *SCRIPTED)
+    assert "Step 0: times that can be read in no way, or in several: 2" in outcome.stdout + outcome.stderr
+    results = load(tmp_path / "out", "ictc_final_results.json")["results"]
+    assert [row["timestamp"] for row in results] == ["2024-05-01T12:00:00Z", None, None, None]
+    assert [row["metadata.timestamp"] for row in results] == ["1714564800", *times[1:]]
+    assert ictc("verify", tmp_path / "out").exit_code == 0
+
+
+def test_an_unread_time_of_one_observation_is_a_column_of_all(ictc: Ictc, tmp_path: Path) -> None:
+    draw_observation(tmp_path / "ads", "a", timestamp="2024-05-01")
+    draw_observation(tmp_path / "ads", "b", 1, timestamp="01/05/2024")
+    outcome = ictc("run", "--ads_dir", tmp_path / "ads", "--output_dir", tmp_path / "out", *SCRIPTED)
+    assert "Step 0: times that can be read in no way, or in several: 1" in outcome.stdout + outcome.stderr
+    results = load(tmp_path / "out", "ictc_final_results.json")["results"]
+    assert [row["metadata.timestamp"] for row in results] == [None, "01/05/2024"]
+    assert parquet.read_table(tmp_path / "out" / "results.parquet").to_pylist() == results
+    assert ictc("verify", tmp_path / "out").exit_code == 0
 
 
 def test_values_that_json_has_no_form_for_become_text(tmp_path: Path) -> None:

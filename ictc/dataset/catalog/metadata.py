@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from ictc.dataset.catalog.times import parse_timestamp
 
 METADATA_NAMES = ("full_data.json", "data.json")
 """Metadata files, best first."""
@@ -19,18 +20,24 @@ METADATA_NAMES = ("full_data.json", "data.json")
 MAX_METADATA_BYTES = 64 * 2**20
 """A larger file is no observation; it is not read into memory."""
 
-_FIRST_MILLISECONDS = 1e11
-"""Larger timestamps are in milliseconds: as seconds they would lie beyond the year 5000."""
+
+TIME_COLUMN = "timestamp"
+"""Where a time that cannot be read is kept among the user's own columns, as it was given."""
 
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
-    """What is known of an observation; None where it isn't."""
+    """What is known of an observation; None where it isn't.
+
+    Attributes:
+        unread_time: as it was given, where nothing that was given could be read as the timestamp.
+    """
 
     observation_id: str | None = None
     platform: str | None = None
     ad_format: str | None = None
     timestamp: str | None = None
+    unread_time: str | None = None
 
 
 def load_metadata(folder: Path) -> Metadata:
@@ -68,12 +75,18 @@ def parse_metadata(data: dict[str, Any]) -> Metadata:
         observation = {}
     times = [data.get("timestamp")]
     times += [observation.get(name) for name in ("observed_on_device_at", "submitted_from_device_at")]
+    timestamp = next(filter(None, map(parse_timestamp, times)), None)
     return Metadata(
         observation_id=_text(data.get("observation_id")) or _text(observation.get("uuid")),
         platform=_text(observation.get("platform")),
         ad_format=_text(observation.get("ad_format")),
-        timestamp=next(filter(None, map(parse_timestamp, times)), None),
+        timestamp=timestamp,
+        unread_time=None if timestamp else next(filter(None, map(_plain, times)), None),
     )
+
+
+def _plain(value: object) -> str | None:
+    return _text(str(value)) if isinstance(value, str | int | float) else None
 
 
 def _text(value: object) -> str | None:
@@ -81,29 +94,3 @@ def _text(value: object) -> str | None:
     if not isinstance(value, str):
         return None
     return value.strip().encode("utf-8", "backslashreplace").decode() or None
-
-
-def parse_timestamp(value: object) -> str | None:
-    """Return a time as ISO 8601 in UTC, to the second, such as "2024-05-01T12:00:00Z".
-
-    Args:
-        value: seconds or milliseconds since 1970, as a number or in digits, or an ISO 8601 text (in UTC
-            where it doesn't name its zone); anything else is None.
-    """
-    try:
-        time = _parse_time(value)
-        return None if time is None else time.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-    except (ValueError, OverflowError, OSError):
-        return None
-
-
-def _parse_time(value: object) -> datetime | None:
-    if isinstance(value, str):
-        try:
-            value = float(value)
-        except ValueError:
-            time = datetime.fromisoformat(str(value).strip())
-            return time if time.tzinfo else time.replace(tzinfo=UTC)
-    if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
-        return None
-    return datetime.fromtimestamp(value / 1000 if value >= _FIRST_MILLISECONDS else value, UTC)

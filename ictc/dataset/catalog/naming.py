@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from ictc.dataset.catalog.listing import frame_order, without_suffix
-from ictc.dataset.catalog.metadata import Metadata
+from ictc.dataset.catalog.metadata import TIME_COLUMN, Metadata
 from ictc.records import ImageRecord
 
 Frames = Literal["first", "all"]
@@ -64,6 +64,7 @@ def make_record(image_id: str, path: str, metadata: Metadata, problem: str | Non
         ad_format=metadata.ad_format,
         timestamp=metadata.timestamp,
         problem=problem,
+        metadata=None if metadata.unread_time is None else {TIME_COLUMN: metadata.unread_time},
     )
 
 

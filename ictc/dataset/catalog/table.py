@@ -16,8 +16,9 @@ import orjson
 
 from ictc.dataset.catalog.collection import Collection
 from ictc.dataset.catalog.local_tree import with_local_size
-from ictc.dataset.catalog.metadata import Metadata, parse_timestamp
+from ictc.dataset.catalog.metadata import TIME_COLUMN, Metadata
 from ictc.dataset.catalog.naming import Frames, file_id, make_record
+from ictc.dataset.catalog.times import parse_timestamp
 from ictc.dataset.fetching.locations import hide_secrets, is_url, parent
 from ictc.dataset.fetching.remote import describe, open_filesystem
 from ictc.errors import ConfigError, InputError
@@ -48,7 +49,17 @@ class TableCollection(Collection):
         super().__init__(base, "table", tuple(shown))
         self._table = table
         self._given = given
-        self._kept = [other for other in table.column_names if other not in (column, ID_COLUMN, *FIELD_COLUMNS)]
+        self._column = column
+
+    @cached_property
+    def _kept(self) -> list[str]:
+        """The columns that are kept to the results; that of times, too, if any of them cannot be read."""
+        taken = {self._column, ID_COLUMN, *FIELD_COLUMNS}
+        if TIME_COLUMN in self._table.column_names:
+            times = self._table[TIME_COLUMN].to_pylist()
+            if any(_has_value(time) and parse_timestamp(time) is None for time in times):
+                taken.remove(TIME_COLUMN)
+        return [name for name in self._table.column_names if name not in taken]
 
     @cached_property
     def fingerprint(self) -> str:
@@ -91,6 +102,10 @@ class TableCollection(Collection):
 
 def _fields(record: ImageRecord) -> tuple[str | None, ...]:
     return record.platform, record.ad_format, record.timestamp
+
+
+def _has_value(cell: object) -> bool:
+    return _text(cell) is not None
 
 
 def _text(value: object) -> str | None:

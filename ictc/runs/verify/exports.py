@@ -22,7 +22,14 @@ from ictc.runs.verify.entries import (
     row_entry,
 )
 from ictc.runs.verify.finding import Finding, name_some
-from ictc.stages.export import FILES_OF_STAGE, describe_ui_only, flatten_caption, result_fields, status_counts
+from ictc.stages.export import (
+    FILES_OF_STAGE,
+    describe_ui_only,
+    flatten_caption,
+    metadata_types,
+    result_fields,
+    status_counts,
+)
 from ictc.stages.histogram import build_histogram
 from ictc.stages.image_links import FOLDERS, has_link, link_name
 from ictc.stages.outcome import Status
@@ -129,7 +136,8 @@ class ExportCheck:
         yield from self.rows()
 
     def rows(self) -> Iterator[Entry]:
-        return (row_entry(result_fields(row)) for row in self.results.iter_rows())
+        own_columns = metadata_types(self.results.manifest)
+        return (row_entry(result_fields(row, own_columns)) for row in self.results.iter_rows())
 
     @cached_property
     def _counts(self) -> dict[str, Any]:
