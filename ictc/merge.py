@@ -13,7 +13,7 @@ from ictc.config import Step
 from ictc.errors import ConfigError
 from ictc.pipeline import approve, closing_on_error, finish_runs, load_given_clusters, run_texts_alone
 from ictc.records import ClusterDefinition
-from ictc.runs.adoption import adopt_stage, remove_exports_from
+from ictc.runs.adoption import adopt_stage
 from ictc.runs.locking import hold_locks
 from ictc.runs.parts import (
     STAGES_OF_A_PART,
@@ -31,6 +31,7 @@ from ictc.runs.reporter import Reporter
 from ictc.runs.settings import held_track, load_settings
 from ictc.runs.summary import TrackSummary
 from ictc.runs.track_run import TrackRun
+from ictc.stages.export import mark_stale
 from ictc.storage.manifest import Manifest, load_manifest, save_manifest
 from ictc.storage.rundir import RunDirectory
 
@@ -184,7 +185,7 @@ def merge_manifests(target: RunDirectory, parts: Sequence[Part], *, allow_missin
         key["missing"] = missing
     manifest = load_manifest(target.manifest_path, key)
     if manifest is None:
-        remove_exports_from(target, "caption")  # they are about other images
+        mark_stale(target.path, "caption")  # its exports are about other images
         manifest = save_manifest(target.manifest_path, key, iter_merged(parts, only_finished=allow_missing))
     return manifest
 

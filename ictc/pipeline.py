@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -91,11 +91,13 @@ async def finish_runs(runs: list[TrackRun], work: Callable[[], Awaitable[None]])
     """Do the work on these runs, and note beside the results how that ended."""
     started = time.monotonic()
     for track_run in runs:
-        save_run_info(track_run, "running")
+        note_beginning(track_run)
     status = "failed"
     try:
         await work()
         status = "finished"
+        for track_run in runs:
+            track_run.directory.forget_forced()
         return [track_run.summary() for track_run in runs]
     except Interrupted:
         status = "stopped"
@@ -103,8 +105,24 @@ async def finish_runs(runs: list[TrackRun], work: Callable[[], Awaitable[None]])
     finally:
         for track_run in runs:
             track_run.close()
-            with nullcontext() if status == "finished" else suppress(StorageError):  # an error on its way says more
+            if status == "finished":
                 save_run_info(track_run, status, time.monotonic() - started)
+            elif track_run.before_change is None:  # else it changed nothing, and what is told of an earlier run holds
+                with suppress(StorageError):  # an error on its way says more
+                    save_run_info(track_run, status, time.monotonic() - started)
+
+
+def note_beginning(track_run: TrackRun) -> None:
+    """Note beside the results that the run has begun: at once if there were none, else before they change."""
+
+    def note() -> None:
+        save_run_info(track_run, "running")
+        track_run.before_change = None
+
+    if track_run.directory.load_run_info():
+        track_run.before_change = note
+    else:
+        note()
 
 
 async def run_steps(runs: list[TrackRun], settings: RunSettings, stop: asyncio.Event) -> None:

@@ -12,7 +12,7 @@ from ictc.config import Step
 from ictc.errors import ConfigError
 from ictc.pipeline import approve, closing_on_error, finish_runs, load_given_clusters, run_texts_alone
 from ictc.records import StageName
-from ictc.runs.adoption import adopt_stage, drop_adopted, remove_exports_from
+from ictc.runs.adoption import adopt_stage, drop_adopted
 from ictc.runs.locking import hold_locks
 from ictc.runs.plan import check_preconditions
 from ictc.runs.progress import RecordingReporter
@@ -21,6 +21,7 @@ from ictc.runs.reporter import Reporter
 from ictc.runs.settings import held_track, load_settings
 from ictc.runs.summary import TrackSummary
 from ictc.runs.track_run import TrackRun
+from ictc.stages.export import mark_stale
 from ictc.storage.manifest import Manifest, find_manifest, load_manifest, save_manifest
 from ictc.storage.rundir import RunDirectory
 from ictc.tracks import load_track
@@ -163,6 +164,6 @@ def copy_manifest(source: RunDirectory, target: RunDirectory) -> Manifest:
         raise ConfigError(f"{source.path}: Step 0 has not finished there; finish that run first")
     copied = load_manifest(target.manifest_path, manifest.key)
     if copied is None:
-        remove_exports_from(target, "caption")  # they are about other images
+        mark_stale(target.path, "caption")  # its exports are about other images
         copied = save_manifest(target.manifest_path, manifest.key, manifest)
     return copied

@@ -73,7 +73,12 @@ def table(runs: Sequence[RunStatus]) -> list[str]:
         cells = zip(row, widths, COLUMNS, strict=True)
         text = [cell.ljust(width) if title in LEFT_ALIGNED else cell.rjust(width) for cell, width, title in cells]
         lines.append("  ".join(text).rstrip())
-    return lines + [f"{run.directory}: {run.state}: {run.owner}" for run in runs if run.state != "finished"]
+    lines += [f"{run.directory}: {run.state}: {run.owner}" for run in runs if run.state != "finished"]
+    return lines + [
+        f"{run.directory}: {TITLES[run.stale_exports[0]]} and what follows are exported from an earlier state"
+        for run in runs
+        if run.stale_exports
+    ]
 
 
 def run_rows(run: RunStatus) -> list[tuple[str, ...]]:

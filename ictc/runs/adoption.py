@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ictc.records import StageName
-from ictc.stages.export import FILES_OF_STAGE, remove_exports
+from ictc.stages.export import mark_stale
 from ictc.storage.atomic import atomic_writer, storage_errors
 from ictc.storage.journal import list_segments, segment_order
 from ictc.storage.keys import StageKey
@@ -21,13 +21,13 @@ WRITER = "part"
 def adopt_stage(target: RunDirectory, sources: Sequence[RunDirectory], stage: StageName, key: StageKey) -> None:
     """Make the union of the sources' results under `key` the current result of `target`.
 
-    What the target exported of this step and those after it is deleted first, if anything about it changes.
+    What the target exported of this step and those after it is marked as stale first, if anything about it changes.
 
     Raises:
         StorageError: the disk refused.
     """
     if target.current_key(stage) != key:
-        remove_exports_from(target, stage)
+        mark_stale(target.path, stage)
     if stage == "synthesize":
         definitions = sources[0].load_definitions(key)
         if definitions is not None:
@@ -49,7 +49,7 @@ def copy_segments(target: RunDirectory, stage: StageName, key: StageKey, segment
         outdated = [path for path in folder.glob(f"{WRITER}*.jsonl") if path.name not in segments]
         missing = {name: source for name, source in segments.items() if not is_copy(folder / name, source)}
         if outdated or missing:
-            remove_exports_from(target, stage)
+            mark_stale(target.path, stage)
         for path in outdated:
             path.unlink()
         for name, source in missing.items():
@@ -60,16 +60,10 @@ def drop_adopted(target: RunDirectory, stage: StageName) -> None:
     """Delete what was once taken over of a step that is to be done anew; what the target made itself stays."""
     adopted = list((target.path / "state" / stage).glob(f"*/{WRITER}*.jsonl"))
     if adopted:
-        remove_exports_from(target, stage)
+        mark_stale(target.path, stage)
     for path in adopted:
         with storage_errors(path):
             path.unlink()
-
-
-def remove_exports_from(target: RunDirectory, stage: StageName) -> None:
-    """Delete the exports of a step and of those after it."""
-    stages = list(FILES_OF_STAGE)
-    remove_exports(target.path, stages[stages.index(stage) :])
 
 
 def is_copy(path: Path, source: Path) -> bool:

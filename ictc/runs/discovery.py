@@ -23,7 +23,7 @@ from ictc.errors import InputError
 from ictc.records import ImageRecord
 from ictc.runs.reporter import Reporter
 from ictc.runs.shards import check_same_collection, shard_range
-from ictc.stages.export import FILES_OF_STAGE, remove_exports
+from ictc.stages.export import mark_stale
 from ictc.storage.manifest import Manifest, find_manifest, load_manifest, save_manifest
 from ictc.storage.rundir import RunDirectory
 
@@ -63,7 +63,7 @@ def build_manifest(settings: RunSettings, reporter: Reporter) -> Callable[[RunDi
             earlier = find_manifest(directory.manifest_path)
             if earlier is not None and chosen.is_part and not chosen.rediscover:
                 check_same_collection(earlier, key, collection, directory.path)
-            remove_exports(directory.path, FILES_OF_STAGE)  # they are about other images
+            mark_stale(directory.path, "caption")  # the exports are about other images
             manifest = save_manifest(directory.manifest_path, key, made[0] if made else images())
         if not made:
             seconds = time.monotonic() - started

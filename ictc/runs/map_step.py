@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from typing import Generic
@@ -28,32 +28,43 @@ class MapStep(Generic[ItemT]):
     Attributes:
         title: the step, for people.
         surveyed: how much of it is done.
+        begin: makes it the current one; what an earlier run left of it stays as it is until this is called.
     """
 
     stage: MapStage[ItemT]
-    journal: Journal
     title: str
     surveyed: Survey
     reporter: Reporter
     exports: Exports
+    begin: Callable[[], None]
+
+    @property
+    def journal(self) -> Journal:
+        """The records of the step, once it has begun."""
+        return self.exports.results.journals[self.stage.name]
 
 
 async def run_map_steps(
     steps: Sequence[MapStep[ItemT]], executor: Executor, settings: RunSettings, stop: asyncio.Event
 ) -> None:
     """Do what is left of steps over the same images, all at once, and check that it is all accounted for."""
-    steps = choose_todo(steps, combined=settings.control.combine_tracks)
-    if not steps:
+    todo = choose_todo(steps, combined=settings.control.combine_tracks)
+    if todo:
+        await executor.prepare(role_of(todo[0].stage))  # before the bars open: loading has its own messages
+    if stop.is_set():
         return
-    await executor.prepare(role_of(steps[0].stage))  # before the bars open: loading has its own messages
+    for step in steps:  # only now, as an engine that can't be loaded must cost nothing that is there
+        step.begin()
+    if not todo:
+        return
     with ExitStack() as stack:
         lanes = [
-            stack.enter_context(open_lane(step, settings.control, f"{number}:" if len(steps) > 1 else ""))
-            for number, step in enumerate(steps)
+            stack.enter_context(open_lane(step, settings.control, f"{number}:" if len(todo) > 1 else ""))
+            for number, step in enumerate(todo)
         ]
         together = combine_lanes(lanes) if settings.control.combine_tracks else lanes
-        await executor.run(together, stop, steps[0].reporter.note)
-    for step, lane in zip(steps, lanes, strict=True):
+        await executor.run(together, stop, todo[0].reporter.note)
+    for step, lane in zip(todo, lanes, strict=True):
         if lane.num_shared:
             step.reporter.note(
                 f"{step.title}: {lane.num_shared:,} of {lane.num_finished:,} are equal to others and share their answer"
@@ -63,14 +74,12 @@ async def run_map_steps(
 
 
 def choose_todo(steps: Sequence[MapStep[ItemT]], *, combined: bool) -> list[MapStep[ItemT]]:
-    """Return the steps that have something left to do, all of them if they are done together; delete their exports."""
+    """Return the steps that have something left to do, all of them if they are done together."""
     todo = [step for step in steps if step.surveyed.todo]
     if combined and todo:
-        todo = list(steps)
+        return list(steps)
     for step in steps:
-        if step in todo:
-            step.exports.remove_from(step.stage.name)
-        else:
+        if step not in todo:
             step.reporter.note(f"{step.title}: all {step.surveyed.total:,} are up to date")
     return todo
 

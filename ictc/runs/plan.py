@@ -114,15 +114,12 @@ def _key_of(run: TrackRun, stage: StageName) -> StageKey:
 
 def _survey(run: TrackRun, stage: StageName, key: StageKey) -> Survey:
     """Return how much of a step is done under `key`; nothing, if it is to start afresh."""
-    forced = run.is_forced(stage)
     if stage == "synthesize":
+        forced = run.is_forced(stage, key)
         run.results.definitions = (not forced and run.directory.load_definitions(key)) or ()
         num_clusters = run.keys.num_clusters
         return Survey(num_clusters, num_clusters - len(run.results.definitions))
-    map_stage = run.map_stage(stage)
-    if forced:
-        return survey(map_stage, None)
-    return survey(map_stage, run.open_journal(stage, key), retry_rejected=run.settings.control.retry_rejected)
+    return run.survey(run.map_stage(stage), key)
 
 
 def _explain_follower(earlier: StageKey | None, key: StageKey | None, redone_before: float) -> tuple[float, str]:
@@ -141,7 +138,7 @@ def _explain(
     if earlier is None or not surveyed.todo:
         return 0.0, ""
     share = surveyed.todo / surveyed.total
-    if run.is_forced(stage):
+    if run.is_forced(stage, key):
         return share, "--force_steps"
     if earlier != key:
         return share, explain_change(earlier, key)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,7 @@ class TrackRun:
         combined: digest of the one request that captions are asked by for several tracks, "" if each has its own.
         steps: what to run; by default what the settings say.
         origin: for `run.json`: where results that this run did not make come from.
+        before_change: called before the first change to what an earlier run left.
         surveys: how much of a step is done, where that was found out before anything ran.
         explained: steps of which the user knows why their earlier results are out of date.
     """
@@ -63,6 +65,7 @@ class TrackRun:
     results: Results = field(init=False)
     exports: Exports = field(init=False)
     keys: RunKeys = field(init=False)
+    before_change: Callable[[], None] | None = None
     surveys: dict[StageName, Survey] = field(default_factory=dict)
     explained: set[StageName] = field(default_factory=set)
 
@@ -93,7 +96,7 @@ class TrackRun:
 
     def export_captions(self) -> None:
         """Write what Step 1 leaves behind."""
-        if "1" in self.steps and not self.exports.are_complete("caption"):
+        if not self.exports.are_complete("caption"):
             self.exports.write_captions(self.settings.input.ads_dir)
 
     def export_earlier(self) -> None:
@@ -104,36 +107,51 @@ class TrackRun:
             self.exports.write_labels()
 
     async def run_texts(self, executor: Executor) -> None:
-        """Run Steps 2a, 2b and 3."""
-        if "2a" in self.steps and await self._run_map(self.label_stage(), self.keys.label(), executor):
-            self.exports.write_labels()
+        """Run Steps 2a, 2b and 3; of those that are not asked for, write what they left behind if it is missing."""
+        if "2a" in self.steps:
+            await self._run_map(self.label_stage(), self.keys.label(), executor)
+        self._export("label", self.exports.write_labels)
         if "2b" in self.steps and not self.stop.is_set():
             await self._run_synthesize(executor)
+        elif self.results.definitions and not self.exports.are_complete("synthesize"):
+            self.exports.write_definitions(self.histogram(), self.metadata())
         if "3" in self.steps and not self.stop.is_set():
-            key = self.keys.assign(self.results.definitions)
-            if await self._run_map(self.assign_stage(), key, executor):
-                self.exports.write_assignments(self.metadata())
+            await self._run_map(self.assign_stage(), self.keys.assign(self.results.definitions), executor)
+            self._export("assign", lambda: self.exports.write_assignments(self.metadata()))
+
+    def _export(self, stage: StageName, write: Callable[[], None]) -> None:
+        if stage in self.results.journals and not self.stop.is_set() and not self.exports.are_complete(stage):
+            write()
 
     async def _run_synthesize(self, executor: Executor) -> None:
         histogram = self.histogram()
         key = self.keys.synthesize(histogram)
-        self._start("synthesize", key)
-        definitions = self.directory.load_definitions(key)
+        self._explain_change("synthesize", key)
+        definitions = None if self.is_forced("synthesize", key) else self.directory.load_definitions(key)
+        if definitions is None and not self.given:
+            self._check_labels(histogram)
+            await executor.prepare("llm")
+            if self.stop.is_set():
+                return
+        self._begin("synthesize", key, changes=definitions is None)
         if definitions is None:
-            self.exports.remove_from("synthesize")
             definitions = self.given or await self._synthesize(histogram, executor)
             self.directory.save_definitions(key, definitions)
         self.results.definitions = definitions
         self.exports.write_definitions(histogram, self.metadata())
 
-    async def _synthesize(self, histogram: LabelHistogram, executor: Executor) -> tuple[ClusterDefinition, ...]:
-        """Ask for the clusters."""
+    def _check_labels(self, histogram: LabelHistogram) -> None:
+        """Refuse to make more clusters than there are labels."""
         num_clusters = self.keys.num_clusters
         if len(histogram.labels) < num_clusters:
             raise StageError(
                 f"Step 2b: {len(histogram.labels)} distinct labels can't make {num_clusters} clusters; "
                 "lower --num_clusters or add images"
             )
+
+    async def _synthesize(self, histogram: LabelHistogram, executor: Executor) -> tuple[ClusterDefinition, ...]:
+        """Ask for the clusters."""
+        num_clusters = self.keys.num_clusters
         self.reporter.note(
             f"{self.title('synthesize')}: {num_clusters} from {histogram.num_distinct:,} labels; the "
             f"{len(histogram.labels)} most frequent ones cover {histogram.coverage:.0%} of the images"
@@ -141,38 +159,53 @@ class TrackRun:
         stage = SynthesizeStage(histogram, num_clusters, self.track, self.criterion, self.settings.control.seed)
         return await executor.synthesize(stage, self.reporter.note)
 
-    async def _run_map(self, stage: MapStage[ItemT], key: StageKey, executor: Executor) -> bool:
-        """Finish a map step of the text model; return whether its exports must be written."""
+    async def _run_map(self, stage: MapStage[ItemT], key: StageKey, executor: Executor) -> None:
+        """Finish a map step of the text model."""
         await run_map_steps([self._prepare(stage, key)], executor, self.settings, self.stop)
-        return not self.stop.is_set() and not self.exports.are_complete(stage.name)
 
     def _prepare(self, stage: MapStage[ItemT], key: StageKey) -> MapStep[ItemT]:
-        """Return a map step with what it has done under this key."""
-        self._start(stage.name, key)
-        journal = self.open_journal(stage.name, key)
-        surveyed = self.surveys.pop(stage.name, None)
-        if surveyed is None:
-            surveyed = survey(stage, journal, retry_rejected=self.settings.control.retry_rejected)
-        return MapStep(stage, journal, self.title(stage.name), surveyed, self.reporter, self.exports)
+        """Return a map step with what it has done under this key; nothing on the disk has changed yet."""
+        self._explain_change(stage.name, key)
+        surveyed = self.surveys.pop(stage.name, None) or self.survey(stage, key)
+        begin = partial(self._begin, stage.name, key, changes=surveyed.todo > 0)
+        return MapStep(stage, self.title(stage.name), surveyed, self.reporter, self.exports, begin)
 
-    def _start(self, stage: StageName, key: StageKey) -> None:
-        """Make `key` the stage's current one; if it was another before, say why and delete the exports."""
+    def survey(self, stage: MapStage[Any], key: StageKey) -> Survey:
+        """Return how much of a map step is done under `key`; nothing, if it is to start afresh."""
+        journal = None if self.is_forced(stage.name, key) else self.open_journal(stage.name, key)
+        return survey(stage, journal, retry_rejected=self.settings.control.retry_rejected)
+
+    def _explain_change(self, stage: StageName, key: StageKey) -> None:
         earlier = self.directory.current_key(stage)
-        forced = self.is_forced(stage)
         if earlier is not None and earlier != key and stage not in self.explained:
             self.reporter.note(f"{self.title(stage)}: earlier ones are out of date: {explain_change(earlier, key)}")
-        if forced or earlier != key:  # before the key changes: a crash in between must not leave them under the new one
-            self.exports.remove_from(stage)
+
+    def _begin(self, stage: StageName, key: StageKey, *, changes: bool = False) -> None:
+        """Make `key` the stage's current one; from here on it writes.
+
+        Args:
+            changes: whether its result is going to change, though the key may be the same.
+        """
+        forced = self.is_forced(stage, key)
+        if changes or forced or self.directory.current_key(stage) != key:
+            if self.before_change is not None:
+                self.before_change()
+            self.exports.remove_from(stage)  # before the key changes, or a crash would leave them under the new one
+        if forced and stage in self.results.journals:
+            self.results.journals.pop(stage).close()
         self.directory.start_stage(stage, key, afresh=forced)
+        if stage != "synthesize":
+            self.open_journal(stage, key)
 
     def metadata(self) -> dict[str, Any]:
         """Return for people what the results were made by, and whether something is missing."""
         missing = self.manifest.key.get("missing")
         return {**self.keys.metadata(), **({"partial": {"missing_images": missing}} if missing else {})}
 
-    def is_forced(self, stage: StageName) -> bool:
-        """Whether a step starts afresh whatever it has."""
-        return STEP_OF_STAGE[stage] in self.settings.control.forced_steps
+    def is_forced(self, stage: StageName, key: StageKey) -> bool:
+        """Whether a step starts afresh whatever it has; the command that resumes one that did goes on with it."""
+        asked = STEP_OF_STAGE[stage] in self.settings.control.forced_steps
+        return asked and not self.directory.was_forced(stage, key)
 
     def open_journal(self, stage: StageName, key: StageKey) -> Journal:
         """Return the journal of a map stage under `key`, and use it from now on."""

@@ -22,6 +22,7 @@ from ictc.records import StageName
 from ictc.runs.progress import StepRecord, load_progress
 from ictc.runs.reader import open_results
 from ictc.runs.track_run import STAGES
+from ictc.stages.export import stale_stages
 from ictc.stages.outcome import Status
 from ictc.storage.journal import list_segments
 from ictc.storage.keys import StageKey, digest
@@ -63,6 +64,7 @@ class RunStatus:
     Attributes:
         owner: who is at work there, or was last; None if unknown.
         steps: those that have started.
+        stale_exports: steps whose files are still about an earlier state of the run.
     """
 
     directory: Path
@@ -71,6 +73,7 @@ class RunStatus:
     criterion: str | None
     owner: str | None
     steps: list[StepStatus]
+    stale_exports: tuple[StageName, ...] = ()
 
 
 class RunWatcher:
@@ -97,6 +100,7 @@ class RunWatcher:
             criterion=info.get("criterion"),
             owner=str(lock) if lock is not None else None,
             steps=steps,
+            stale_exports=stale_stages(self._directory.path),
         )
 
     def _look_at(self, stage: StageName, key: StageKey, record: StepRecord | None, state: State) -> StepStatus:

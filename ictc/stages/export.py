@@ -6,11 +6,13 @@ No clock time, host or path of the run goes in here; those are in `run.json`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
+
+import orjson
 
 from ictc.records import StageName
 from ictc.stages.histogram import LabelHistogram
@@ -18,7 +20,7 @@ from ictc.stages.image_links import linking_images
 from ictc.stages.outcome import Status
 from ictc.stages.publish import publish
 from ictc.stages.results import ResultRow, Results
-from ictc.storage.atomic import atomic_writer, storage_errors
+from ictc.storage.atomic import atomic_writer, storage_errors, write_atomic
 from ictc.storage.json_files import write_json, write_lines, write_mapping, write_table
 from ictc.storage.manifest import Manifest
 
@@ -58,6 +60,10 @@ FILES_OF_STAGE: Mapping[StageName, tuple[str, ...]] = {
 }
 
 
+STALE = "state/stale_exports.json"
+"""There while some files are about an earlier state of the run; names the first stage of those."""
+
+
 @dataclass(frozen=True)
 class Exports:
     """Writes each stage's files into `directory` once the stage is complete."""
@@ -66,13 +72,29 @@ class Exports:
     results: Results
 
     def are_complete(self, stage: StageName) -> bool:
-        """Whether all files of `stage` are there."""
+        """Whether all files of `stage` are there, and about what is there now."""
+        if stage in stale_stages(self.directory):
+            return False
         return all((self.directory / name).is_file() for name in FILES_OF_STAGE[stage])
 
     def remove_from(self, stage: StageName) -> None:
-        """Delete what `stage` and those after it wrote, as it is about to become stale."""
-        stages = list(FILES_OF_STAGE)
-        remove_exports(self.directory, stages[stages.index(stage) :])
+        """Delete what `stage` and those after it wrote, and what is stale already: the stage is about to change.
+
+        Raises:
+            StorageError: the disk refused.
+        """
+        for one in {*stages_from(stage), *stale_stages(self.directory)}:
+            for name in FILES_OF_STAGE[one]:
+                with storage_errors(self.directory / name):
+                    (self.directory / name).unlink(missing_ok=True)
+        save_stale(self.directory, ())
+
+    def _finish(self, stage: StageName) -> None:
+        """Note that the files of `stage` are about what is there now, and publish them."""
+        stale = stale_stages(self.directory)
+        if stale[:1] == (stage,):
+            save_stale(self.directory, stale[1:])
+        publish(self.directory)
 
     def write_captions(self, ads_dir: Path | str | None) -> None:
         """Write the files of Step 1 and sort the images into `categorized_images/`."""
@@ -83,13 +105,13 @@ class Exports:
         ui_only = ((image_id, describe_ui_only(data)) for image_id, data in self._iter_caption_data(Status.UI_ONLY))
         write_mapping(self.directory / "ui_only_images.json", ui_only)
         write_mapping(self.directory / "broken_images.json", self._iter_caption_data(Status.BROKEN))
-        publish(self.directory)
+        self._finish("caption")
 
     def write_labels(self) -> None:
         """Write the files of Step 2a."""
         self.write_rejections()
         write_mapping(self.directory / "step2a_hooks.json", self.results.iter_labels())
-        publish(self.directory)
+        self._finish("label")
 
     def write_definitions(self, histogram: LabelHistogram, settings: Mapping[str, Any]) -> None:
         """Write the files of Step 2b; `settings` says what the clusters were made by."""
@@ -105,7 +127,7 @@ class Exports:
             "labels": [{"label": label, "count": count} for label, count in histogram.labels],
         }
         write_json(self.directory / "step2b_metadata.json", metadata)
-        publish(self.directory)
+        self._finish("synthesize")
 
     def write_assignments(self, settings: Mapping[str, Any]) -> None:
         """Write the files of Step 3 and the final results of all steps."""
@@ -134,7 +156,7 @@ class Exports:
         )
         rows = (result_fields(row, own_types) for row in self.results.iter_rows())
         write_parquet(self.directory / "results.parquet", rows, own_types)
-        publish(self.directory)
+        self._finish("assign")
 
     def _iter_mapping(self) -> Iterator[tuple[str, dict[str, Any]]]:
         for image in self.results.manifest:
@@ -148,16 +170,47 @@ class Exports:
         write_lines(self.directory / "rejected.jsonl", map(asdict, self.results.iter_rejections()))
 
 
-def remove_exports(directory: Path, stages: Iterable[StageName]) -> None:
-    """Delete what `stages` wrote into `directory`.
+def stages_from(stage: StageName) -> tuple[StageName, ...]:
+    """Return a stage and those after it."""
+    stages = tuple(FILES_OF_STAGE)
+    return stages[stages.index(stage) :]
+
+
+def mark_stale(directory: Path, stage: StageName) -> None:
+    """Note that what `stage` and those after it wrote, if anything, is about something that is going to be replaced.
+
+    The files stay, as what replaces them may never come about, and are never taken for current.
 
     Raises:
         StorageError: the disk refused.
     """
-    for stage in stages:
-        for name in FILES_OF_STAGE[stage]:
-            with storage_errors(directory / name):
-                (directory / name).unlink(missing_ok=True)
+    stages = max(stages_from(stage), stale_stages(directory), key=len)
+    if any((directory / name).exists() for one in stages for name in FILES_OF_STAGE[one]):
+        save_stale(directory, stages)
+
+
+def stale_stages(directory: Path) -> tuple[StageName, ...]:
+    """Return the stages whose files in `directory` are about an earlier state of the run: one and all after it."""
+    try:
+        return stages_from(orjson.loads((directory / STALE).read_bytes())["from"])
+    except FileNotFoundError:
+        return ()
+    except (ValueError, LookupError, TypeError):  # damaged
+        return tuple(FILES_OF_STAGE)
+
+
+def save_stale(directory: Path, stages: Sequence[StageName]) -> None:
+    """Remember the result of `stale_stages`.
+
+    Raises:
+        StorageError: the disk refused.
+    """
+    path = directory / STALE
+    if stages:
+        write_atomic(path, orjson.dumps({"from": stages[0]}))
+        return
+    with storage_errors(path):
+        path.unlink(missing_ok=True)
 
 
 def flatten_caption(data: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@
         ├── manifest.jsonl
         └── <stage>/
             ├── current.json          key of the result in use
-            └── <digest of a key>/    a journal, or definitions.json
+            └── <digest of a key>/    a journal, or definitions.json; forced.json while it is made anew on demand
 
 Results of other keys stay beside the current one: going back to an earlier criterion or K costs nothing.
 """
@@ -27,6 +27,8 @@ from ictc.storage.atomic import storage_errors, write_atomic
 from ictc.storage.journal import Journal
 from ictc.storage.json_files import write_json
 from ictc.storage.keys import StageKey, digest
+
+FORCED = "forced.json"
 
 
 class RunDirectory:
@@ -48,15 +50,27 @@ class RunDirectory:
         """Make `key` the stage's current one, before any of its work: a crash must not orphan results (D2).
 
         Args:
-            afresh: throw away what the stage already has under this key.
+            afresh: throw away what the stage already has under this key, and remember that until `forget_forced`.
         """
         path = self.result_path(stage, key)
         with storage_errors(path):
             if afresh and path.is_dir():
                 shutil.rmtree(path)
             path.mkdir(parents=True, exist_ok=True)
+        if afresh:
+            write_atomic(path / FORCED, b"{}")
         if self.current_key(stage) != key:
             write_atomic(self._stage_path(stage) / "current.json", orjson.dumps(key, option=orjson.OPT_INDENT_2))
+
+    def was_forced(self, stage: StageName, key: StageKey) -> bool:
+        """Whether the stage began afresh under this key, in a command that has not finished since."""
+        return (self.result_path(stage, key) / FORCED).is_file()
+
+    def forget_forced(self) -> None:
+        """Note that the command has finished, so that forcing a stage once more begins afresh again."""
+        for path in (self.path / "state").glob(f"*/*/{FORCED}"):
+            with storage_errors(path):
+                path.unlink()
 
     def open_journal(self, stage: StageName, key: StageKey, *, sync_records: int = 1000) -> Journal:
         """Open the journal of a map stage's result under `key`."""

@@ -9,11 +9,13 @@ from dataclasses import replace
 from ictc.errors import StorageError
 from ictc.records import StageName
 from ictc.runs.reader import open_results
+from ictc.runs.reporter import TITLES
 from ictc.runs.track_run import STAGES
 from ictc.runs.verify.accounting import check_definitions, check_key, check_manifest, check_map_stage
 from ictc.runs.verify.exports import ExportCheck, check_orphans, check_prompts
 from ictc.runs.verify.finding import Finding
 from ictc.runs.verify.segments import check_segments
+from ictc.stages.export import stale_stages
 from ictc.stages.results import Results
 from ictc.storage.keys import StageKey
 from ictc.storage.lock import find_lock
@@ -74,6 +76,9 @@ def verify_results(directory: RunDirectory, results: Results) -> Iterator[Findin
     keys: dict[StageName, StageKey] = {}
     exports = ExportCheck(directory.path, results, keys)
     errors = Errors()
+    stale = stale_stages(directory.path)
+    if stale:
+        yield stale_finding(directory, stale[0])
     for stage in STAGES:
         key = directory.current_key(stage)
         yield from errors.count(check_key(directory, stage))
@@ -82,11 +87,17 @@ def verify_results(directory: RunDirectory, results: Results) -> Iterator[Findin
         elif directory.result_path(stage, key).is_dir():
             keys[stage] = key
             yield from errors.count(check_stage(directory, results, stage, key))
-            if not errors.found:
+            if not errors.found and stage not in stale:
                 yield from exports.findings(stage)
     if keys and not errors.found:
         yield from exports.check_rejections()
     yield from check_prompts(directory.path)
+
+
+def stale_finding(directory: RunDirectory, first: StageName) -> Finding:
+    """Return that files of an earlier state are there, kept until their successors are made."""
+    problem = f"{TITLES[first]} and what follows are exported from an earlier state; run again to replace them"
+    return Finding("export", directory.path, problem)
 
 
 def check_stage(directory: RunDirectory, results: Results, stage: StageName, key: StageKey) -> Iterator[Finding]:
