@@ -87,6 +87,18 @@ class BrokenImage:
 
 
 @dataclass(frozen=True, slots=True)
+class UnreadableImage:
+    """An image whose bytes can't be had now, with the reason in words for the user; they may be in order.
+
+    Attributes:
+        is_dead_link: whether it is an address on the web, of which many lead nowhere for good.
+    """
+
+    reason: str
+    is_dead_link: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Caption:
     """What the vision-language model saw in one image (Step 1).
 

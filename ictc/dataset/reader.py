@@ -14,7 +14,7 @@ from weakref import WeakValueDictionary
 
 from ictc.dataset.decoding.pool import DecodePool
 from ictc.dataset.fetching.files import ImageFiles
-from ictc.records import BrokenImage, DecodedImage, ImageRecord, Source
+from ictc.records import BrokenImage, DecodedImage, ImageRecord, Source, UnreadableImage
 
 Dedupe = Literal["off", "exact", "near"]
 
@@ -37,7 +37,7 @@ class ImageReader:
         self._files = files
         self._dedupe = dedupe
         self._sources: Once[tuple[str], Source | None] = Once()
-        self._decodings: Once[tuple[str, int], DecodedImage | BrokenImage] = Once()
+        self._decodings: Once[tuple[str, int], DecodedImage | BrokenImage | UnreadableImage] = Once()
         self._in_use: WeakValueDictionary[tuple[str, int], DecodedImage] = WeakValueDictionary()
 
     @property
@@ -65,7 +65,7 @@ class ImageReader:
             return None
         return await self._sources.get((image.path,), lambda: self._find_source(image))
 
-    async def decode(self, image: ImageRecord, max_image_tokens: int) -> DecodedImage | BrokenImage:
+    async def decode(self, image: ImageRecord, max_image_tokens: int) -> DecodedImage | BrokenImage | UnreadableImage:
         """Return the pixels within the budget, or why there are none; from memory while somebody still has them."""
         key = (image.path, max_image_tokens)
         in_use = self._in_use.get(key)
@@ -79,9 +79,10 @@ class ImageReader:
                 return None
             if file.sha256 is not None and self._dedupe == "exact":
                 return Source.of_content(file.sha256)
-            return await self._pool.find_source(file.path, look=self._dedupe == "near")
+            source = await self._pool.find_source(file.path, look=self._dedupe == "near")
+            return source if isinstance(source, Source) else None
 
-    async def _decode(self, image: ImageRecord, max_image_tokens: int) -> DecodedImage | BrokenImage:
+    async def _decode(self, image: ImageRecord, max_image_tokens: int) -> DecodedImage | BrokenImage | UnreadableImage:
         async with self._files.open(image) as file:
             if isinstance(file, BrokenImage):
                 return file

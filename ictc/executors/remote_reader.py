@@ -10,7 +10,7 @@ from weakref import WeakValueDictionary
 from ictc.dataset.decoding.pool import DecodePool
 from ictc.dataset.reader import Dedupe, ImageReader
 from ictc.executors.base import ImageAccess
-from ictc.records import BrokenImage, DecodedImage, ImageRecord, Source
+from ictc.records import BrokenImage, DecodedImage, ImageRecord, Source, UnreadableImage
 
 
 class RemoteReader:
@@ -31,7 +31,7 @@ class RemoteReader:
         """Return what equal images share, None if images are not compared or this one cannot be read."""
         return await (await self._reader).find_source(image)
 
-    async def decode(self, image: ImageRecord, max_image_tokens: int) -> DecodedImage | BrokenImage:
+    async def decode(self, image: ImageRecord, max_image_tokens: int) -> DecodedImage | BrokenImage | UnreadableImage:
         """Return the pixels within the budget, or why there are none."""
         kept = self._kept.get(image.path)
         if kept is not None and kept.num_tokens <= max_image_tokens:

@@ -17,7 +17,7 @@ from random import Random
 
 from ictc.dataset.decoding.fit import fit_to_tokens
 from ictc.dataset.fetching.files import ImageFiles
-from ictc.records import IMAGE_TOKEN_SIDE_PX, BrokenImage, ImageRecord
+from ictc.records import IMAGE_TOKEN_SIDE_PX, BrokenImage, ImageRecord, Source
 
 MAX_COMPARED = 200_000
 """Units whose files the sample is compared with; in a larger collection, so many of them, drawn at random."""
@@ -214,4 +214,4 @@ def _digest_all(path: Path) -> str | None:
     from ictc.dataset.decoding.source import find_source
 
     source = find_source(path, look=False)
-    return None if source is None else source.digest
+    return source.digest if isinstance(source, Source) else None

@@ -21,7 +21,7 @@ from ictc.config.groups import user_folder
 from ictc.dataset.decoding.pool import DecodePool
 from ictc.dataset.fetching.cache import ContentCache
 from ictc.dataset.fetching.files import ImagePlaces
-from ictc.records import BrokenImage, ImageRecord
+from ictc.records import DecodedImage, ImageRecord
 from ictc.stages.image_links import link_name
 from ictc.storage.manifest import Manifest, find_manifest
 from ictc.storage.rundir import RunDirectory
@@ -121,7 +121,7 @@ async def _decode_all(paths: Mapping[str, Path]) -> dict[str, Image.Image]:
     return {
         image_id: Image.frombytes("RGB", (image.width, image.height), image.rgb)
         for image_id, image in zip(paths, decoded, strict=True)
-        if not isinstance(image, BrokenImage)
+        if isinstance(image, DecodedImage)
     }
 
 

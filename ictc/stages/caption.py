@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 from ictc.engines.base import Answer, GenerationRequest, JsonAnswer, Task
-from ictc.records import BrokenImage, Caption, DecodedImage, ImageRecord, Source, StageName
-from ictc.stages.outcome import Outcome, Status
+from ictc.records import BrokenImage, Caption, DecodedImage, ImageRecord, Source, StageName, UnreadableImage
+from ictc.stages.outcome import Outcome, Status, rejected
 from ictc.stages.retry import Attempt
 from ictc.stages.work import WorkItem
 from ictc.storage.keys import digest
@@ -25,7 +25,7 @@ class ImageReader(Protocol):
         """Return what equal images share, None if each is to be asked about by itself."""
         ...
 
-    async def decode(self, image: ImageRecord, max_image_tokens: int) -> DecodedImage | BrokenImage:
+    async def decode(self, image: ImageRecord, max_image_tokens: int) -> DecodedImage | BrokenImage | UnreadableImage:
         """Return the pixels, within the budget, or why there are none."""
         ...
 
@@ -62,6 +62,8 @@ class CaptionStage:
         image = await self.reader.decode(item, budget)
         if isinstance(image, BrokenImage):
             return Outcome(Status.BROKEN, {"reason": image.reason})
+        if isinstance(image, UnreadableImage):
+            return rejected(f"cannot be read: {image.reason}")
         return GenerationRequest(
             request_id=item.image_id,
             task=Task.CAPTION,

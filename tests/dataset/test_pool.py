@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 import subprocess
@@ -18,7 +19,7 @@ from PIL import Image
 from ictc.dataset.decoding.decode import decode_image
 from ictc.dataset.decoding.pool import DecodePool
 from ictc.errors import StageError
-from ictc.records import BrokenImage, DecodedImage
+from ictc.records import BrokenImage, DecodedImage, UnreadableImage
 
 BUDGET = 64
 
@@ -67,28 +68,47 @@ def good(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.fixture
-def sabotage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Return a function that makes real workers run a line of Python when they decode a file named "trap"."""
+HOOKS = {
+    "reading": ("pathlib.Path", "stat"),
+    "decoding": ("PIL.Image", "open"),
+}
+"""What workers call of a file, by what they do with it then."""
 
-    def install(line: str) -> None:
+Sabotage = Callable[..., None]
+
+
+@pytest.fixture
+def sabotage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sabotage:
+    """Return a function that makes real workers run a line of Python when they read, or decode, a file named "trap"."""
+
+    def install(line: str, when: str = "reading") -> None:
+        place, name = HOOKS[when]
         hook = tmp_path / "hook"
         hook.mkdir()
         (hook / "sitecustomize.py").write_text(
             textwrap.dedent(f"""
                 import os, pathlib, signal, sys, time
                 if "ictc.dataset.decoding.worker" in sys.orig_argv:
-                    stat = pathlib.Path.stat
-                    def trapped(path, **options):
+                    import PIL.Image
+                    original = {place}.{name}
+                    def trapped(file, **options):
+                        path = pathlib.Path(file.name if hasattr(file, "read") else file)
                         if path.name.startswith("trap"):
                             {line}
-                        return stat(path, **options)
-                    pathlib.Path.stat = trapped
+                        return original(file, **options)
+                    {place}.{name} = trapped
             """)
         )
         monkeypatch.syspath_prepend(hook)
 
     return install
+
+
+@pytest.fixture
+def trap(tmp_path: Path, good: Path) -> Path:
+    path = tmp_path / "trap.png"
+    path.hardlink_to(good)
+    return path
 
 
 def test_pool_gives_what_decode_image_gives(tmp_path: Path, good: Path) -> None:
@@ -108,39 +128,76 @@ def test_pool_gives_what_decode_image_gives(tmp_path: Path, good: Path) -> None:
     assert worker_ids() == []
 
 
+KILLED = "decoding was killed, most often because the memory is full"
+
+
+@pytest.mark.parametrize("when", ["reading", "decoding"])
 @pytest.mark.parametrize(
-    ("line", "reason"),
+    ("line", "expected"),
     [
-        ("os.kill(os.getpid(), signal.SIGSEGV)", "crashed (SIGSEGV)"),
-        ("os.kill(os.getpid(), signal.SIGKILL)", "memory is full"),
-        ("os._exit(3)", "exit code 3"),
-        ("time.sleep(60)", "longer than 1 s"),
-        ("os.kill(os.getpid(), signal.SIGSTOP)", "longer than 1 s"),
+        ("os.kill(os.getpid(), signal.SIGSEGV)", BrokenImage("decoding crashed (SIGSEGV)")),
+        ("os.kill(os.getpid(), signal.SIGKILL)", UnreadableImage(KILLED)),
+        ("os._exit(3)", BrokenImage("decoding ended with exit code 3")),
+        ("raise MemoryError", UnreadableImage("there is not enough memory to decode it")),
     ],
 )
-def test_image_that_kills_or_stops_its_worker_costs_only_itself(
-    tmp_path: Path, good: Path, sabotage: Callable[[str], None], line: str, reason: str
+def test_image_that_kills_its_worker_costs_only_itself(
+    trap: Path, good: Path, sabotage: Sabotage, line: str, when: str, expected: BrokenImage | UnreadableImage
 ) -> None:
-    sabotage(line)
-    expected = decode_image(good, BUDGET)
+    sabotage(line, when)
 
     async def body(pool: DecodePool) -> None:
-        paths = [good, tmp_path / "trap", good, good]
+        paths = [good, trap, good, good]
         before, trapped, *after = await asyncio.gather(*(pool.decode(path, BUDGET) for path in paths))
-        assert [before, *after] == [expected] * 3
-        assert isinstance(trapped, BrokenImage)
-        assert reason in trapped.reason
+        assert [before, *after] == [decode_image(good, BUDGET)] * 3
+        assert trapped == expected
 
-    with_pool(body, num_workers=2, timeout_s=1)
+    with_pool(body, num_workers=2)
     assert worker_ids() == []
 
 
+@pytest.mark.parametrize("line", ["time.sleep(60)", "os.kill(os.getpid(), signal.SIGSTOP)"])
+@pytest.mark.parametrize(
+    ("when", "expected"),
+    [
+        ("reading", UnreadableImage("nothing came of it for 1 s")),
+        ("decoding", BrokenImage("decoding took longer than 1 s")),
+    ],
+)
+def test_a_hang_in_decoding_is_the_image_s_fault_and_one_in_reading_is_not(
+    trap: Path, good: Path, sabotage: Sabotage, line: str, when: str, expected: BrokenImage | UnreadableImage
+) -> None:
+    sabotage(line, when)
+
+    async def body(pool: DecodePool) -> None:
+        assert await pool.decode(trap, BUDGET) == expected
+        if when == "reading":
+            assert await pool.find_source(trap, look=True) == expected
+        assert isinstance(await pool.decode(good, BUDGET), DecodedImage)
+
+    with_pool(body, timeout_s=1)
+    assert worker_ids() == []
+
+
+@pytest.mark.parametrize("code", ["EIO", "ESTALE", "ENOTCONN", "EACCES", "EMFILE", "ENFILE", "ENOMEM", "ETIMEDOUT"])
+def test_what_the_file_system_refuses_is_not_the_image_s_fault(
+    trap: Path, good: Path, sabotage: Sabotage, code: str
+) -> None:
+    number = getattr(errno, code)
+    sabotage(f"raise OSError({number}, os.strerror({number}))")
+
+    async def body(pool: DecodePool) -> None:
+        assert await pool.decode(trap, BUDGET) == UnreadableImage(os.strerror(number))
+        assert await pool.find_source(trap, look=False) == UnreadableImage(os.strerror(number))
+        assert isinstance(await pool.decode(good, BUDGET), DecodedImage)
+
+    with_pool(body)
+
+
 def test_image_survives_the_death_of_an_innocent_worker(
-    tmp_path: Path, good: Path, sabotage: Callable[[str], None]
+    tmp_path: Path, good: Path, trap: Path, sabotage: Sabotage
 ) -> None:
     sabotage("pathlib.Path.touch(path.parent / 'begun'); time.sleep(1)")
-    trap = tmp_path / "trap.png"
-    trap.hardlink_to(good)
 
     async def body(pool: DecodePool) -> None:
         decoding = asyncio.create_task(pool.decode(trap, BUDGET))
@@ -175,7 +232,7 @@ def test_workers_ignore_interrupts_and_termination(good: Path) -> None:
     with_pool(body)
 
 
-def test_cancelled_call_leaves_no_stale_answer(tmp_path: Path, good: Path, sabotage: Callable[[str], None]) -> None:
+def test_cancelled_call_leaves_no_stale_answer(tmp_path: Path, good: Path, sabotage: Sabotage) -> None:
     sabotage("time.sleep(60)")
 
     async def body(pool: DecodePool) -> None:
@@ -227,7 +284,7 @@ def test_exhausted_open_files_are_a_clear_error(good: Path, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("line", ["pass", "time.sleep(60)"])
-def test_workers_end_when_the_parent_is_killed(tmp_path: Path, sabotage: Callable[[str], None], line: str) -> None:
+def test_workers_end_when_the_parent_is_killed(tmp_path: Path, sabotage: Sabotage, line: str) -> None:
     sabotage(line)
     program = """
         import asyncio, pathlib, sys

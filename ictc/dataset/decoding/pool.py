@@ -8,23 +8,27 @@ from __future__ import annotations
 
 import asyncio
 import json
+import mmap
 import os
 import signal
 import sys
 import tempfile
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self, TypeVar
 
+from ictc.dataset.decoding.watched import TIMES
 from ictc.errors import StageError
-from ictc.records import BrokenImage, DecodedImage, Source
+from ictc.records import BrokenImage, DecodedImage, Source, UnreadableImage
 
 ResultT = TypeVar("ResultT")
 
 DECODE_TIMEOUT_S = 60
-"""The largest accepted image takes a few seconds; what takes a minute hangs."""
+"""The largest accepted image takes a few seconds to decode, and a disk that lives gives a megabyte in less: what takes
+a minute hangs."""
 
 ATTEMPTS = 2
 """A worker may die for a reason that isn't its image's: an image is broken once it has cost two workers."""
@@ -44,7 +48,7 @@ class DecodePool:
 
     Args:
         num_workers: most processes. Unset: one for each core this process may use, up to `MAX_WORKERS`.
-        timeout_s: longest time for one image.
+        timeout_s: longest time for decoding an image, and for a file to give nothing.
     """
 
     def __init__(self, num_workers: int | None = None, *, timeout_s: int = DECODE_TIMEOUT_S) -> None:
@@ -68,7 +72,7 @@ class DecodePool:
         workers, self._idle = self._idle, []
         await asyncio.gather(*(worker.kill() for worker in workers))
 
-    async def decode(self, path: Path, max_image_tokens: int) -> DecodedImage | BrokenImage:
+    async def decode(self, path: Path, max_image_tokens: int) -> DecodedImage | BrokenImage | UnreadableImage:
         """Decode one image file as `ictc.dataset.decoding.decode.decode_image` does, in a worker process.
 
         Any number of calls may wait at a time. A cancelled call costs its worker, no other image.
@@ -79,18 +83,19 @@ class DecodePool:
         try:
             return await self._call(lambda worker: worker.decode(path, max_image_tokens))
         except _WorkerLost as error:
-            return BrokenImage(str(error))
+            return error.as_result()
 
-    async def find_source(self, path: Path, *, look: bool) -> Source | None:
-        """Return what tells equal images, as `find_source` of `ictc.dataset.decoding.source`; None if unreadable.
+    async def find_source(self, path: Path, *, look: bool) -> Source | UnreadableImage | None:
+        """Return what tells equal images, as `find_source` of `ictc.dataset.decoding.source`.
 
         Raises:
             StageError: the worker processes don't start.
         """
         try:
             return await self._call(lambda worker: worker.find_source(path, look=look))
-        except _WorkerLost:
-            return None
+        except _WorkerLost as error:
+            result = error.as_result()
+            return result if isinstance(result, UnreadableImage) else None
 
     async def _call(self, work: Callable[[_Worker], Awaitable[ResultT]]) -> ResultT:
         """Let a worker do something.
@@ -101,18 +106,17 @@ class DecodePool:
         """
         async with self._slots:
             for _ in range(ATTEMPTS - 1):
-                with suppress(_WorkerLost):
+                try:
                     return await self._try(work)
+                except _WorkerLost as error:
+                    if error.in_reading:
+                        raise
             return await self._try(work)
 
     async def _try(self, work: Callable[[_Worker], Awaitable[ResultT]]) -> ResultT:
         worker = self._idle.pop() if self._idle else await _Worker.start(self._timeout_s)
         try:
-            async with asyncio.timeout(self._timeout_s):
-                result = await work(worker)
-        except TimeoutError:
-            await worker.kill()
-            raise _WorkerLost(f"decoding took longer than {self._timeout_s} s") from None
+            result = await work(worker)
         except BaseException:
             await worker.kill()
             raise
@@ -124,19 +128,35 @@ class DecodePool:
 
 
 class _WorkerLost(Exception):
-    """A worker ended while it had an image; the message is the reason."""
+    """A worker ended while it had an image; the message is the reason.
+
+    Attributes:
+        in_reading: whether it had no bytes to decode.
+        is_bytes_fault: whether what it was decoding may be to blame.
+    """
+
+    def __init__(self, reason: str, *, in_reading: bool = False, is_bytes_fault: bool = True) -> None:
+        super().__init__(reason)
+        self.in_reading = in_reading
+        self.is_bytes_fault = is_bytes_fault and not in_reading
+
+    def as_result(self) -> BrokenImage | UnreadableImage:
+        """Return what that means for the image."""
+        return BrokenImage(str(self)) if self.is_bytes_fault else UnreadableImage(str(self))
 
 
 class _Worker:
-    """One process and the file that it shares its pixels by; decodes one image at a time."""
+    """One process and the file by which it shares how long it reads, and its pixels; decodes one image at a time."""
 
-    def __init__(self, process: asyncio.subprocess.Process, pixels: IO[bytes]) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, shared: IO[bytes], timeout_s: int) -> None:
         assert process.stdin is not None
         assert process.stdout is not None
         self._process = process
         self._requests = process.stdin
         self._replies = process.stdout
-        self._pixels = pixels
+        self._shared = shared
+        self._times = mmap.mmap(shared.fileno(), TIMES.size)
+        self._timeout_s = timeout_s
 
     @classmethod
     async def start(cls, timeout_s: int) -> _Worker:
@@ -150,7 +170,7 @@ class _Worker:
         except OSError as error:
             raise _start_error(error.strerror or str(error)) from None
         try:
-            await worker._receive()
+            await worker._parse(await worker._replies.readline())
         except _WorkerLost as error:
             await worker.kill()
             raise _start_error(str(error)) from None
@@ -161,16 +181,16 @@ class _Worker:
 
     @classmethod
     async def _spawn(cls, timeout_s: int) -> _Worker:
-        pixels = _open_shared_file()
+        shared = _open_shared_file()
         # The worker's own limit is later than ours: it acts only if we are gone.
-        arguments = [str(pixels.fileno()), str(2 * timeout_s)]
+        arguments = [str(shared.fileno()), str(2 * timeout_s)]
         try:
             process = await asyncio.create_subprocess_exec(
                 *[sys.executable, "-P", "-m", "ictc.dataset.decoding.worker", *arguments],
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.DEVNULL,
-                pass_fds=[pixels.fileno()],
+                pass_fds=[shared.fileno()],
                 env={
                     "PILLOW_BLOCKS_MAX": str(PIXEL_BLOCKS_KEPT),
                     **os.environ,
@@ -179,33 +199,62 @@ class _Worker:
                 start_new_session=True,
             )
         except BaseException:
-            pixels.close()
+            shared.close()
             raise
-        return cls(process, pixels)
+        return cls(process, shared, timeout_s)
 
-    async def decode(self, path: Path, max_image_tokens: int) -> DecodedImage | BrokenImage:
-        """Raises _WorkerLost if the process ends instead of answering."""
+    async def decode(self, path: Path, max_image_tokens: int) -> DecodedImage | BrokenImage | UnreadableImage:
+        """Raises _WorkerLost if the process gives no answer."""
         reply = await self._ask({"path": str(path), "max_image_tokens": max_image_tokens})
-        if "reason" in reply:
-            return BrokenImage(reply["reason"])
+        if "broken" in reply:
+            return BrokenImage(reply["broken"])
+        if "unreadable" in reply:
+            return UnreadableImage(reply["unreadable"])
         width, height = reply["width"], reply["height"]
-        return DecodedImage(width, height, os.pread(self._pixels.fileno(), width * height * 3, 0))
+        return DecodedImage(width, height, os.pread(self._shared.fileno(), width * height * 3, TIMES.size))
 
-    async def find_source(self, path: Path, *, look: bool) -> Source | None:
-        """Raises _WorkerLost if the process ends instead of answering."""
+    async def find_source(self, path: Path, *, look: bool) -> Source | UnreadableImage | None:
+        """Raises _WorkerLost if the process gives no answer."""
         reply = await self._ask({"path": str(path), "look": look})
+        if "unreadable" in reply:
+            return UnreadableImage(reply["unreadable"])
         return Source(**reply["source"]) if reply["source"] else None
 
     async def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
+        TIMES.pack_into(self._times, 0, 0.0, 0.0)
         with suppress(ConnectionError):
             self._requests.write(json.dumps(request).encode() + b"\n")
             await self._requests.drain()
-        return await self._receive()
+        began, left_s = time.monotonic(), float(self._timeout_s)
+        while True:
+            try:
+                async with asyncio.timeout(left_s):
+                    line = await self._replies.readline()
+            except TimeoutError:
+                left_s = self._check_time(began)
+            else:
+                return await self._parse(line)
 
-    async def _receive(self) -> dict[str, Any]:
-        line = await self._replies.readline()
+    def _check_time(self, began: float) -> float:
+        """Return how long there may still be no answer, in seconds.
+
+        Raises:
+            _WorkerLost: reading has stood still, or decoding has taken, for too long.
+        """
+        now = time.monotonic()
+        times: tuple[float, float] = TIMES.unpack_from(self._times)
+        reading_since, read_s = times
+        reading_s = now - reading_since if reading_since else 0.0
+        decoding_s = now - began - read_s - reading_s
+        if reading_s >= self._timeout_s:
+            raise _WorkerLost(f"nothing came of it for {self._timeout_s} s", in_reading=True)
+        if decoding_s >= self._timeout_s:
+            raise _WorkerLost(f"decoding took longer than {self._timeout_s} s")
+        return self._timeout_s - max(reading_s, decoding_s)
+
+    async def _parse(self, line: bytes) -> dict[str, Any]:
         if not line.endswith(b"\n"):
-            raise _WorkerLost(_describe_exit(await self._process.wait()))
+            raise _describe_exit(await self._process.wait())
         reply: dict[str, Any] = json.loads(line)
         return reply
 
@@ -216,7 +265,8 @@ class _Worker:
         # A process in an uninterruptible read of a dead file server doesn't end; waiting for it would hang us too.
         with suppress(TimeoutError):
             await asyncio.wait_for(self._process.wait(), _EXIT_TIMEOUT_S)
-        self._pixels.close()
+        self._times.close()
+        self._shared.close()
 
 
 def _start_error(cause: str) -> StageError:
@@ -228,17 +278,24 @@ def _start_error(cause: str) -> StageError:
 
 def _open_shared_file() -> IO[bytes]:
     """Open an unnamed file, in memory where the system can: one copy of the pixels instead of a pipe's many."""
-    if sys.platform == "linux":
-        return os.fdopen(os.memfd_create("ictc-pixels"), "w+b", buffering=0)
-    return tempfile.TemporaryFile(buffering=0)
+    descriptor = os.memfd_create("ictc-pixels") if sys.platform == "linux" else _open_unnamed()
+    shared = os.fdopen(descriptor, "w+b", buffering=0)
+    shared.truncate(TIMES.size)
+    return shared
 
 
-def _describe_exit(return_code: int) -> str:
+def _open_unnamed() -> int:
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())
+
+
+def _describe_exit(return_code: int) -> _WorkerLost:
     if return_code == -signal.SIGKILL:
-        return "decoding was killed, most often because the memory is full"
+        reason = "decoding was killed, most often because the memory is full"
+        return _WorkerLost(reason, is_bytes_fault=False)
     if return_code < 0:
-        return f"decoding crashed ({signal.Signals(-return_code).name})"
-    return f"decoding ended with exit code {return_code}"
+        return _WorkerLost(f"decoding crashed ({signal.Signals(-return_code).name})")
+    return _WorkerLost(f"decoding ended with exit code {return_code}")
 
 
 def _num_usable_cores() -> int:

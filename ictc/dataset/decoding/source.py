@@ -6,13 +6,13 @@ Knows files and Pillow. That equal ones are asked about once is `ictc.stages.sha
 from __future__ import annotations
 
 import hashlib
-import stat
 from pathlib import Path
 
 from PIL import Image
 
-from ictc.dataset.decoding.decode import decode_image
-from ictc.records import DecodedImage, Source
+from ictc.dataset.decoding.decode import UNTIMED, decode_image
+from ictc.dataset.decoding.watched import ReadTimer, UnreadableFile, UnusableFile, open_watched
+from ictc.records import DecodedImage, Source, UnreadableImage
 
 LOOK_SIDE = 16
 """The look has a bit for each of 16×16 places: whether the image gets brighter there from left to right."""
@@ -27,23 +27,25 @@ LOOK_TOKENS = 64
 """Looks are compared on small versions of the images; JPEG files decode to those quickly."""
 
 
-def find_source(path: Path, *, look: bool) -> Source | None:
-    """Return the digest of a file, with how the image looks if asked; None if it can't be read."""
+def find_source(path: Path, *, look: bool, timer: ReadTimer = UNTIMED) -> Source | UnreadableImage | None:
+    """Return the digest of a file, with how the image looks if asked; None if it is no file, or an empty one."""
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            return None
-        with path.open("rb") as file:
+        with open_watched(path, timer) as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
+    except UnusableFile:
         return None
-    return Source.of_content(sha256, _look(path) if look else "")
+    except UnreadableFile as error:
+        return UnreadableImage(str(error))
+    if not look:
+        return Source.of_content(sha256)
+    decoded = decode_image(path, LOOK_TOKENS, timer)
+    if isinstance(decoded, UnreadableImage):
+        return decoded
+    return Source.of_content(sha256, _look(decoded) if isinstance(decoded, DecodedImage) else "")
 
 
-def _look(path: Path) -> str:
-    """Return the difference hash (dHash, N. Krawetz 2013) of an image, "" if it can't be decoded or is nearly plain."""
-    decoded = decode_image(path, LOOK_TOKENS)
-    if not isinstance(decoded, DecodedImage):
-        return ""
+def _look(decoded: DecodedImage) -> str:
+    """Return the difference hash (dHash, N. Krawetz 2013) of an image, "" if it is nearly plain."""
     image = Image.frombytes("RGB", (decoded.width, decoded.height), decoded.rgb).convert("L")
     levels = image.resize((LOOK_SIDE + 1, LOOK_SIDE), Image.Resampling.BOX).tobytes()
     bits = 0
