@@ -19,6 +19,7 @@ from ictc.runs.parts import (
     STAGES_OF_A_PART,
     Part,
     check_finished,
+    count_left_out,
     count_missing,
     iter_merged,
     open_part,
@@ -186,7 +187,8 @@ def merge_manifests(target: RunDirectory, parts: Sequence[Part], *, allow_missin
     manifest = load_manifest(target.manifest_path, key)
     if manifest is None:
         mark_stale(target.path, "caption")  # its exports are about other images
-        manifest = save_manifest(target.manifest_path, key, iter_merged(parts, only_finished=allow_missing))
+        images = iter_merged(parts, only_finished=allow_missing)
+        manifest = save_manifest(target.manifest_path, key, images, lambda: count_left_out(parts))
     return manifest
 
 

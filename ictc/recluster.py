@@ -165,5 +165,5 @@ def copy_manifest(source: RunDirectory, target: RunDirectory) -> Manifest:
     copied = load_manifest(target.manifest_path, manifest.key)
     if copied is None:
         mark_stale(target.path, "caption")  # its exports are about other images
-        copied = save_manifest(target.manifest_path, manifest.key, manifest)
+        copied = save_manifest(target.manifest_path, manifest.key, manifest, lambda: manifest.left_out)
     return copied

@@ -107,7 +107,7 @@ async def make_plan(settings: RunSettings, gpu: str, *, num_sampled: int, calibr
         dedupe=settings.control.dedupe != "off",
     )
     levers = find_levers(scenario)
-    return Plan(settings.input.source, scenario, counter.source, estimate(scenario), levers, measured)
+    return Plan(settings.input.source, scenario, counter.source, estimate(scenario), levers, measured, source.left_out)
 
 
 def choose_criteria(settings: RunSettings) -> Sequence[tuple[Track, str]]:

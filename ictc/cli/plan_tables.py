@@ -64,6 +64,7 @@ def collection_rows(plan: Plan) -> list[Row]:
             f"{sample.mean_image_tokens(budget):,.0f} on average, median {middle:,}, 95th percentile {high:,}; "
             f"--max_image_tokens {budget:,}",
         ),
+        *([("  besides", plan.left_out)] if plan.left_out else []),
     ]
 
 
@@ -200,6 +201,7 @@ def plan_as_json(plan: Plan, price_per_hour: float | None) -> str:
     document = {
         "ads_dir": plan.place,
         "images": sample.num_images,
+        "besides": plan.left_out,
         "looked_at": sample.num_looked_at,
         "unreadable": sample.num_unreadable,
         "distinct_share": sample.distinct_share,

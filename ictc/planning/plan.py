@@ -34,6 +34,7 @@ class Plan:
         place: where the images are, for people.
         token_source: how text tokens were counted.
         measured: by step, None where nothing was measured.
+        left_out: what lies among the images and is none, for people.
     """
 
     place: str
@@ -42,6 +43,7 @@ class Plan:
     estimate: Estimate
     levers: Sequence[Lever]
     measured: Mapping[StageName, Pace] | None = None
+    left_out: str = ""
 
     def hours(self, stage: StageName) -> float | None:
         """Return the hours of a step, as measured or else at a realistic share of the peak; None if neither tells."""

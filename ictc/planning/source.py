@@ -33,6 +33,11 @@ class ImageSource:
         locations = (self.collection.location, *self.collection.units)
         return self.collection.layout != "tar" and not any(map(is_url, locations))
 
+    @property
+    def left_out(self) -> str:
+        """What lies beside the images, for people, as Step 0 tells it; "" if nothing does."""
+        return self.collection.left_out.describe()
+
     def list_images(self, units: range) -> Iterator[ImageRecord]:
         """Yield the images of a range of units."""
         return iter_images(self.collection, start=units.start, end=units.stop, frames=self.chosen.frames)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +13,8 @@ from ictc.config import InputSettings, RunSettings
 from ictc.config.groups import user_folder
 from ictc.dataset.catalog.collection import Collection
 from ictc.dataset.catalog.discover import iter_images, list_collection
-from ictc.dataset.catalog.metadata import TIME_COLUMN
 from ictc.dataset.catalog.table import list_table
+from ictc.dataset.catalog.tally import Tally
 from ictc.dataset.catalog.tar_shards import is_pattern, split_pattern
 from ictc.dataset.fetching.files import FetchOptions, ImageFiles, ImagePlaces, open_image_files
 from ictc.dataset.fetching.http import HttpLimits
@@ -51,11 +51,20 @@ def build_manifest(settings: RunSettings, reporter: Reporter) -> Callable[[RunDi
     if chosen.is_part:
         reporter.note(describe_part(settings, start, end, len(collection)))
     made: list[Manifest] = []
-    tally = Tally()
+    left_out = Tally()
 
     def images() -> Iterator[ImageRecord]:
-        found = iter_images(collection, start=start, end=end, frames=chosen.frames, max_images=chosen.max_images)
-        return tally.counting(found)
+        return iter_images(
+            collection,
+            start=start,
+            end=end,
+            frames=chosen.frames,
+            max_images=chosen.max_images,
+            left_out=left_out,
+        )
+
+    def count_left_out() -> Mapping[str, Any]:
+        return made[0].left_out if made else left_out.to_json()
 
     def manifest_of(directory: RunDirectory) -> Manifest:
         manifest = load_manifest(directory.manifest_path, key)
@@ -64,12 +73,12 @@ def build_manifest(settings: RunSettings, reporter: Reporter) -> Callable[[RunDi
             if earlier is not None and chosen.is_part and not chosen.rediscover:
                 check_same_collection(earlier, key, collection, directory.path)
             mark_stale(directory.path, "caption")  # the exports are about other images
-            manifest = save_manifest(directory.manifest_path, key, made[0] if made else images())
+            manifest = save_manifest(directory.manifest_path, key, made[0] if made else images(), count_left_out)
         if not made:
             seconds = time.monotonic() - started
             reporter.note(f"Step 0: {manifest.num_images:,} images ({collection.layout} layout, {seconds:.1f} s)")
-            for remark in tally.remarks():
-                reporter.note(f"Step 0: {remark}")
+            if said := describe_left_out(collection, manifest):
+                reporter.note(f"Step 0: {said}")
             check_any_image(manifest, chosen.source)
             if not are_files(collection):
                 reporter.note(
@@ -81,26 +90,11 @@ def build_manifest(settings: RunSettings, reporter: Reporter) -> Callable[[RunDi
     return manifest_of
 
 
-@dataclass
-class Tally:
-    """What was found in a source that the user may not expect."""
-
-    num_unread_times: int = 0
-
-    def counting(self, images: Iterable[ImageRecord]) -> Iterator[ImageRecord]:
-        """Yield the same images, counted."""
-        for image in images:
-            is_given = image.metadata is not None and image.metadata.get(TIME_COLUMN) is not None
-            self.num_unread_times += image.timestamp is None and is_given
-            yield image
-
-    def remarks(self) -> Iterator[str]:
-        """Yield a line for each kind that there is."""
-        if self.num_unread_times:
-            yield (
-                f"times that can be read in no way, or in several: {self.num_unread_times:,} "
-                f"(null as timestamp, as given in metadata.{TIME_COLUMN})"
-            )
+def describe_left_out(collection: Collection, manifest: Manifest) -> str:
+    """Return what lies beside the images of a manifest and is none, "" if nothing does."""
+    tally = Tally.from_json(manifest.left_out)
+    tally.update(collection.left_out)
+    return tally.describe()
 
 
 def are_files(collection: Collection) -> bool:

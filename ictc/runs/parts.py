@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 from ictc.dataset.catalog.discover import list_collection
+from ictc.dataset.catalog.tally import Tally
 from ictc.errors import ConfigError, InputError
 from ictc.records import ImageRecord, StageName
 from ictc.runs.reader import open_results
@@ -190,6 +192,14 @@ def iter_merged(ordered: Sequence[Part], *, only_finished: bool) -> Iterator[Ima
                 raise ConfigError(f"{first} and {part.name} both have an image {image.image_id!r}; rename one of them")
             part_of[image.image_id] = number
             yield image
+
+
+def count_left_out(parts: Sequence[Part]) -> Mapping[str, Any]:
+    """Return what Step 0 left out in all parts together, as their manifests hold it."""
+    total = Tally()
+    for part in parts:
+        total.update(Tally.from_json(part.manifest.left_out))
+    return total.to_json()
 
 
 def count_missing(ordered: Sequence[Part]) -> int:

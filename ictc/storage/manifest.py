@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from ictc.records import ImageRecord
 from ictc.storage.atomic import atomic_writer, write_atomic
 from ictc.storage.keys import StageKey
 
-FIELDS = tuple(field.name for field in fields(ImageRecord))
+FIELDS = tuple(one.name for one in fields(ImageRecord))
 OPTIONAL_FIELDS = frozenset(("offset", "metadata"))
 
 
@@ -24,11 +24,13 @@ class Manifest:
 
     Attributes:
         key: what it was made from.
+        left_out: counts of what lay among the images and is none, in a form that JSON has.
     """
 
     path: Path
     key: StageKey
     num_images: int
+    left_out: Mapping[str, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return self.num_images
@@ -52,7 +54,7 @@ def find_manifest(path: Path) -> Manifest | None:
         return None
     if not isinstance(marker, dict) or not path.is_file():
         return None
-    return Manifest(path, marker["key"], marker["num_images"])
+    return Manifest(path, marker["key"], marker["num_images"], marker.get("left_out", {}))
 
 
 def load_manifest(path: Path, key: StageKey) -> Manifest | None:
@@ -61,8 +63,13 @@ def load_manifest(path: Path, key: StageKey) -> Manifest | None:
     return manifest if manifest is not None and manifest.key == key else None
 
 
-def save_manifest(path: Path, key: StageKey, images: Iterable[ImageRecord]) -> Manifest:
+def save_manifest(
+    path: Path, key: StageKey, images: Iterable[ImageRecord], count_left_out: Callable[[], Mapping[str, Any]] = dict
+) -> Manifest:
     """Write the manifest and return it; the marker that makes it count comes last.
+
+    Args:
+        count_left_out: called once all images are written.
 
     Raises:
         StorageError: the disk refused.
@@ -76,14 +83,15 @@ def save_manifest(path: Path, key: StageKey, images: Iterable[ImageRecord]) -> M
         for image in images:
             file.write(orjson.dumps(image_fields(image)) + b"\n")
             num_images += 1
-    write_atomic(_marker_path(path), orjson.dumps({"key": key, "num_images": num_images}))
-    return Manifest(path, key, num_images)
+    left_out = count_left_out()
+    write_atomic(_marker_path(path), orjson.dumps({"key": key, "num_images": num_images, "left_out": left_out}))
+    return Manifest(path, key, num_images, left_out)
 
 
 def image_fields(image: ImageRecord) -> dict[str, Any]:
     """Return what a line of the manifest holds: optional fields only where they say something."""
-    values = ((field, getattr(image, field)) for field in FIELDS)
-    return {field: value for field, value in values if value is not None or field not in OPTIONAL_FIELDS}
+    values = ((name, getattr(image, name)) for name in FIELDS)
+    return {name: value for name, value in values if value is not None or name not in OPTIONAL_FIELDS}
 
 
 def _marker_path(path: Path) -> Path:

@@ -172,21 +172,31 @@ def test_name_that_is_not_utf8_is_reported(tmp_path: Path) -> None:
             record.path.encode()
 
 
-def test_duplicate_ids_are_an_error_that_names_both(tmp_path: Path) -> None:
-    touch(tmp_path / "ad_001.jpg")
-    touch(tmp_path / "ad_001.png")
-    with pytest.raises(InputError, match=r"'ad_001'.*'ad_001\.jpg'.*'ad_001\.png'"):
-        discover(tmp_path)
+def test_files_that_differ_in_their_suffix_alone_keep_it_in_their_ids(tmp_path: Path) -> None:
+    names = ("a.jpg", "a.webp", "b.jpg", "b.jpg.png", "c.JPG", "c.jpg", "d.png", "sub/a.jpg")
+    for name in names:
+        touch(tmp_path / name)
+    expected = ["a.jpg", "a.webp", "b", "b.jpg.png", "c.JPG", "c.jpg", "d", "sub/a"]
+    assert ids(discover(tmp_path)) == expected
+    for start in range(len(names)):  # an image has one id in whatever part of the collection
+        assert ids(discover(tmp_path, start=start, end=start + 1)) == [expected[start]]
 
 
-def test_duplicate_observations_and_frames(tmp_path: Path) -> None:
+def test_frames_that_would_share_an_id_go_by_their_names(tmp_path: Path) -> None:
+    write_observation(tmp_path / "a", {"observation_id": "x"}, ("image_1.jpg", "image_1.png", "1.gif", "image_2.jpg"))
+    assert ids(discover(tmp_path, frames="all")) == ["x_1.gif", "x_image_1.jpg", "x_image_1.png", "x_2"]
+
+
+def test_repeated_observation_ids_are_all_told_at_once(tmp_path: Path) -> None:
     write_observation(tmp_path / "a", {"observation_id": "x"}, ("image_1.jpg", "image_1.png"))
-    with pytest.raises(InputError, match=r"'x_1'.*'a/image_1\.jpg'.*'a/image_1\.png'"):
-        discover(tmp_path, frames="all")
     write_observation(tmp_path / "b", {"observation_id": "x"})
-    with pytest.raises(InputError, match=r"'x'.*'a/image_1\.jpg'.*'b/image\.jpg'"):
+    with pytest.raises(InputError, match=r"Two images have the id 'x': 'a/image_1\.jpg' and 'b/image\.jpg'; rename"):
         discover(tmp_path)
     assert ids(discover(tmp_path, start=1)) == ["x"]
+    for number in range(8):
+        write_observation(tmp_path / f"c{number}", {"observation_id": f"y{number // 2}"})
+    with pytest.raises(InputError, match=r"^5 ids are .* 'x': .*; 'y0': 'c0/image\.jpg' and 'c1/.*; and 2 more;"):
+        discover(tmp_path)
 
 
 def test_missing_file_and_empty_folders_are_clear_errors(tmp_path: Path) -> None:

@@ -99,7 +99,7 @@ def test_times_that_are_not_understood_are_kept_and_counted(ictc: Ictc, tmp_path
     rows = [{"path": f"ad_{n:03d}.png", "timestamp": time} for n, time in enumerate(times)]
     table = write(tmp_path / "list.jsonl", rows)
     outcome = ictc("run", "--images", table, "--output_dir", tmp_path / "out", *SCRIPTED)
-    assert "Step 0: times that can be read in no way, or in several: 2" in outcome.stdout + outcome.stderr
+    assert "2 images whose time can be read in no way, or in several" in outcome.stdout + outcome.stderr
     results = load(tmp_path / "out", "ictc_final_results.json")["results"]
     assert len(results) >= 3
     for row in results:
@@ -113,7 +113,7 @@ def test_an_unread_time_of_one_observation_is_a_column_of_all(ictc: Ictc, tmp_pa
     draw_observation(tmp_path / "ads", "a", timestamp="2024-05-01")
     draw_observation(tmp_path / "ads", "b", 1, timestamp="01/05/2024")
     outcome = ictc("run", "--ads_dir", tmp_path / "ads", "--output_dir", tmp_path / "out", *SCRIPTED)
-    assert "Step 0: times that can be read in no way, or in several: 1" in outcome.stdout + outcome.stderr
+    assert "1 image whose time can be read in no way, or in several" in outcome.stdout + outcome.stderr
     results = load(tmp_path / "out", "ictc_final_results.json")["results"]
     assert [row["metadata.timestamp"] for row in results] == [None, "01/05/2024"]
     assert parquet.read_table(tmp_path / "out" / "results.parquet").to_pylist() == results

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from hashlib import sha256
-from itertools import islice
-from typing import Literal
+from itertools import chain, islice
+from typing import Literal, NoReturn
 
-from ictc.dataset.catalog.naming import Frames
+from ictc.dataset.catalog.naming import Frames, has_unread_time
+from ictc.dataset.catalog.tally import Reason, Tally
 from ictc.errors import InputError
 from ictc.records import ImageRecord
+
+NUM_REPEATED_SHOWN = 3
 
 GivenLayout = Literal["observations", "flat", "tar"]
 Layout = Literal["observations", "flat", "tar", "table"]
@@ -24,12 +27,14 @@ class Collection(ABC):
         location: of the folder that paths start from; it may be a URL.
         units: paths relative to it, with forward slashes, sorted by code point, or in the order of the table: the
             same on every machine, so that an index range means the same images everywhere.
+        left_out: what lies beside the units.
     """
 
-    def __init__(self, location: str, layout: Layout, units: tuple[str, ...]) -> None:
+    def __init__(self, location: str, layout: Layout, units: tuple[str, ...], left_out: Tally | None = None) -> None:
         self.location = location
         self.layout = layout
         self.units = units
+        self.left_out = left_out or Tally()
 
     def __len__(self) -> int:
         return len(self.units)
@@ -43,12 +48,20 @@ class Collection(ABC):
         return digest.hexdigest()
 
     @abstractmethod
-    def iter_records(self, indices: range, frames: Frames) -> Iterator[tuple[int, ImageRecord]]:
-        """Yield the index of a unit and a record for each of its images, in order."""
+    def iter_records(self, indices: range, frames: Frames, left_out: Tally) -> Iterator[tuple[int, ImageRecord]]:
+        """Yield the index of a unit and a record for each of its images, in order.
+
+        Args:
+            left_out: gets what lies in the units besides.
+        """
 
     def name(self, index: int, image: ImageRecord) -> str:
         """Return what to call an image of the unit at `index` in a message."""
         return repr(image.path)
+
+    def with_own_id(self, index: int, image: ImageRecord) -> ImageRecord:
+        """Return an image of the unit at `index` whose id another has, under one of its own where there is one."""
+        return image
 
 
 def iter_images(
@@ -58,6 +71,7 @@ def iter_images(
     end: int | None = None,
     frames: Frames = "first",
     max_images: int | None = None,
+    left_out: Tally | None = None,
 ) -> Iterator[ImageRecord]:
     """Yield a record for each image of the units `start` to `end` (exclusive; None or past the end: to the end).
 
@@ -67,24 +81,64 @@ def iter_images(
     Args:
         frames: of an observation with several images, the first in natural order or each as an image of its own.
         max_images: stop after so many.
+        left_out: gets what lies in these units besides.
 
     Raises:
         InputError: two images have the same id.
     """
-    return islice(_iter_unique(collection, range(len(collection))[start:end], frames), max_images)
+    tally = Tally() if left_out is None else left_out
+    return islice(_iter_unique(collection, range(len(collection))[start:end], frames, tally), max_images)
 
 
-def _iter_unique(collection: Collection, indices: range, frames: Frames) -> Iterator[ImageRecord]:
+def _iter_unique(collection: Collection, indices: range, frames: Frames, left_out: Tally) -> Iterator[ImageRecord]:
     # A number for each id, and not its path, keeps 10^7 images in memory; an error reads the first unit again.
     index_of_id: dict[str, int] = {}
-    for index, record in collection.iter_records(indices, frames):
-        first = index_of_id.get(record.image_id)
-        if first is not None:
-            again = collection.iter_records(range(first, first + 1), frames)
-            twin = next(other for _, other in again if other.image_id == record.image_id)
-            raise InputError(
-                f"Two images have the id {record.image_id!r}: {collection.name(first, twin)} and "
-                f"{collection.name(index, record)}; rename or remove one of them."
-            )
+    records = collection.iter_records(indices, frames, left_out)
+    for index, given in records:
+        record = given
+        if given.image_id in index_of_id:
+            record = collection.with_own_id(index, given)
+            if record.image_id in index_of_id:
+                _refuse(collection, frames, index_of_id, chain([(index, record)], records))
+            left_out.add(Reason.BY_PATH, record.image_id)
         index_of_id[record.image_id] = index
+        if has_unread_time(record):
+            left_out.add(Reason.NO_TIME, record.image_id)
         yield record
+
+
+def _refuse(
+    collection: Collection, frames: Frames, index_of_id: dict[str, int], rest: Iterable[tuple[int, ImageRecord]]
+) -> NoReturn:
+    """Say which ids are repeated, all at once.
+
+    Args:
+        index_of_id: of the images so far.
+        rest: the images after those.
+    """
+    repeated: dict[str, str] = {}
+    for index, record in rest:
+        if record.image_id in index_of_id:
+            repeated.setdefault(record.image_id, collection.name(index, record))
+        else:
+            index_of_id[record.image_id] = index
+    pairs = [
+        f"{image_id!r}: {_name_first(collection, frames, index_of_id[image_id], image_id)} and {twin}"
+        for image_id, twin in islice(repeated.items(), NUM_REPEATED_SHOWN)
+    ]
+    more = len(repeated) - len(pairs)
+    if len(repeated) == 1:
+        raise InputError(f"Two images have the id {pairs[0]}; rename or remove one of them.")
+    also = f"; and {more:,} more" if more else ""
+    raise InputError(
+        f"{len(repeated):,} ids are those of several images each: {'; '.join(pairs)}{also}; rename or remove all but "
+        "one of each."
+    )
+
+
+def _name_first(collection: Collection, frames: Frames, index: int, image_id: str) -> str:
+    """Return the name of the first image that has an id, which is of the unit at `index`."""
+    records = collection.iter_records(range(index, index + 1), frames, Tally())
+    return next(
+        (collection.name(index, record) for _, record in records if record.image_id == image_id), repr(image_id)
+    )

@@ -6,16 +6,16 @@ record for each image of a slice (`iter_images`). Decides what kind of collectio
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ictc.dataset.catalog.collection import Collection, GivenLayout, Layout, iter_images
 from ictc.dataset.catalog.listing import IMAGE_SUFFIXES, Listing
-from ictc.dataset.catalog.local_tree import LocalTree, has_metadata, list_local
-from ictc.dataset.catalog.metadata import METADATA_NAMES
+from ictc.dataset.catalog.local_tree import LocalTree, is_observation, list_local
 from ictc.dataset.catalog.naming import Frames, readable
-from ictc.dataset.catalog.remote_tree import RemoteTree, summarize_tree
+from ictc.dataset.catalog.remote_tree import RemoteTree, find_observations, folders_below, summarize_tree
 from ictc.dataset.catalog.table import list_table
+from ictc.dataset.catalog.tally import Reason, Tally
 from ictc.dataset.catalog.tar_shards import LocalTars, RemoteTars, TarCollection, is_pattern, match_names, split_pattern
 from ictc.dataset.fetching.locations import is_url
 from ictc.dataset.fetching.remote import RemoteFolder
@@ -51,12 +51,13 @@ def list_collection(
 
 def _list_local(folder: Path, layout: str) -> Collection:
     top = list_local(folder, deep=False)
-    found = _detect_layout(top, lambda name: has_metadata(folder / name)) if layout == "auto" else layout
+    found = _detect_layout(top.folders, lambda name: is_observation(folder / name)) if layout == "auto" else layout
     listing = top if found == "observations" else list_local(folder, deep=True)
-    found = _prefer_tars(layout, found, listing)
-    if found == "tar":
-        return LocalTars(str(folder), _sorted_units(folder, found, top, listing))
-    return LocalTree(str(folder), found, _sorted_units(folder, found, top, listing))
+    chosen = _prefer_tars(layout, found, listing)
+    units = _sorted_units(folder, chosen, top.folders, listing)
+    if chosen == "tar":
+        return LocalTars(str(folder), units, listing.left_out)
+    return LocalTree(str(folder), chosen, units, listing.left_out)
 
 
 def _list_remote(url: str, layout: str) -> Collection:
@@ -64,15 +65,15 @@ def _list_remote(url: str, layout: str) -> Collection:
     sizes = folder.list_sizes()
     if not sizes:
         raise InputError(f"{url} is empty or does not exist; give --ads_dir the address of images.")
-    tree = summarize_tree(sizes)
-    names = [name for name in tree.images if "/" not in name]
-    top = Listing(images=names, folders=tree.folders, tars=tree.tars, num_other_files=tree.num_other_files)
-    detected = _detect_layout(top, lambda name: any(f"{name}/{other}" in sizes for other in METADATA_NAMES))
-    found = _prefer_tars(layout, detected if layout == "auto" else layout, tree)
-    units = _sorted_units(url, found, top, tree)
-    if found == "tar":
-        return RemoteTars(folder, units, sizes)
-    return RemoteTree(folder, found, units, tree, sizes)
+    folders = folders_below(sizes)
+    observations = find_observations(folder, sorted(folders)[:_NUM_PROBED_FOLDERS], sizes) if layout == "auto" else ()
+    found = _detect_layout(folders, lambda name: name in observations) if layout == "auto" else layout
+    listing = summarize_tree(folder, sizes, found)
+    chosen = _prefer_tars(layout, found, listing)
+    units = _sorted_units(url, chosen, folders, listing)
+    if chosen == "tar":
+        return RemoteTars(folder, units, sizes, listing.left_out)
+    return RemoteTree(folder, chosen, units, listing, sizes)
 
 
 def _list_pattern(pattern: str) -> TarCollection:
@@ -85,8 +86,8 @@ def _list_pattern(pattern: str) -> TarCollection:
     return LocalTars(base, match_names(pattern, names, list_local(Path(base), deep=True).tars))
 
 
-def _detect_layout(top: Listing, is_observation: Callable[[str], bool]) -> Layout:
-    probed = sorted(top.folders)[:_NUM_PROBED_FOLDERS]
+def _detect_layout(folders: Sequence[str], is_observation: Callable[[str], bool]) -> Layout:
+    probed = sorted(folders)[:_NUM_PROBED_FOLDERS]
     return "observations" if any(map(is_observation, probed)) else "flat"
 
 
@@ -98,19 +99,30 @@ def _prefer_tars(given: str, found: str, listing: Listing) -> Layout:
     return layouts[found]
 
 
-def _sorted_units(location: Path | str, layout: Layout, top: Listing, listing: Listing) -> tuple[str, ...]:
-    units = {"observations": [*top.folders, *top.images], "flat": listing.images, "tar": listing.tars}[layout]
+def _sorted_units(location: Path | str, layout: Layout, folders: Sequence[str], listing: Listing) -> tuple[str, ...]:
+    """Return the units, once it is counted what is not among them."""
+    loose = [path for path in listing.images if "/" not in path] if layout == "observations" else listing.images
+    units = listing.tars if layout == "tar" else [*(folders if layout == "observations" else ()), *loose]
+    beside, reason = (listing.images, Reason.BESIDE_TARS) if layout == "tar" else (listing.tars, Reason.TARS)
+    for path in beside:
+        listing.left_out.add(reason, path)
     if not units:
-        raise InputError(_describe_absence(location, top, listing))
+        raise InputError(_describe_absence(location, folders, listing.left_out))
     return tuple(sorted(units))
 
 
-def _describe_absence(location: Path | str, top: Listing, images: Listing) -> str:
-    num_other_files = images.num_other_files + len(images.tars)
-    if not top.folders and not num_other_files:
+def _describe_absence(location: Path | str, folders: Sequence[str], left_out: Tally) -> str:
+    if not folders and not left_out.num_left_out:
         return f"{readable(location)} is empty; give --ads_dir the folder of images."
+    if unreadable := left_out.examples.get(Reason.UNREADABLE):
+        name, _, cause = unreadable[0].rpartition(": ")
+        return (
+            f"{readable(location)} holds no image that can be read: {name} cannot be read ({cause}); "
+            "change its permissions or give --ads_dir another folder."
+        )
     suffixes = " ".join(sorted(IMAGE_SUFFIXES))
     return (
-        f"{readable(location)} holds no image, only {num_other_files} other files; "
+        f"{readable(location)} holds no image, only {left_out.num_left_out} other files"
+        f"{left_out.describe() and f' ({left_out.describe()})'}; "
         f"give --ads_dir a folder with files that end in one of {suffixes}."
     )

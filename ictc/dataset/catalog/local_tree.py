@@ -4,38 +4,70 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 
 from ictc.dataset.catalog.collection import Collection
-from ictc.dataset.catalog.listing import Listing, is_image_name, list_folder, list_tree
-from ictc.dataset.catalog.metadata import METADATA_NAMES, Metadata, load_metadata
-from ictc.dataset.catalog.naming import Frames, file_record, iter_observation, make_record, readable
+from ictc.dataset.catalog.listing import LASTING, Listing, is_image_name, list_folder, list_tree
+from ictc.dataset.catalog.metadata import METADATA_NAMES, load_metadata, read_metadata, tells_observation
+from ictc.dataset.catalog.naming import (
+    Frames,
+    file_record,
+    find_ambiguous,
+    iter_observation,
+    readable,
+    short_name,
+    unreadable_folder,
+)
+from ictc.dataset.catalog.tally import Reason, Tally
 from ictc.errors import InputError
 from ictc.records import ImageRecord
+
+_METADATA = frozenset(METADATA_NAMES)
 
 
 class LocalTree(Collection):
     """The images below a folder."""
 
-    def iter_records(self, indices: range, frames: Frames) -> Iterator[tuple[int, ImageRecord]]:
+    @cached_property
+    def _ambiguous(self) -> set[str]:
+        return find_ambiguous(self.units, short_name)
+
+    def iter_records(self, indices: range, frames: Frames, left_out: Tally) -> Iterator[tuple[int, ImageRecord]]:
         folder = Path(self.location)
         for index in indices:
             unit = self.units[index]
-            records = iter([file_record(unit)]) if self.layout == "flat" else _iter_folder(folder, unit, frames)
+            is_image = self.layout == "flat"
+            records = iter([self._image(unit)]) if is_image else self._iter_folder(folder, unit, frames, left_out)
             for record in records:
                 yield index, with_local_size(record, folder)
 
+    def _image(self, unit: str) -> ImageRecord:
+        return file_record(unit, self._ambiguous)
 
-def _iter_folder(ads_dir: Path, unit: str, frames: Frames) -> Iterator[ImageRecord]:
-    try:
-        images = list_tree(ads_dir / unit).images
-    except OSError as error:
-        # A link to nowhere among the folders may still be an image; decoding it says what is wrong.
-        is_file = isinstance(error, FileNotFoundError | NotADirectoryError) and is_image_name(unit)
-        cause = f"folder cannot be read: {error.strerror}"
-        yield file_record(unit) if is_file else make_record(unit, unit, Metadata(), problem=cause)
-    else:
-        yield from iter_observation(unit, images, load_metadata(ads_dir / unit), frames)
+    def _iter_folder(self, ads_dir: Path, unit: str, frames: Frames, left_out: Tally) -> Iterator[ImageRecord]:
+        try:
+            listing = _list_observation(ads_dir / unit, unit, left_out)
+            names = [name for name in METADATA_NAMES if name in listing.apart]
+            metadata = load_metadata(ads_dir / unit, names, unit, left_out)
+        except NotADirectoryError:  # a plain image among the folders
+            yield self._image(unit)
+        except OSError as error:
+            if error.errno not in LASTING:
+                raise _not_listed(error) from None
+            # A link to nowhere among the folders may still be an image; decoding it says what is wrong.
+            is_image = isinstance(error, FileNotFoundError) and is_image_name(unit)
+            yield self._image(unit) if is_image else unreadable_folder(unit, str(error.strerror))
+        else:
+            yield from iter_observation(unit, listing.images, metadata, frames, left_out)
+
+
+def _list_observation(folder: Path, unit: str, left_out: Tally) -> Listing:
+    listing = list_tree(folder, _METADATA)
+    for path in listing.tars:
+        listing.left_out.add(Reason.TARS, path)
+    left_out.update(listing.left_out, f"{unit}/")
+    return listing
 
 
 def with_local_size(image: ImageRecord, folder: Path) -> ImageRecord:
@@ -48,11 +80,13 @@ def with_local_size(image: ImageRecord, folder: Path) -> ImageRecord:
         return image  # decoding will say what is wrong
 
 
-def has_metadata(folder: Path) -> bool:
-    """Whether a folder is an observation's."""
+def is_observation(folder: Path) -> bool:
+    """Whether a folder is an observation's, by its metadata."""
     try:
-        return any((folder / name).is_file() for name in METADATA_NAMES)
-    except OSError:
+        return any(tells_observation(name, read_metadata(folder / name)) for name in METADATA_NAMES)
+    except OSError as error:
+        if error.errno not in LASTING:
+            raise _not_listed(error) from None
         return False
 
 
@@ -60,7 +94,7 @@ def list_local(folder: Path, *, deep: bool) -> Listing:
     """List what lies right below a folder or, if `deep`, at any depth.
 
     Raises:
-        InputError: it is missing or unreadable.
+        InputError: it is missing or unreadable, or the disk fails.
     """
     try:
         return list_tree(folder) if deep else list_folder(folder)
@@ -69,6 +103,10 @@ def list_local(folder: Path, *, deep: bool) -> Listing:
     except NotADirectoryError:
         raise InputError(f"{readable(folder)} is not a folder; give --ads_dir the folder that holds it.") from None
     except OSError as error:
-        raise InputError(
-            f"{readable(error.filename)} cannot be read ({error.strerror}); change its permissions or move it away."
-        ) from None
+        raise _not_listed(error) from None
+
+
+def _not_listed(error: OSError) -> InputError:
+    is_forbidden = isinstance(error, PermissionError)
+    remedy = "change its permissions or move it away" if is_forbidden else "run the command again once it can be"
+    return InputError(f"{readable(error.filename)} cannot be read ({error.strerror}); {remedy}.")

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import json
 import os
+import stat
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ictc.dataset.catalog.listing import LASTING
+from ictc.dataset.catalog.tally import Reason, Tally
 from ictc.dataset.catalog.times import parse_timestamp
 
 METADATA_NAMES = ("full_data.json", "data.json")
@@ -40,23 +44,88 @@ class Metadata:
     unread_time: str | None = None
 
 
-def load_metadata(folder: Path) -> Metadata:
-    """Read the first usable metadata file of a folder; without one, nothing is known."""
-    for name in METADATA_NAMES:
-        data = _load_object(folder / name)
-        if data is not None:
-            return parse_metadata(data)
-    return Metadata()
+FIELDS = ("observation_id", "observation", "observer", "timestamp", "enrichment", "keyframes")
+"""Of an observation's metadata, at its top."""
 
 
-def _load_object(path: Path) -> dict[str, Any] | None:
+def load_metadata(
+    folder: Path, names: Sequence[str] = METADATA_NAMES, unit: str = "", left_out: Tally | None = None
+) -> Metadata:
+    """Read the first usable metadata file of a folder; without one, nothing is known.
+
+    Args:
+        names: of the files, best first.
+        unit: what `left_out` calls the folder.
+        left_out: gets the files that are not used.
+
+    Raises:
+        OSError: the disk fails.
+    """
+    return choose_metadata(names, lambda name: _read_or_nothing(folder / name), unit, left_out or Tally())
+
+
+def choose_metadata(names: Iterable[str], read: Callable[[str], bytes | None], unit: str, left_out: Tally) -> Metadata:
+    """Return what the first usable of several metadata files says, and count the others.
+
+    Args:
+        read: returns the content of a file, None if it is not there.
+    """
+    chosen: Metadata | None = None
+    for name in names:
+        if chosen is not None:
+            left_out.add_other(f"{unit}/{name}", ".json")
+        elif (content := read(name)) is not None:
+            data = load_json_object(content)
+            if data is None:
+                left_out.add(Reason.METADATA, f"{unit}/{name}")
+            else:
+                chosen = parse_metadata(data)
+    return chosen or Metadata()
+
+
+def read_metadata(path: Path) -> bytes | None:
+    """Return the content of a metadata file: None if there is none, b"" if it is too large.
+
+    Raises:
+        OSError: nobody may read it, or the disk fails.
+    """
     try:
-        with path.open("rb") as file:
-            if os.fstat(file.fileno()).st_size > MAX_METADATA_BYTES:
+        with open(path, "rb", opener=_open_without_waiting) as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
                 return None
-            return load_json_object(file.read())
-    except OSError:
+            return file.read() if status.st_size <= MAX_METADATA_BYTES else b""
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         return None
+
+
+def _open_without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)  # a pipe would wait for a writer
+
+
+def _read_or_nothing(path: Path) -> bytes | None:
+    try:
+        return read_metadata(path)
+    except OSError as error:
+        if error.errno not in LASTING:
+            raise
+        return b""
+
+
+def tells_observation(name: str, content: bytes | None) -> bool:
+    """Whether a file is the metadata of an observation, and not something else of that name, such as annotations.
+
+    The export's own name says so even of a file that is empty or damaged; a common one does not.
+    """
+    if content is None:
+        return False
+    try:
+        data = json.loads(content)
+    except (ValueError, RecursionError):
+        data = {}
+    if data == {}:
+        return name == METADATA_NAMES[0]
+    return isinstance(data, dict) and any(field in data for field in FIELDS)
 
 
 def load_json_object(content: bytes) -> dict[str, Any] | None:

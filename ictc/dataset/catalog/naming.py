@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from ictc.dataset.catalog.listing import frame_order, without_suffix
+from ictc.dataset.catalog.listing import frame_order, is_image_name, without_suffix
 from ictc.dataset.catalog.metadata import TIME_COLUMN, Metadata
+from ictc.dataset.catalog.tally import Reason, Tally
 from ictc.records import ImageRecord
 
 Frames = Literal["first", "all"]
@@ -16,34 +17,58 @@ Frames = Literal["first", "all"]
 _NUMBERED_FRAME = re.compile(r"image_([0-9]+)")
 
 
-def iter_observation(unit: str, images: Sequence[str], metadata: Metadata, frames: Frames) -> Iterator[ImageRecord]:
+def iter_observation(
+    unit: str, images: Sequence[str], metadata: Metadata, frames: Frames, left_out: Tally
+) -> Iterator[ImageRecord]:
     """Yield the records of one observation.
 
     Args:
         images: paths relative to its folder, in any order.
         frames: of several images, the first in natural order or each as an image of its own.
+        left_out: gets the images that are not taken.
     """
     image_id = metadata.observation_id or unit
     ordered = sorted(images, key=frame_order)
     if not ordered:
         yield make_record(image_id, unit, metadata, problem="folder holds no image")
     elif frames == "first":
+        for further in ordered[1:]:
+            left_out.add(Reason.FRAMES, f"{unit}/{further}")
         yield make_record(image_id, f"{unit}/{ordered[0]}", metadata)
     else:
+        ambiguous = find_ambiguous(ordered, _frame_name)
         for image in ordered:
-            yield make_record(f"{image_id}_{_frame_name(image)}", f"{unit}/{image}", metadata)
+            name = _frame_name(image)
+            yield make_record(f"{image_id}_{image if name in ambiguous else name}", f"{unit}/{image}", metadata)
 
 
 def _frame_name(image: str) -> str:
     """Return the number of a frame such as `image_480.jpg`, else its path without the suffix."""
-    stem = without_suffix(image)
+    stem = short_name(image)
     numbered = _NUMBERED_FRAME.fullmatch(stem)
     return numbered[1] if numbered else stem
 
 
-def file_record(path: str) -> ImageRecord:
-    """Return the record of a plain image."""
-    return make_record(file_id(path), path, Metadata())
+def find_ambiguous(paths: Collection[str], shorten: Callable[[str], str]) -> set[str]:
+    """Return the short names that several paths have, or that are another's whole path: those paths go by no less."""
+    whole, seen, ambiguous = set(paths), set(), set()
+    for path in paths:
+        name = shorten(path)
+        if name in seen or (name != path and name in whole):
+            ambiguous.add(name)
+        seen.add(name)
+    return ambiguous
+
+
+def short_name(path: str) -> str:
+    """Return the path of an image without the suffix that says so; the path itself if it has none."""
+    return file_id(path) if is_image_name(path) else path
+
+
+def file_record(path: str, ambiguous: Collection[str] = ()) -> ImageRecord:
+    """Return the record of a plain image; short names that are `ambiguous` are not its id."""
+    name = short_name(path)
+    return make_record(path if name in ambiguous else name, path, Metadata())
 
 
 def file_id(path: str) -> str:
@@ -66,6 +91,16 @@ def make_record(image_id: str, path: str, metadata: Metadata, problem: str | Non
         problem=problem,
         metadata=None if metadata.unread_time is None else {TIME_COLUMN: metadata.unread_time},
     )
+
+
+def has_unread_time(image: ImageRecord) -> bool:
+    """Whether a time was given that can be read in no way, or in several."""
+    return image.timestamp is None and image.metadata is not None and image.metadata.get(TIME_COLUMN) is not None
+
+
+def unreadable_folder(unit: str, cause: str) -> ImageRecord:
+    """Return the record of an observation that nobody may look into."""
+    return make_record(unit, unit, Metadata(), problem=f"folder cannot be read: {cause}")
 
 
 def readable(path: str | Path) -> str:

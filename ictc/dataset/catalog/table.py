@@ -18,6 +18,7 @@ from ictc.dataset.catalog.collection import Collection
 from ictc.dataset.catalog.local_tree import with_local_size
 from ictc.dataset.catalog.metadata import TIME_COLUMN, Metadata
 from ictc.dataset.catalog.naming import Frames, file_id, make_record
+from ictc.dataset.catalog.tally import Tally
 from ictc.dataset.catalog.times import parse_timestamp
 from ictc.dataset.fetching.locations import hide_secrets, is_url, parent
 from ictc.dataset.fetching.remote import describe, open_filesystem
@@ -75,7 +76,7 @@ class TableCollection(Collection):
         return {record.image_id: address for (_, record), address in pairs if record.path != address}
 
     def iter_records(
-        self, indices: range, frames: Frames, *, with_sizes: bool = True
+        self, indices: range, frames: Frames, left_out: Tally | None = None, *, with_sizes: bool = True
     ) -> Iterator[tuple[int, ImageRecord]]:
         folder = None if is_url(self.location) or not with_sizes else Path(self.location)
         for start in range(indices.start, indices.stop, ROWS_PER_BATCH):

@@ -1,18 +1,17 @@
 """Images inside tar shards as WebDataset writes them: `000123.jpg` with `000123.json` beside it.
 
 A unit is a shard: names are cheap to list, and its index of members (offset and size) is read once, when its images
-go into the manifest. Nothing is unpacked: an image is a span of bytes, and no member's name is ever used as a path.
+go into the manifest.
 """
 
 from __future__ import annotations
 
 import re
-import tarfile
 from abc import abstractmethod
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
+from contextlib import AbstractContextManager, suppress
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from functools import cached_property
 from hashlib import sha256
@@ -21,10 +20,12 @@ from pathlib import Path
 from typing import IO
 
 from ictc.dataset.catalog.collection import Collection
-from ictc.dataset.catalog.listing import is_image_name
-from ictc.dataset.catalog.metadata import MAX_METADATA_BYTES, Metadata, load_json_object, parse_metadata
-from ictc.dataset.catalog.naming import Frames, make_record
-from ictc.dataset.fetching.locations import TAR_SUFFIX
+from ictc.dataset.catalog.listing import LASTING
+from ictc.dataset.catalog.metadata import Metadata
+from ictc.dataset.catalog.naming import Frames, find_ambiguous, make_record, readable, short_name
+from ictc.dataset.catalog.tally import Reason, Tally
+from ictc.dataset.catalog.tar_index import FIRST_BYTES, Member, Sample, Shard, find_first_key, read_shard
+from ictc.dataset.fetching.locations import TAR_SUFFIX, is_url, join, shard_of
 from ictc.dataset.fetching.remote import RemoteFolder, describe
 from ictc.errors import InputError
 from ictc.records import ImageRecord
@@ -39,8 +40,8 @@ _SPECIAL = re.compile(r"[*?\[{]")
 class TarCollection(Collection):
     """Tar shards below a folder or URL."""
 
-    def __init__(self, location: str, units: tuple[str, ...]) -> None:
-        super().__init__(location, "tar", units)
+    def __init__(self, location: str, units: tuple[str, ...], left_out: Tally | None = None) -> None:
+        super().__init__(location, "tar", units, left_out)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -50,6 +51,15 @@ class TarCollection(Collection):
             digest.update(f"{unit}\0{self.size_of(unit)}\0".encode("utf-8", "surrogateescape"))
         return digest.hexdigest()
 
+    @cached_property
+    def repeats_keys(self) -> bool:
+        """Whether the shards count their keys anew, as the first ones tell: each key needs its shard beside it.
+
+        All shards are asked, whichever part of them a run is about: an image has one id in all parts.
+        """
+        firsts = [key for key in map(find_first_key, self.read_heads()) if key is not None]
+        return len(set(firsts)) < len(firsts)
+
     @abstractmethod
     def size_of(self, unit: str) -> int:
         """Return the size of a shard in bytes."""
@@ -58,24 +68,75 @@ class TarCollection(Collection):
     def open(self, unit: str) -> AbstractContextManager[IO[bytes]]:
         """Open a shard."""
 
-    def iter_records(self, indices: range, frames: Frames) -> Iterator[tuple[int, ImageRecord]]:
-        for index in indices:
-            for record in self.index_shard(self.units[index]):
+    @abstractmethod
+    def read_heads(self) -> Iterator[bytes]:
+        """Yield the first bytes of each shard."""
+
+    @abstractmethod
+    def is_lasting(self, error: Exception) -> bool:
+        """Whether an error is about one shard, and not about access to all of them."""
+
+    def iter_records(self, indices: range, frames: Frames, left_out: Tally) -> Iterator[tuple[int, ImageRecord]]:
+        for index, shard in self._iter_shards(indices):
+            unit = self.units[index]
+            left_out.update(shard.left_out, f"{unit}/")
+            for record in self._make_records(unit, shard, frames, left_out):
                 yield index, record
 
-    def index_shard(self, unit: str) -> list[ImageRecord]:
-        """Return the images of a shard; one that is damaged has a record with its problem, after what it held."""
-        samples: dict[str, _Sample] = {}
-        problems = []
+    def with_own_id(self, index: int, image: ImageRecord) -> ImageRecord:
+        """Return the image by its shard's name and its own: nobody can rename it."""
+        return replace(image, image_id=short_name(image.path))
+
+    def _iter_shards(self, indices: range) -> Iterator[tuple[int, Shard]]:
+        for index in indices:
+            yield index, self.index_shard(self.units[index])
+
+    def index_shard(self, unit: str) -> Shard:
+        """Return what a shard holds, as far as it is whole.
+
+        Raises:
+            InputError: it cannot be read.
+        """
+        if shard_of(f"{unit}/") != unit:
+            return Shard([], Tally(), "its path names another shard; rename the folder that ends in .tar")
         try:
             with self.open(unit) as file:
-                _read_samples(file, samples)
+                return read_shard(file)
         except Exception as error:  # each service has its own
-            problems = [make_record(unit, unit, Metadata(), f"shard cannot be read: {describe(error)}")]
-        records = [sample.to_record(unit) for sample in samples.values() if sample.image is not None]
-        if not records and not problems:
-            problems = [make_record(unit, unit, Metadata(), "shard holds no image")]
-        return records + problems
+            if self.is_lasting(error):
+                return Shard([], Tally(), describe(error))
+            place = join(self.location, unit)
+            raise InputError(f"{place} cannot be read ({describe(error)}); run the command again.") from None
+
+    def _make_records(self, unit: str, shard: Shard, frames: Frames, left_out: Tally) -> Iterator[ImageRecord]:
+        prefix = f"{readable(unit)}/" if self.repeats_keys else ""
+        for sample in shard.samples:
+            yield from _iter_sample(sample, unit, prefix, frames, left_out)
+        if shard.problem is not None:
+            yield make_record(unit, unit, Metadata(), f"shard cannot be read: {shard.problem}")
+        elif not shard.samples:
+            yield make_record(unit, unit, Metadata(), "shard holds no image")
+
+
+def _iter_sample(sample: Sample, unit: str, prefix: str, frames: Frames, left_out: Tally) -> Iterator[ImageRecord]:
+    """Yield the records of the images of a key; `prefix` tells its keys from those of other shards."""
+    metadata = sample.metadata[0].metadata if sample.metadata else None
+    known = metadata or Metadata()
+    image_id = known.observation_id or prefix + sample.key
+    images = sample.images[:1] if frames == "first" else sample.images
+    for further in sample.images[len(images) :]:
+        left_out.add(Reason.FRAMES, f"{unit}/{further.name}")
+    ambiguous = find_ambiguous([member.name for member in images], short_name)
+    for member in images:
+        name = short_name(member.name)
+        own = (member.name if name in ambiguous else name).removeprefix(sample.key) if len(images) > 1 else ""
+        yield _to_record(image_id + own, unit, member, known)
+
+
+def _to_record(image_id: str, unit: str, member: Member, metadata: Metadata) -> ImageRecord:
+    # A member is found by its offset, so its name may be of any bytes; its shard's may not.
+    record = make_record(readable(image_id), f"{unit}/{readable(member.name)}", metadata, member.problem)
+    return replace(record, num_bytes=member.size, offset=member.offset)
 
 
 class LocalTars(TarCollection):
@@ -87,6 +148,14 @@ class LocalTars(TarCollection):
     def open(self, unit: str) -> AbstractContextManager[IO[bytes]]:
         return (Path(self.location) / unit).open("rb")
 
+    def read_heads(self) -> Iterator[bytes]:
+        for unit in self.units:
+            with suppress(OSError), self.open(unit) as file:  # indexing it says what is wrong
+                yield file.read(FIRST_BYTES)
+
+    def is_lasting(self, error: Exception) -> bool:
+        return isinstance(error, OSError) and error.errno in LASTING
+
 
 class RemoteTars(TarCollection):
     """Tar shards below a URL, several of them indexed at a time.
@@ -95,8 +164,10 @@ class RemoteTars(TarCollection):
         sizes: of the shards, by path.
     """
 
-    def __init__(self, folder: RemoteFolder, units: tuple[str, ...], sizes: Mapping[str, int]) -> None:
-        super().__init__(folder.url, units)
+    def __init__(
+        self, folder: RemoteFolder, units: tuple[str, ...], sizes: Mapping[str, int], left_out: Tally | None = None
+    ) -> None:
+        super().__init__(folder.url, units, left_out)
         self._folder = folder
         self._sizes = sizes
 
@@ -106,55 +177,24 @@ class RemoteTars(TarCollection):
     def open(self, unit: str) -> AbstractContextManager[IO[bytes]]:
         return self._folder.open(unit)
 
-    def iter_records(self, indices: range, frames: Frames) -> Iterator[tuple[int, ImageRecord]]:
+    def read_heads(self) -> Iterator[bytes]:
+        filled = [unit for unit in self.units if self._sizes[unit]]
+        return (head for _, head in self._folder.read_heads(filled, FIRST_BYTES) if head is not None)
+
+    def is_lasting(self, error: Exception) -> bool:
+        return isinstance(error, FileNotFoundError)
+
+    def _iter_shards(self, indices: range) -> Iterator[tuple[int, Shard]]:
         with ThreadPoolExecutor(SHARDS_AT_A_TIME) as executor:
             for start in range(0, len(indices), SHARDS_AT_A_TIME):
                 batch = indices[start : start + SHARDS_AT_A_TIME]
                 shards = executor.map(self.index_shard, (self.units[index] for index in batch))
-                for index, records in zip(batch, shards, strict=True):
-                    yield from ((index, record) for record in records)
-
-
-@dataclass(slots=True)
-class _Sample:
-    """The members of a shard that share a key."""
-
-    key: str
-    image: tarfile.TarInfo | None = None
-    metadata: Metadata = field(default_factory=Metadata)
-
-    def to_record(self, unit: str) -> ImageRecord:
-        assert self.image is not None
-        record = make_record(self.metadata.observation_id or self.key, f"{unit}/{self.image.name}", self.metadata)
-        return replace(record, num_bytes=self.image.size, offset=self.image.offset_data)
-
-
-def _read_samples(file: IO[bytes], samples: dict[str, _Sample]) -> None:
-    """Add to `samples` what a shard holds, by key: the path up to the first dot of its last part."""
-    with tarfile.open(fileobj=file, mode="r:") as shard:
-        end = 0
-        for member in shard:
-            end = member.offset_data + -(-member.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
-            folder, slash, name = member.name.removeprefix("./").rpartition("/")
-            stem, _, extension = name.partition(".")
-            if not (member.isreg() and stem):
-                continue
-            key = f"{folder}{slash}{stem}"
-            sample = samples.setdefault(key, _Sample(key))
-            if sample.image is None and is_image_name(name):
-                sample.image = member
-            elif extension == "json" and member.size <= MAX_METADATA_BYTES:
-                content = shard.extractfile(member)
-                data = load_json_object(content.read()) if content else None
-                sample.metadata = parse_metadata(data) if data else Metadata()
-        file.seek(end)
-        if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):  # tarfile takes half a header for the end
-            raise tarfile.ReadError("its end is missing")
+                yield from zip(batch, shards, strict=True)
 
 
 def is_pattern(location: str) -> bool:
     """Whether a location names tar shards rather than the folder that they lie in."""
-    return location.endswith(TAR_SUFFIX)
+    return location.lower().endswith(TAR_SUFFIX) and (is_url(location) or not Path(location).is_dir())
 
 
 def split_pattern(pattern: str) -> tuple[str, list[str]]:
@@ -191,14 +231,17 @@ def match_names(pattern: str, names: Iterable[str], found: Iterable[str]) -> tup
     there = dict.fromkeys(sorted(found))
     matched: set[str] = set()
     for name in names:
-        matching = [one for one in there if fnmatchcase(one, name)] if _SPECIAL.search(name) else _exactly(name, there)
-        matched.update(matching)
+        matched.update(_match(name, there))
     if not matched:
         raise InputError(f"{pattern} matches no tar shard; check the pattern given to --ads_dir.")
     return tuple(sorted(matched))
 
 
-def _exactly(name: str, found: Container[str]) -> list[str]:
-    if name not in found:
-        raise InputError(f"shard {name} does not exist; check the pattern given to --ads_dir.")
-    return [name]
+def _match(name: str, found: Mapping[str, None]) -> list[str]:
+    if name in found:  # also where its brackets or stars are but letters
+        return [name]
+    if _SPECIAL.search(name):
+        return [one for one in found if fnmatchcase(one, name)]
+    raise InputError(
+        f"shard {name} does not exist; check the pattern given to --ads_dir, and end a folder's address in a slash."
+    )

@@ -44,8 +44,8 @@ def parent(location: str) -> str:
 
 def shard_of(path: str) -> str:
     """Return the tar shard that an image's path starts with; the path itself if it is one."""
-    shard, suffix, _ = path.partition(f"{TAR_SUFFIX}/")
-    return shard + suffix.rstrip("/")
+    end = path.lower().find(f"{TAR_SUFFIX}/")
+    return path if end < 0 else path[: end + len(TAR_SUFFIX)]
 
 
 def hide_secrets(location: str) -> str:

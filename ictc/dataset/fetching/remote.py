@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -17,6 +17,9 @@ from ictc.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
+
+HEADS_PER_BATCH = 512
+"""Of objects whose names don't say what they are, read side by side."""
 
 EXTRA = "pip install 'ictc[remote]'"
 
@@ -47,11 +50,9 @@ class RemoteFolder:
                 f"{self.url} cannot be listed ({describe(error)}); check the address and access."
             ) from None
         start = len(self._root) + 1
-        return {
-            name[start:]: int(info.get("size") or 0)
-            for name, info in found.items()
-            if info["type"] == "file" and not name.endswith("/")
-        }
+        sizes = {name[start:]: int(info.get("size") or 0) for name, info in found.items() if info["type"] == "file"}
+        # An empty object whose name ends in a slash stands for a folder.
+        return {path: size for path, size in sizes.items() if path and (size or not path.endswith("/"))}
 
     def read_many(self, paths: Iterable[str]) -> dict[str, bytes]:
         """Return the content of many small objects, read side by side; those that are gone are left out.
@@ -59,15 +60,32 @@ class RemoteFolder:
         Raises:
             InputError: one cannot be read.
         """
-        names = {self._name(path): path for path in paths}
-        if not names:
-            return {}
-        contents: dict[str, bytes | Exception] = self._files.cat(list(names), on_error="return")
-        failures = (error for error in contents.values() if isinstance(error, Exception))
-        failure = next((error for error in failures if not isinstance(error, FileNotFoundError)), None)
-        if failure is not None:
-            raise InputError(f"metadata below {self.url} cannot be read ({describe(failure)}); run the command again.")
-        return {path: content for name, path in names.items() if isinstance(content := contents[name], bytes)}
+        wanted = list(paths)
+        contents = self._read(wanted, None)
+        return {path: content for path, content in zip(wanted, contents, strict=True) if content is not None}
+
+    def read_heads(self, paths: Sequence[str], num_bytes: int) -> Iterator[tuple[str, bytes | None]]:
+        """Yield the first bytes of many objects that are not empty, read side by side; None of those that are gone.
+
+        Raises:
+            InputError: one cannot be read.
+        """
+        for start in range(0, len(paths), HEADS_PER_BATCH):
+            batch = paths[start : start + HEADS_PER_BATCH]
+            yield from zip(batch, self._read(batch, num_bytes), strict=True)
+
+    def _read(self, paths: Sequence[str], end: int | None) -> list[bytes | None]:
+        if not paths:
+            return []
+        # Not `cat`, which takes brackets, `?` and `*` in a name for a pattern.
+        names = [self._name(path) for path in paths]
+        contents = self._files.cat_ranges(names, None if end is None else 0, end, on_error="return")
+        for path, content in zip(paths, contents, strict=True):
+            if isinstance(content, Exception) and not isinstance(content, FileNotFoundError):
+                raise InputError(
+                    f"{path!r} below {self.url} cannot be read ({describe(content)}); run the command again."
+                )
+        return [None if isinstance(content, Exception) else content for content in contents]
 
     def open(self, path: str) -> AbstractContextManager[IO[bytes]]:
         """Return a readable file.

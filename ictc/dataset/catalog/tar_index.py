@@ -1,0 +1,250 @@
+"""What is in a tar shard, and where: its images by key, as WebDataset names them.
+
+A key is the path of a member up to the first dot of its last part. Nothing is unpacked, and no member's name or link is
+ever used as a path: an image is a span of the shard's bytes.
+"""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from posixpath import dirname, join, normpath
+from typing import IO, Literal
+
+from ictc.dataset.catalog.content import HEAD_BYTES, is_image_content, name_compression
+from ictc.dataset.catalog.listing import IMAGE_SUFFIXES, OTHER_SUFFIXES, is_hidden, is_image_name, suffix_of
+from ictc.dataset.catalog.metadata import MAX_METADATA_BYTES, Metadata, load_json_object, parse_metadata
+from ictc.dataset.catalog.tally import Reason, Tally
+
+FIRST_BYTES = 64 * 1024
+"""Of a shard, in which its first image usually begins."""
+
+MAX_LINKS = 8
+"""From link to link."""
+
+_CHUNK_BYTES = 1 << 20
+
+Kind = Literal["image", "metadata", "link", "other"]
+
+
+class DamagedShardError(Exception):
+    """A shard is no tar, or not a whole one; says why."""
+
+
+@dataclass(slots=True)
+class Member:
+    """A file in a shard, or a link to one.
+
+    Attributes:
+        name: its path, which may hold anything.
+        offset, size: of its bytes in the shard.
+        metadata: what a metadata file says, None if it is of no use.
+        link: name of the member that a link leads to.
+        problem: why its bytes are not those of an image.
+    """
+
+    name: str
+    kind: Kind
+    offset: int = 0
+    size: int = 0
+    metadata: Metadata | None = None
+    link: str = ""
+    problem: str | None = None
+
+    @property
+    def key(self) -> str:
+        folder, slash, name = self.name.rpartition("/")
+        return f"{folder}{slash}{name.partition('.')[0]}"
+
+    @property
+    def extension(self) -> str:
+        """What follows the key and its dot."""
+        return self.name.rpartition("/")[2].partition(".")[2]
+
+
+@dataclass(slots=True)
+class Sample:
+    """The members of a shard that share a key, in its order."""
+
+    key: str
+    images: list[Member] = field(default_factory=list)
+    metadata: list[Member] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Shard:
+    """What a shard holds.
+
+    Attributes:
+        samples: those with an image.
+        left_out: what else there is.
+        problem: why there may be more than this.
+    """
+
+    samples: list[Sample]
+    left_out: Tally
+    problem: str | None
+
+
+def read_shard(file: IO[bytes]) -> Shard:
+    """Return what a shard holds; of a damaged one, what comes before the damage.
+
+    Raises:
+        Exception: the file cannot be read; each service has its own.
+    """
+    left_out, problem = Tally(), None
+    members: dict[str, Member] = {}
+    try:
+        for entry in _iter_entries(file):
+            _add(members, entry, file, left_out)
+    except (DamagedShardError, tarfile.TarError, EOFError, ValueError, OverflowError) as error:
+        problem = str(error)
+    num_bytes = file.seek(0, io.SEEK_END)
+    found = [_follow(_within(member, num_bytes), members) for member in members.values()]
+    return Shard(_group(found, left_out), left_out, problem)
+
+
+def find_first_key(head: bytes) -> str | None:
+    """Return the key of the first image of a shard, from its first bytes; None if that does not begin there."""
+    try:
+        for entry in _iter_entries(io.BytesIO(head)):
+            member = Member(clean_name(entry.name), "other")
+            if entry.isreg() and is_image_name(member.name) and not is_hidden(member.name):
+                return member.key
+    except (DamagedShardError, tarfile.TarError, EOFError, ValueError, OverflowError):
+        pass
+    return None
+
+
+def _iter_entries(file: IO[bytes]) -> Iterator[tarfile.TarInfo]:
+    """Yield the entries of one archive, or of several that were joined end to end."""
+    start: int | None = 0
+    while start is not None:
+        file.seek(start)
+        try:
+            archive = tarfile.open(fileobj=file, mode="r:")  # noqa: SIM115 - closing it would do nothing
+        except tarfile.ReadError as error:
+            raise DamagedShardError(_describe_start(file, start, error)) from None
+        yield from archive
+        start = _find_next(file, archive.offset)
+
+
+def _describe_start(file: IO[bytes], start: int, error: tarfile.ReadError) -> str:
+    if start:
+        return f"what follows its end mark at byte {start:,} is no tar"
+    file.seek(0)
+    compression = name_compression(file.read(HEAD_BYTES))
+    if compression is not None:
+        return f"it is compressed ({compression}), which cannot be read at random; decompress it"
+    return str(error)
+
+
+def _find_next(file: IO[bytes], end: int) -> int | None:
+    """Return where another archive begins after the end of one, None if nothing but zeros follows."""
+    file.seek(end)
+    if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):  # tarfile takes a damaged header for the end
+        raise DamagedShardError(f"its end is missing, or a header is damaged at byte {end:,}")
+    position = end + tarfile.BLOCKSIZE
+    while chunk := file.read(_CHUNK_BYTES):
+        zeros = len(chunk) - len(chunk.lstrip(b"\0"))
+        if zeros < len(chunk):
+            return position + zeros // tarfile.BLOCKSIZE * tarfile.BLOCKSIZE
+        position += len(chunk)
+    return None
+
+
+def _add(members: dict[str, Member], entry: tarfile.TarInfo, file: IO[bytes], left_out: Tally) -> None:
+    """Add an entry; one whose name came before takes its place, as unpacking would have it."""
+    name = clean_name(entry.name)
+    if entry.isdir():
+        return
+    if is_hidden(name):
+        left_out.add(Reason.HIDDEN, name)
+    elif not (entry.isreg() or entry.issym() or entry.islnk()):
+        left_out.add(Reason.SPECIAL, name)
+    else:
+        if name in members:
+            left_out.add(Reason.REPEATED, name)
+        members[name] = _to_link(name, entry) if not entry.isreg() else _to_file(name, entry, file)
+
+
+def clean_name(name: str) -> str:
+    """Return the path of a member without the `./` that many writers begin it with."""
+    return name.removeprefix("./")
+
+
+def _to_link(name: str, entry: tarfile.TarInfo) -> Member:
+    target = entry.linkname if entry.islnk() else join(dirname(name), entry.linkname)
+    return Member(name, "link", link=normpath(clean_name(target)))
+
+
+def _to_file(name: str, entry: tarfile.TarInfo, file: IO[bytes]) -> Member:
+    member = Member(name, "other", entry.offset_data, entry.size)
+    if entry.issparse():
+        member.problem = "its bytes are not in one piece in the shard, which was packed with --sparse; pack it without"
+    suffix = suffix_of(name)
+    if member.extension.lower() == "json":
+        member.kind, member.metadata = "metadata", _parse(member, file)
+    elif suffix in IMAGE_SUFFIXES or (
+        suffix not in OTHER_SUFFIXES and is_image_content(_read(member, file, HEAD_BYTES))
+    ):
+        member.kind = "image"
+    return member
+
+
+def _parse(member: Member, file: IO[bytes]) -> Metadata | None:
+    data = load_json_object(_read(member, file, member.size)) if member.size <= MAX_METADATA_BYTES else None
+    return None if data is None else parse_metadata(data)
+
+
+def _read(member: Member, file: IO[bytes], num_bytes: int) -> bytes:
+    if member.problem is not None:
+        return b""
+    file.seek(member.offset)
+    return file.read(min(num_bytes, member.size))
+
+
+def _within(member: Member, num_bytes: int) -> Member:
+    """Return a member with its problem if the shard of `num_bytes` ends before it does."""
+    is_cut = member.problem is None and member.offset + member.size > num_bytes
+    return replace(member, problem="the shard ends within it") if is_cut else member
+
+
+def _follow(member: Member, members: dict[str, Member]) -> Member:
+    """Return what a link stands for, under its own name; an image by name that leads nowhere has a problem."""
+    target: Member | None = member
+    for _ in range(MAX_LINKS):
+        if target is None or target.kind != "link":
+            break
+        target = members.get(target.link)
+    if target is not None and target.kind != "link":
+        return replace(target, name=member.name)
+    kind: Kind = "image" if is_image_name(member.name) else "link"
+    return replace(member, kind=kind, problem=f"a link to {member.link!r}, which is no file of the shard")
+
+
+def _group(members: Iterable[Member], left_out: Tally) -> list[Sample]:
+    """Return the samples with an image, and count whatever is in none."""
+    samples: dict[str, Sample] = {}
+    for member in members:
+        if member.kind == "image":
+            samples.setdefault(member.key, Sample(member.key)).images.append(member)
+        elif member.kind == "metadata":
+            samples.setdefault(member.key, Sample(member.key)).metadata.append(member)
+        elif member.kind == "link":
+            left_out.add(Reason.NOWHERE, member.name)
+        else:
+            left_out.add_other(member.name, suffix_of(member.name))
+    for sample in samples.values():
+        _count_unused(sample, left_out)
+    return [sample for sample in samples.values() if sample.images]
+
+
+def _count_unused(sample: Sample, left_out: Tally) -> None:
+    for position, member in enumerate(sample.metadata):
+        if position or not sample.images:
+            left_out.add_other(member.name, ".json")
+        elif member.metadata is None:
+            left_out.add(Reason.METADATA, member.name)
