@@ -297,11 +297,15 @@ def choose_tracks(settings: RunSettings, root: Path) -> list[Track]:
 
 
 def check_apart(ads_dir: Path, output_dir: Path) -> None:
-    """Refuse results among the images, where the next run would take them for images.
+    """Refuse results among the images, where the next run would take them for images, and images that are results.
 
     Raises:
-        ConfigError: `output_dir` is or lies in `ads_dir`.
+        ConfigError: `output_dir` is or lies in `ads_dir`, or `ads_dir` in `categorized_images/` of `output_dir`.
     """
+    if ads_dir.resolve().is_relative_to(output_dir.resolve()) and "categorized_images" in ads_dir.resolve().parts:
+        raise ConfigError(
+            f"--ads_dir {ads_dir} holds links that a run into {output_dir} makes and removes; choose others"
+        )
     if output_dir.resolve().is_relative_to(ads_dir.resolve()):
         raise ConfigError(f"--output_dir {output_dir} lies inside --ads_dir {ads_dir}; choose a folder outside of it")
 

@@ -148,14 +148,36 @@ class TestOutputs:
         assert f"cannot write {out / 'categorized_images'}" in stderr
 
     def test_foreign_ids_never_become_paths(self, ictc: Ictc, tmp_path: Path, out: Path) -> None:
-        for number, hostile in enumerate(["../../escape", "/etc/passwd", "a\nb", "x" * 300, ".hidden", "ok", "<b>"]):
+        for number, hostile in enumerate(
+            ["../../escape", "/etc/passwd", "a\nb", "x" * 300, ".hidden", "OK", "ok", "<b>"]
+        ):
             folder = draw_observation(tmp_path / "ads", f"folder-{number}", number)
             (folder / "full_data.json").write_bytes(orjson.dumps({"observation_id": hostile}))
         ictc.succeed(tmp_path / "ads", out, "--num_clusters", 2)
         linked = [path for path in (out / "categorized_images").rglob("*") if not path.is_dir()]
-        assert len(linked) == 7
+        assert len(linked) == len({path.name.casefold() for path in linked}) == 8
         assert not (tmp_path / "escape.jpg").exists()
         assert all(path.name.isprintable() and len(path.name) < 120 for path in linked)
+
+    def test_links_that_the_run_makes_are_no_images_for_it(self, ictc: Ictc, ads: Path, out: Path) -> None:
+        ictc.succeed(ads, out, "--steps", "1")
+        valid = out / "categorized_images" / "valid_ads"
+        before = sorted(valid.iterdir())
+        refused = ictc.run(valid, out)
+        assert refused.exit_code == 2
+        assert "holds links that a run into" in refused.stderr
+        assert sorted(valid.iterdir()) == before
+
+    def test_names_as_long_as_a_disk_allows_are_cut_in_whole_characters(
+        self, ictc: Ictc, tmp_path: Path, out: Path
+    ) -> None:
+        for number in range(4):
+            draw_image(tmp_path / "ads" / f"{'夏季新品特惠活动' * 10}{number}.jpg", number)
+        ictc.succeed(tmp_path / "ads", out, "--num_clusters", 2)
+        linked = [path for path in (out / "categorized_images").rglob("*") if not path.is_dir()]
+        assert len(linked) == 4
+        assert all(path.name.startswith("夏季新品") and len(path.name.encode()) <= 143 for path in linked)
+        assert ictc("verify", out).exit_code == 0
 
 
 class TestAccounting:

@@ -4,9 +4,7 @@ this machine."""
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +23,7 @@ from ictc.report.options import PageOptions
 from ictc.report.projection import MIN_POINTS, project
 from ictc.report.reading import caption_texts
 from ictc.report.sampling import sample_positions
-from ictc.stages.image_links import link_name
+from ictc.stages.image_links import LinkNames, link_or_copy
 from ictc.storage.atomic import atomic_writer, storage_errors
 from ictc.storage.json_files import write_json
 
@@ -156,19 +154,13 @@ def place_images(results: RunResults, finder: ImageFinder, folder: Path) -> pd.D
 
 
 def _iter_placed(rows: pd.DataFrame, finder: ImageFinder, folder: Path) -> Iterator[str | None]:
+    names = LinkNames()
     for image_id, image_path in zip(rows["image_id"], rows["image_path"], strict=True):
         source = finder.find(image_id, image_path)
-        name = link_name(ImageRecord(image_id, image_path))
+        name = names.name(ImageRecord(image_id, image_path))
         if source is not None:
-            _link_or_copy(source.resolve(), folder / name)
+            link_or_copy(str(source), str(folder / name), symlinks=False)
         yield name if source is not None else None
-
-
-def _link_or_copy(source: Path, target: Path) -> None:
-    with suppress(OSError):
-        os.link(source, target)
-        return
-    shutil.copy2(source, target)
 
 
 def unknown_as_none(column: pd.Series) -> list[float | None]:

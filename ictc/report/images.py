@@ -22,7 +22,7 @@ from ictc.dataset.decoding.pool import DecodePool
 from ictc.dataset.fetching.cache import ContentCache
 from ictc.dataset.fetching.files import ImagePlaces
 from ictc.records import DecodedImage, ImageRecord
-from ictc.stages.image_links import link_name
+from ictc.stages.image_links import LinkNames, iter_names
 from ictc.storage.manifest import Manifest, find_manifest
 from ictc.storage.rundir import RunDirectory
 
@@ -40,20 +40,32 @@ class ImageFinder:
         ads_dir: the folder that results' paths start from, None if it is unknown.
         directory: of the run; `categorized_images/` inside holds the images too, unless it was moved away.
         copies: of images that are no files of this machine.
+        manifest: of the run, None if it is lost.
     """
 
     ads_dir: Path | None
     directory: Path
     copies: CachedCopies | None = None
+    manifest: Manifest | None = None
 
     def find(self, image_id: str, image_path: str) -> Path | None:
         """Return the file of an image, None if it is nowhere."""
-        name = link_name(ImageRecord(image_id, image_path))
-        candidates = [self.directory / "categorized_images" / "valid_ads" / name]
-        if self.ads_dir is not None and _stays_inside(image_path):
-            candidates.insert(0, self.ads_dir / image_path)
-        found = next((path for path in candidates if path.is_file()), None)
-        return found if found or self.copies is None else self.copies.find(image_id)
+        if self.ads_dir is not None and _stays_inside(image_path) and (self.ads_dir / image_path).is_file():
+            return self.ads_dir / image_path
+        link = self.directory / "categorized_images" / "valid_ads" / self._link_name(image_id, image_path)
+        if link.is_file():
+            return link
+        return None if self.copies is None else self.copies.find(image_id)
+
+    def _link_name(self, image_id: str, image_path: str) -> str:
+        return self._link_names.get(image_id) or LinkNames().name(ImageRecord(image_id, image_path))
+
+    @cached_property
+    def _link_names(self) -> dict[str, str]:
+        if self.manifest is None:
+            return {}
+        named = iter_names(self.manifest, self.manifest.key["ads_dir"])
+        return {image.image_id: name for image, name in named if name is not None}
 
 
 class CachedCopies:
@@ -89,7 +101,7 @@ def build_finder(directory: Path, ads_dir: Path | None = None) -> ImageFinder:
     cache_dir = Path(settings.get("cache_dir") or user_folder("cache") / "images")
     has_copies = manifest is not None and "base" in manifest.key and cache_dir.is_dir()
     copies = CachedCopies(manifest, ContentCache(cache_dir, 0)) if manifest is not None and has_copies else None
-    return ImageFinder(ads_dir or folder, directory, copies)
+    return ImageFinder(ads_dir or folder, directory, copies, manifest)
 
 
 def read_optional_json(path: Path) -> dict[str, Any]:

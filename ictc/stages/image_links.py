@@ -7,11 +7,13 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from hashlib import blake2b
 from pathlib import Path
+from unicodedata import normalize
 
 import orjson
 
@@ -29,6 +31,13 @@ NO_FOLDER = ord("-")
 LINKS_WORTH_A_PROCESS = 20_000
 SERVE = "from ictc.stages.image_links import serve; serve()"
 MAX_NAME_CHARS = 80
+MAX_NAME_BYTES = 110
+"""With digest and suffix below 143, the most that an encrypted home folder may allow; elsewhere it is 255."""
+
+SYMLINK = -1
+"""Stands for the inode of a symbolic link."""
+
+TEMPORARY = ".link.tmp"
 
 
 @dataclass(frozen=True)
@@ -46,8 +55,8 @@ def linking_images(directory: Path, results: Results, ads_dir: Path | str | None
 
     Only files of this machine get there: images behind URLs and in tar shards do not.
 
-    Each is a hard link, else a symbolic link, else a copy; what is there already is left alone. Many are made in
-    a process of their own, while the block does something else.
+    Each is a hard link, else a symbolic link, else a copy, of the file as it is now. Many are made in a process of
+    their own, while the block does something else.
 
     Raises:
         StorageError: the disk refused.
@@ -98,11 +107,19 @@ def make_links(places: Places, outcomes: bytes) -> None:
     """
     with storage_errors(Path(places.directory)):
         folders = {LETTERS[status]: LinkFolder(Path(places.directory, name)) for status, name in FOLDERS.items()}
-        for image, outcome in zip(iter_manifest(Path(places.manifest)), outcomes, strict=True):
-            if outcome in folders and has_link(image, places.ads_dir):
-                folders[outcome].add(link_name(image), os.path.join(places.ads_dir, image.path))  # noqa: PTH118 - millions of them
+        names = iter_names(iter_manifest(Path(places.manifest)), places.ads_dir)
+        for (image, name), outcome in zip(names, outcomes, strict=True):
+            if outcome in folders and name is not None:
+                folders[outcome].add(name, os.path.join(places.ads_dir, image.path))  # noqa: PTH118 - millions of them
         for folder in folders.values():
             folder.remove_superfluous()
+
+
+def iter_names(images: Iterable[ImageRecord], ads_dir: str) -> Iterator[tuple[ImageRecord, str | None]]:
+    """Yield every image of a manifest with the name of its link, None if it can have none."""
+    names = LinkNames()
+    for image in images:
+        yield image, names.name(image) if has_link(image, ads_dir) else None
 
 
 def has_link(image: ImageRecord, ads_dir: str) -> bool:
@@ -116,48 +133,133 @@ class LinkFolder:
     def __init__(self, path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
         self._path = str(path)
-        self._superfluous = {entry.name for entry in os.scandir(path)}
+        self._device = path.stat().st_dev
+        entries = (entry for entry in os.scandir(path) if not entry.is_dir(follow_symlinks=False))
+        self._superfluous = {entry.name: SYMLINK if entry.is_symlink() else entry.inode() for entry in entries}
 
     def add(self, name: str, source: str) -> None:
-        """Make sure that `name` is there."""
-        if name in self._superfluous:
-            self._superfluous.remove(name)
-        else:
+        """Make sure that `name` is there and leads to `source` as it is now."""
+        inode = self._superfluous.pop(name, None)
+        if inode is None or not self._leads_to(name, inode, source):
             link_or_copy(source, f"{self._path}/{name}")
 
+    def _leads_to(self, name: str, inode: int, source: str) -> bool:
+        """Whether a link leads to `source`, or that is not there any more; a copy never does."""
+        if inode == SYMLINK:
+            return os.readlink(f"{self._path}/{name}") == source  # noqa: PTH115 - millions of them
+        try:
+            status = os.stat(source)  # noqa: PTH116 - millions of them
+        except FileNotFoundError:
+            return True
+        return (status.st_ino, status.st_dev) == (inode, self._device)
+
     def remove_superfluous(self) -> None:
-        """Remove whatever was there and has not been added."""
+        """Remove whatever was there and has not been added, but for folders."""
         for name in self._superfluous:
             Path(self._path, name).unlink()
 
 
-def link_name(image: ImageRecord) -> str:
-    """Return a file name for the image: its id where that is harmless, and the suffix of its file.
+class LinkNames:
+    """Gives every image of a collection a file name of its own, also to file systems that ignore case or Unicode forms.
 
-    An id is foreign text: whatever is not a letter, digit, dot, dash or underscore is replaced, and a
-    digest of the id keeps the name unique.
+    That is its id where it is harmless and not too long, with the suffix of its file. An id is foreign text: whatever
+    is not a letter, digit, dot, dash or underscore is replaced, and a digest of the id tells the name from others. Of
+    two names that are the same to some file system, the later one in the order of the images gets a digest, too.
     """
-    suffix = re.sub(r"[^A-Za-z0-9.]", "", os.path.splitext(image.path)[1])[:12]  # noqa: PTH122 - ten times as fast
-    safe = re.sub(r"[^\w.-]", "_", image.image_id).lstrip(".")[:MAX_NAME_CHARS]
-    if safe != image.image_id:
-        safe += "-" + blake2b(image.image_id.encode(), digest_size=6).hexdigest()
-    return safe + suffix
+
+    def __init__(self) -> None:
+        self._taken: set[str] = set()
+
+    def name(self, image: ImageRecord) -> str:
+        """Return the name of the next image."""
+        image_id = image.image_id
+        suffix = re.sub(r"[^A-Za-z0-9.]", "", os.path.splitext(image.path)[1])[:12].rstrip(".")  # noqa: PTH122 - ten times as fast
+        allowed = r"[^\w.-]" if suffix else r"[^\w-]"  # a dot would begin a suffix
+        safe = cut_text(re.sub(allowed, "_", image_id).lstrip(".")[:MAX_NAME_CHARS], MAX_NAME_BYTES)
+        stem, number = safe, 0
+        while (number == 0 and stem != image_id) or fold_name(stem) in self._taken:
+            key = image_id if number == 0 else f"{number}:{image_id}"
+            stem, number = f"{safe}-{blake2b(key.encode(), digest_size=6).hexdigest()}", number + 1
+        self._taken.add(fold_name(stem))
+        return stem + suffix
 
 
-def link_or_copy(source: str, target: str) -> None:
-    """Link or copy; an image that is not there (any more) is left out, its record says what it was."""
+def fold_name(name: str) -> str:
+    """Return the same text for names that are the same to a file system that ignores case or Unicode forms."""
+    return name.lower() if name.isascii() else normalize("NFKC", normalize("NFKC", name).casefold())
+
+
+def cut_text(text: str, max_bytes: int) -> str:
+    """Return as much of the beginning of `text` as its UTF-8 form has room for, in whole characters.
+
+    >>> cut_text("夏季新品", 7)
+    '夏季'
+    """
+    return text.encode()[:max_bytes].decode(errors="ignore")
+
+
+def link_or_copy(source: str, target: str, *, symlinks: bool = True) -> None:
+    """Make `target` a hard link, else a symbolic link, else a copy of `source`.
+
+    What is there under the name of `target` is replaced and never written to: it may be another name of an original.
+    An image that is not there (any more) is left out, its record says what it was.
+
+    Args:
+        symlinks: whether a symbolic link will do.
+    """
     with suppress(FileNotFoundError):
         try:
-            os.link(source, target)
-        except FileNotFoundError:
+            is_there = _link(source, target, symlinks=symlinks)
+        except FileExistsError:
+            is_there = False
+        if not is_there:
+            _replace(source, target, symlinks=symlinks)
+
+
+def _replace(source: str, target: str, *, symlinks: bool) -> None:
+    """Link or copy under a name of this moment, and put that in the place of `target`."""
+    temporary = os.path.join(os.path.dirname(target), TEMPORARY)  # noqa: PTH118, PTH120 - millions of them
+    _remove(temporary)
+    if _link(source, temporary, symlinks=symlinks):
+        os.replace(temporary, target)  # noqa: PTH105 - millions of them
+    elif not _is_copy(source, target):
+        shutil.copy2(source, temporary)
+        os.replace(temporary, target)  # noqa: PTH105
+    _remove(temporary)  # still there where both names were of one file
+
+
+def _link(source: str, target: str, *, symlinks: bool) -> bool:
+    """Make a link of some kind where that is possible, and return whether it was."""
+    for make in (hard_link, os.symlink) if symlinks else (hard_link,):
+        try:
+            make(source, target)
+        except (FileExistsError, FileNotFoundError):
             raise
-        except OSError:  # another disk, or a file system without links
-            symlink_or_copy(source, target)
+        except OSError:  # another disk, or a file system without such links
+            continue
+        return True
+    return False
 
 
-def symlink_or_copy(source: str, target: str) -> None:
-    """Make a symbolic link, or a copy where there are none."""
-    try:
-        os.symlink(source, target)  # noqa: PTH211 - millions of them
-    except OSError:
-        shutil.copy2(source, target)
+def hard_link(source: str, target: str) -> None:
+    """Make a hard link to a file, also where `source` is a symbolic link, which might lead nowhere from elsewhere."""
+    # `link` would take a symbolic link for the file; with a descriptor, whatever it is of, Python calls `linkat`.
+    os.link(source, target, src_dir_fd=_any_descriptor())
+
+
+@cache
+def _any_descriptor() -> int:
+    return os.open("/", os.O_RDONLY)
+
+
+def _is_copy(source: str, target: str) -> bool:
+    """Whether a file was copied from `source` as it is now."""
+    with suppress(FileNotFoundError):
+        ours, theirs = os.stat(target), os.stat(source)  # noqa: PTH116
+        return (ours.st_size, ours.st_mtime_ns) == (theirs.st_size, theirs.st_mtime_ns)
+    return False
+
+
+def _remove(path: str) -> None:
+    with suppress(FileNotFoundError):
+        os.unlink(path)  # noqa: PTH108

@@ -121,3 +121,21 @@ def test_several_tracks_are_not_mixed(ictc: Ictc, run: Path, tmp_path: Path) -> 
     outcome = ictc("export", tmp_path / "tracks", "--format", "csv", "--output", tmp_path / "out.csv")
     assert outcome.exit_code == 2
     assert "several tracks" in outcome.stderr
+
+
+@pytest.mark.parametrize(("format_", "folder"), [("huggingface", "train"), ("fiftyone", "data")])
+def test_each_image_has_a_file_of_its_own_whatever_the_ids(
+    ictc: Ictc, tmp_path: Path, format_: str, folder: str
+) -> None:
+    clusters = {"Ad": "Trust", "ad": "Bargains", "夏季新品特惠活动" * 10: "Trust", "ad.b": "Bargains"}
+    originals = {}
+    for number, image_id in enumerate(clusters):
+        path = draw_image(tmp_path / "ads" / image_id / "image.jpg", number)
+        originals[path] = path.read_bytes()
+    run = write_results(tmp_path / "run", clusters)
+    outcome = ictc("export", run, "--format", format_, "--output", tmp_path / "out", "--ads_dir", tmp_path / "ads")
+    assert outcome.exit_code == 0, outcome.stderr
+    files = [path for path in (tmp_path / "out" / folder).iterdir() if path.suffix == ".jpg"]
+    assert len({path.stem.casefold() for path in files}) == len(clusters)
+    assert {path.read_bytes() for path in files} == set(originals.values())
+    assert all(path.read_bytes() == content for path, content in originals.items())

@@ -31,7 +31,7 @@ from ictc.stages.export import (
     status_counts,
 )
 from ictc.stages.histogram import build_histogram
-from ictc.stages.image_links import FOLDERS, has_link, link_name
+from ictc.stages.image_links import FOLDERS, iter_names
 from ictc.stages.outcome import Status
 from ictc.stages.results import Results
 from ictc.storage.keys import StageKey, digest
@@ -72,10 +72,13 @@ class ExportCheck:
             yield Finding("export", path, problem)
 
     def _check_links(self) -> Iterator[Finding]:
-        ads_dir = self.results.manifest.key["ads_dir"]
+        manifest = self.results.manifest
+        ads_dir = manifest.key["ads_dir"]
+        names = [name for _, name in iter_names(manifest, ads_dir)]
         for status, folder_name in FOLDERS.items():
             folder = self.directory / "categorized_images" / folder_name
-            expected = {link_name(image) for image in self.results.iter_images(status) if has_link(image, ads_dir)}
+            outcomes = zip(names, self.results.iter_outcomes(), strict=True)
+            expected = {name for name, outcome in outcomes if outcome == status and name is not None}
             there = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
             if strange := sorted(there - expected):
                 problem = f"has {len(strange):,} images that do not belong there ({name_some(strange)})"
