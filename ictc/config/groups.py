@@ -47,8 +47,13 @@ class InputSettings(SettingsGroup):
     )
     images: Location | None = Field(
         None,
-        description="Table of images instead: .csv, .parquet or .jsonl with a column path, image, url or file_name, an "
-        "id if wanted, and any others, which are kept to the results.",
+        description="Table of images instead: .csv, .tsv, .parquet, .jsonl or .json with a column path, image, url or "
+        "file_name, an id if wanted, and any others, which are kept to the results.",
+    )
+    allow_schemes: str = Field(
+        "",
+        description="Of addresses in --images, what else may be read besides the web and the table's own kind, such as "
+        "s3,gs; file: any file of this machine, not only those below --ads_dir.",
     )
     layout: Literal["auto", "observations", "flat", "tar"] = Field(
         "auto",
@@ -106,6 +111,13 @@ class InputSettings(SettingsGroup):
                 f"--shard_index {self.shard_index} of --num_shards {self.num_shards}: the last one is {last}"
             )
         return self
+
+    @property
+    def allowed_schemes(self) -> frozenset[str]:
+        """The protocols of `allow_schemes`."""
+        return frozenset(
+            one.strip().lower().removesuffix("://") for one in self.allow_schemes.split(",") if one.strip()
+        )
 
     @property
     def source(self) -> str:

@@ -74,4 +74,6 @@ def list_source(chosen: InputSettings, files: ImageFiles) -> ImageSource:
         InputError: there are none.
         ConfigError: a package is missing, or no such place can be read.
     """
-    return ImageSource(chosen, list_collection(chosen.ads_dir, chosen.layout, chosen.images), files)
+    return ImageSource(
+        chosen, list_collection(chosen.ads_dir, chosen.layout, chosen.images, chosen.allowed_schemes), files
+    )

@@ -36,7 +36,7 @@ def build_manifest(settings: RunSettings, reporter: Reporter) -> Callable[[RunDi
     chosen = settings.input
     started = time.monotonic()
     reporter.note(f"Step 0: looking for images in {chosen.source}")
-    collection = list_collection(chosen.ads_dir, chosen.layout, chosen.images)
+    collection = list_collection(chosen.ads_dir, chosen.layout, chosen.images, chosen.allowed_schemes)
     start, end = shard_range(settings, len(collection))
     key = {
         **describe_location(chosen, collection),
@@ -108,7 +108,9 @@ def describe_location(chosen: InputSettings, collection: Collection) -> dict[str
 
     `base`, where their paths start, is there only where it says something: keys of plain folders never had it.
     """
-    table = {} if chosen.images is None else {"images": absolute(chosen.images)}
+    table: dict[str, Any] = {} if chosen.images is None else {"images": absolute(chosen.images)}
+    if table and chosen.allowed_schemes:
+        table["allow_schemes"] = sorted(chosen.allowed_schemes)
     ads_dir = collection.location if chosen.ads_dir is None else chosen.ads_dir
     base = {} if are_files(collection) else {"base": absolute(collection.location)}
     return {"ads_dir": absolute(ads_dir), **table, **base}
@@ -163,7 +165,9 @@ class FoundImages:
 def find_places(chosen: InputSettings) -> ImagePlaces:
     """Return where the images of a collection are, as far as settings and table tell."""
     if chosen.images is not None:
-        table = list_table(chosen.images, None if chosen.ads_dir is None else str(chosen.ads_dir))
+        table = list_table(
+            chosen.images, None if chosen.ads_dir is None else str(chosen.ads_dir), chosen.allowed_schemes
+        )
         starts = (table.location, *table.units)
         are_remote, on_web = any(map(is_url, starts)), any(map(is_http, starts))
         return ImagePlaces(absolute(table.location), table.addresses, are_remote, on_web)

@@ -6,7 +6,7 @@ record for each image of a slice (`iter_images`). Decides what kind of collectio
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from pathlib import Path
 
 from ictc.dataset.catalog.collection import Collection, GivenLayout, Layout, iter_images
@@ -28,20 +28,24 @@ _NUM_PROBED_FOLDERS = 100
 
 
 def list_collection(
-    ads_dir: Path | str | None, layout: GivenLayout | str = "auto", images: Path | str | None = None
+    ads_dir: Path | str | None,
+    layout: GivenLayout | str = "auto",
+    images: Path | str | None = None,
+    allowed: Set[str] = frozenset(),
 ) -> Collection:
     """List the units of a collection, reading names only.
 
     Args:
         ads_dir: a folder, a URL, or a pattern of tar shards; of a table, the folder that its paths start from.
         images: a table of images, to be listed instead of `ads_dir`.
+        allowed: schemes of addresses in it that may be read, beyond those of the web and of the table itself.
 
     Raises:
         InputError: the folder is missing, unreadable, empty or without images.
         ConfigError: a package is missing, or no such place can be read.
     """
     if images is not None:
-        return list_table(images, None if ads_dir is None else str(ads_dir))
+        return list_table(images, None if ads_dir is None else str(ads_dir), allowed)
     if ads_dir is None:
         raise ConfigError("neither --ads_dir nor --images says which images; give one of them")
     if is_pattern(str(ads_dir)):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Literal
+from typing import Any, Literal
 
 from ictc.dataset.catalog.listing import frame_order, is_image_name, without_suffix
 from ictc.dataset.catalog.metadata import TIME_COLUMN, Metadata
@@ -77,8 +77,20 @@ def file_id(path: str) -> str:
     return stem if PurePosixPath(stem).name.strip() else path
 
 
-def make_record(image_id: str, path: str, metadata: Metadata, problem: str | None = None) -> ImageRecord:
-    """Return a record that every output can hold."""
+def make_record(
+    image_id: str,
+    path: str,
+    metadata: Metadata,
+    problem: str | None = None,
+    own: dict[str, Any] | None = None,
+) -> ImageRecord:
+    """Return a record that every output can hold.
+
+    Args:
+        own: what the user's own table says of the image.
+    """
+    if own is None and metadata.unread_time is not None:
+        own = {TIME_COLUMN: metadata.unread_time}
     readable_path = readable(path)
     if readable_path != path:
         problem = "its path is not valid UTF-8; rename it"
@@ -89,7 +101,7 @@ def make_record(image_id: str, path: str, metadata: Metadata, problem: str | Non
         ad_format=metadata.ad_format,
         timestamp=metadata.timestamp,
         problem=problem,
-        metadata=None if metadata.unread_time is None else {TIME_COLUMN: metadata.unread_time},
+        metadata=own,
     )
 
 

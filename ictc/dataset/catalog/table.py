@@ -5,10 +5,12 @@ The other columns are the user's own: they are handed to the results as they are
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+import gzip
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from functools import cached_property
 from hashlib import blake2b, sha256
+from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +20,13 @@ from ictc.dataset.catalog.collection import Collection
 from ictc.dataset.catalog.local_tree import with_local_size
 from ictc.dataset.catalog.metadata import TIME_COLUMN, Metadata
 from ictc.dataset.catalog.naming import Frames, file_id, make_record
+from ictc.dataset.catalog.table_addresses import AddressRules
+from ictc.dataset.catalog.table_parquet import read_parquet
+from ictc.dataset.catalog.table_text import MAX_EXACT, read_csv, read_jsonl
 from ictc.dataset.catalog.tally import Tally
 from ictc.dataset.catalog.times import parse_timestamp
-from ictc.dataset.fetching.locations import hide_secrets, is_url, parent
+from ictc.dataset.fetching.data_uris import is_data_uri, shorten
+from ictc.dataset.fetching.locations import hide_secrets, is_url, parent, scheme_of
 from ictc.dataset.fetching.remote import describe, open_filesystem
 from ictc.errors import ConfigError, InputError
 from ictc.records import ImageRecord
@@ -32,8 +38,23 @@ PATH_COLUMNS = ("path", "image", "url", "file_name")
 """Columns that may say where an image is, best first."""
 
 ID_COLUMN = "id"
-FIELD_COLUMNS = ("platform", "ad_format", "timestamp")
+FIELD_COLUMNS = ("platform", "ad_format", TIME_COLUMN)
+OUR_COLUMNS = (*PATH_COLUMNS, ID_COLUMN, *FIELD_COLUMNS)
 ROWS_PER_BATCH = 4096
+NUM_PROBED_PATHS = 100
+
+READERS: dict[str, Callable[[bytes], Any]] = {
+    ".csv": lambda content: read_csv(content, PATH_COLUMNS),
+    ".tsv": lambda content: read_csv(content, PATH_COLUMNS),
+    ".parquet": read_parquet,
+    ".jsonl": read_jsonl,
+    ".ndjson": read_jsonl,
+    ".json": read_jsonl,
+}
+PACKED = ".gz"
+
+EXACT_FLOATS = {"float": 2**24, "double": MAX_EXACT}
+"""Up to which integer floating point numbers are exact, by Arrow's name of the type."""
 
 
 class TableCollection(Collection):
@@ -43,14 +64,13 @@ class TableCollection(Collection):
         addresses: the full address of each image whose path in records leaves out a secret, by id.
     """
 
-    def __init__(self, table: pa.Table, name: str, base: str) -> None:
-        column = find_path_column(table.column_names, name)
-        given = ["" if path is None else str(path).strip() for path in table[column].to_pylist()]
-        shown = _hide_apart(given)
-        super().__init__(base, "table", tuple(shown))
+    def __init__(self, table: pa.Table, name: str, base: str, rules: AddressRules) -> None:
+        self._column = find_path_column(table.column_names, name)
+        given = [as_written(path) for path in table[self._column].to_pylist()]
+        self._given = given if is_url(base) else _with_slashes(given, Path(base))
+        super().__init__(base, "table", tuple(_hide_apart(self._given)))
         self._table = table
-        self._given = given
-        self._column = column
+        self._rules = rules
 
     @cached_property
     def _kept(self) -> list[str]:
@@ -58,7 +78,7 @@ class TableCollection(Collection):
         taken = {self._column, ID_COLUMN, *FIELD_COLUMNS}
         if TIME_COLUMN in self._table.column_names:
             times = self._table[TIME_COLUMN].to_pylist()
-            if any(_has_value(time) and parse_timestamp(time) is None for time in times):
+            if any(as_written(time) and parse_timestamp(time) is None for time in times):
                 taken.remove(TIME_COLUMN)
         return [name for name in self._table.column_names if name not in taken]
 
@@ -82,39 +102,50 @@ class TableCollection(Collection):
         for start in range(indices.start, indices.stop, ROWS_PER_BATCH):
             rows = self._table.slice(start, min(ROWS_PER_BATCH, indices.stop - start)).to_pylist()
             for index, row in enumerate(rows, start):
-                record = self._make_record(index, row)
+                record = self._make_record(index, row, is_judged=with_sizes)
                 yield index, record if folder is None or is_url(record.path) else with_local_size(record, folder)
 
     def name(self, index: int, image: ImageRecord) -> str:
         return f"row {index + 1} ({image.path!r})"
 
-    def _make_record(self, index: int, row: Mapping[str, Any]) -> ImageRecord:
-        path = self.units[index]
-        given_id = row.get(ID_COLUMN)
-        image_id = "" if given_id is None else hide_secrets(str(given_id).strip())
+    def _make_record(self, index: int, row: Mapping[str, Any], *, is_judged: bool) -> ImageRecord:
+        path, address = self.units[index], self._given[index]
+        image_id = hide_secrets(as_written(row.get(ID_COLUMN)))
         if not image_id:
             image_id = f"row {index + 1}" if not path else path if is_url(path) else file_id(path)
-        metadata = Metadata(
-            None, _text(row.get("platform")), _text(row.get("ad_format")), parse_timestamp(row.get("timestamp"))
-        )
-        record = make_record(image_id, path, metadata, None if path else f"row {index + 1} of the table names no image")
-        return replace(record, metadata={name: _without_secrets(row[name]) for name in self._kept} or None)
+        platform, ad_format, time = (row.get(name) for name in FIELD_COLUMNS)
+        metadata = Metadata(None, as_written(platform) or None, as_written(ad_format) or None, parse_timestamp(time))
+        problem: str | None = f"row {index + 1} of the table names no image"
+        if path:
+            problem = self._rules.find_problem(address) if is_judged else None
+        own = {name: _without_secrets(row[name]) for name in self._kept}
+        return make_record(image_id, path, metadata, problem, own or None)
 
 
 def _fields(record: ImageRecord) -> tuple[str | None, ...]:
     return record.platform, record.ad_format, record.timestamp
 
 
-def _has_value(cell: object) -> bool:
-    return _text(cell) is not None
-
-
-def _text(value: object) -> str | None:
-    return None if value is None else str(value).strip() or None
+def as_written(cell: object) -> str:
+    """Return a cell as its user knows it: 12 where a gap in the column made 12.0 of it, "" where there is nothing."""
+    if isinstance(cell, str):
+        return cell.strip()
+    if cell is None or (isinstance(cell, float) and isnan(cell)):
+        return ""
+    return str(int(cell) if isinstance(cell, float) and cell.is_integer() else cell)
 
 
 def _without_secrets(value: Any) -> Any:
     return hide_secrets(value) if isinstance(value, str) else value
+
+
+def _with_slashes(paths: list[str], base: Path) -> list[str]:
+    """Return paths as this machine writes them: those of Windows with slashes, unless such files are really there."""
+    odd = [path for path in paths if "\\" in path and not is_url(path)]
+    if any((base / path).exists() for path in odd[:NUM_PROBED_PATHS]):
+        return paths
+    replaced = {path: path.replace("\\", "/") for path in odd}
+    return [replaced.get(path, path) for path in paths] if replaced else paths
 
 
 def _hide_apart(addresses: Sequence[str]) -> list[str]:
@@ -122,7 +153,7 @@ def _hide_apart(addresses: Sequence[str]) -> list[str]:
     first_of: dict[str, str] = {}
     shown = []
     for address in addresses:
-        hidden = hide_secrets(address)
+        hidden = shorten(address) if is_data_uri(address) else hide_secrets(address)
         if hidden != address and first_of.setdefault(hidden, address) != address:
             hidden += f"#{blake2b(address.encode('utf-8', 'replace'), digest_size=6).hexdigest()}"
         shown.append(hidden)
@@ -144,37 +175,48 @@ def find_path_column(columns: Sequence[str], name: str) -> str:
     return found
 
 
-def list_table(location: Path | str, base: str | None) -> TableCollection:
+def list_table(location: Path | str, base: str | None, allowed: Set[str] = frozenset()) -> TableCollection:
     """Read a table of images.
 
     Args:
-        location: of a `.csv`, `.parquet` or `.jsonl` file; may be a URL.
+        location: of a file that ends in one of `READERS`, gzip-compressed or not; may be a URL.
         base: what paths in it are relative to; the table's own folder unless given.
+        allowed: schemes of addresses in it that may be read besides http, https and those of `location` and `base`.
 
     Raises:
         ConfigError: it is of another kind.
         InputError: it cannot be read, has no rows, or does not say where the images are.
     """
     name = str(location)
-    suffix = name[name.rfind(".") :].lower()
-    if suffix not in READERS:
-        raise ConfigError(f"--images {name}: the table must end in one of {' '.join(READERS)}")
+    reader = READERS.get(_suffix(name.removesuffix(PACKED)))
+    if reader is None:
+        raise ConfigError(
+            f"--images {name}: the table must end in one of {' '.join(READERS)}, or in those and {PACKED}"
+        )
     try:
-        table = READERS[suffix](_read_bytes(name))
+        table = _with_our_names(reader(_read_bytes(name)))
+        _check_ids(table)
     except InputError as error:
         raise InputError(f"{name}: {error}") from None
-    except (OSError, ValueError, TypeError, NotImplementedError) as error:  # pyarrow raises all of them
+    except (OSError, ValueError, TypeError, NotImplementedError, EOFError, zlib.error) as error:  # pyarrow's, gzip's
         raise InputError(f"{name} cannot be read as a table: {describe(error)}; correct the file.") from None
-    if len(set(table.column_names)) < len(table.column_names):
-        raise InputError(f"{name} has two columns of the same name; rename one of them.")
     if not table.num_rows:
         raise InputError(f"{name} has no rows; give --images a table of images.")
-    return TableCollection(table, name, base if base is not None else parent(name))
+    base = base if base is not None else parent(name)
+    own_scheme = {scheme_of(name)} if is_url(name) else set()
+    return TableCollection(table, name, base, AddressRules(base, allowed | own_scheme))
+
+
+def _suffix(name: str) -> str:
+    return name[name.rfind(".") :].lower()
 
 
 def _read_bytes(location: str) -> bytes:
-    if not is_url(location):
-        return Path(location).read_bytes()
+    content = _read_remote(location) if is_url(location) else Path(location).read_bytes()
+    return gzip.decompress(content) if location.endswith(PACKED) else content
+
+
+def _read_remote(location: str) -> bytes:
     files, path = open_filesystem(location)
     try:
         content: bytes = files.cat_file(path)
@@ -183,82 +225,32 @@ def _read_bytes(location: str) -> bytes:
     return content
 
 
-def read_csv(content: bytes) -> pa.Table:
-    """Read every column as text, as "007" is no number; an empty cell is nothing."""
-    import pyarrow as pa
-    from pyarrow import csv
-
-    newlines = csv.ParseOptions(newlines_in_values=True)
-    names = csv.open_csv(pa.BufferReader(content), parse_options=newlines).schema.names
-    types = csv.ConvertOptions(
-        column_types=dict.fromkeys(names, pa.string()), null_values=[""], strings_can_be_null=True
-    )
-    return csv.read_csv(pa.BufferReader(content), parse_options=newlines, convert_options=types)
-
-
-def read_parquet(content: bytes) -> pa.Table:
-    """Read a Parquet file; what JSON has no form for becomes text.
+def _with_our_names(table: pa.Table) -> pa.Table:
+    """Return the table with our columns under our names, whatever their case; spaces around names go.
 
     Raises:
-        InputError: a column is binary.
+        InputError: two columns have the same name.
     """
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    table = parquet.read_table(pa.BufferReader(content))
-    columns = {name: _plain_column(name, table[name]) for name in table.column_names}
-    return pa.table(columns)
-
-
-def _plain_column(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
-    import pyarrow as pa
-
-    kind = column.type
-    if pa.types.is_dictionary(kind):
-        return _plain_column(name, column.cast(kind.value_type))
-    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
-        raise InputError(f"column {name} is binary, which no result can hold; remove it.")
-    is_plain = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)
-    if is_plain and kind != pa.uint64():
-        return column
-    return column.cast(pa.string()) if not pa.types.is_nested(kind) else pa.array(map(_as_text, column.to_pylist()))
+    names = [str(name).strip("\ufeff \t\r\n") for name in table.column_names]
+    ours = [name.lower() if name.lower() in OUR_COLUMNS and name.lower() not in names else name for name in names]
+    twice = next((name for name in ours if ours.count(name) > 1), None)
+    if twice is not None:
+        raise InputError(f"has two columns of the same name, {twice!r}; rename one of them.")
+    return table.rename_columns(ours)
 
 
-def read_jsonl(content: bytes) -> pa.Table:
-    """Read an object a line; a column of several types, or of lists or objects, becomes text.
+def _check_ids(table: pa.Table) -> None:
+    """Refuse ids that lost digits before they came to us.
 
     Raises:
-        InputError: a line is no object.
+        InputError: there are some.
     """
-    import pyarrow as pa
-
-    rows = [_parse_line(number, line) for number, line in enumerate(content.splitlines(), 1) if line.strip()]
-    names = dict.fromkeys(name for row in rows for name in row)
-    return pa.table({name: _unify([row.get(name) for row in rows]) for name in names})
-
-
-def _parse_line(number: int, line: bytes) -> dict[str, Any]:
-    try:
-        row = orjson.loads(line)
-    except orjson.JSONDecodeError as error:
-        raise InputError(f"line {number} is not JSON ({error}); correct it.") from None
-    if not isinstance(row, dict):
-        raise InputError(f'line {number} is no object such as {{"path": "ad.jpg"}}; correct it.')
-    return row
-
-
-def _unify(values: list[Any]) -> list[Any]:
-    """Return values of one type that a column can have."""
-    types = {type(value) for value in values if value is not None}
-    if types <= {int, float} and types != {int}:
-        return [None if value is None else float(value) for value in values]
-    if len(types) <= 1 and not types & {list, dict}:
-        return values
-    return [_as_text(value) for value in values]
-
-
-def _as_text(value: Any) -> str | None:
-    return value if value is None or isinstance(value, str) else orjson.dumps(value, default=str).decode()
-
-
-READERS: dict[str, Callable[[bytes], Any]] = {".csv": read_csv, ".parquet": read_parquet, ".jsonl": read_jsonl}
+    if ID_COLUMN not in table.column_names or str(table[ID_COLUMN].type) not in EXACT_FLOATS:
+        return
+    exact = EXACT_FLOATS[str(table[ID_COLUMN].type)]
+    lost = next((one for one in table[ID_COLUMN].to_pylist() if one is not None and abs(one) >= exact), None)
+    if lost is not None:
+        raise InputError(
+            f"column {ID_COLUMN} holds {lost:.0f} as a floating point number, which has lost digits; write the table "
+            "anew with ids as text or integers."
+        )

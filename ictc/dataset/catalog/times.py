@@ -17,8 +17,8 @@ count of days."""
 _LAST_S = 4_102_444_800
 """2100."""
 
-_UNITS_PER_S = (1, 10**3, 10**6, 10**9)
-"""Times are counted in seconds, milli-, micro- or nanoseconds; the ranges between 1980 and 2100 don't touch."""
+_UNITS_PER_S = {9: 1, 10: 1, 12: 10**3, 13: 10**3, 15: 10**6, 16: 10**6, 18: 10**9, 19: 10**9}
+"""Times between 1980 and 2100 are counted in seconds, milli-, micro- or nanoseconds: their digits tell which."""
 
 _NUMBER = re.compile(r"([0-9]{1,20})(?:\.([0-9]*))?")
 
@@ -58,28 +58,31 @@ def parse_timestamp(value: object) -> str | None:
         number = _NUMBER.fullmatch(text)
         time = _parse_number(number[1], number[2] or "") if number else _parse_words(text)
         if time is not None:
-            return time.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+            return time.astimezone(UTC).isoformat()[:19] + "Z"
     return None
 
 
 def _parse_number(digits: str, fraction: str) -> datetime | None:
     """Return the time if there is one reading only."""
-    readings = [] if fraction.strip("0") else _written_out(digits)
-    count = int(digits)
-    readings += [
-        datetime.fromtimestamp(count // unit, UTC) for unit in _UNITS_PER_S if _FIRST_S <= count / unit < _LAST_S
-    ]
-    return readings[0] if len(readings) == 1 else None
+    written = None if fraction.strip("0") else _written_out(digits)
+    counted = _counted(digits.lstrip("0"))
+    return (written or counted) if written is None or counted is None else None
 
 
-def _written_out(digits: str) -> list[datetime]:
-    """Return the time that digits without separators write out, [] if they are no time."""
+def _counted(digits: str) -> datetime | None:
+    """Return the time that a count since 1970 means, in whatever unit."""
+    seconds = int(digits or 0) // _UNITS_PER_S.get(len(digits), 1)
+    return datetime.fromtimestamp(seconds, UTC) if _FIRST_S <= seconds < _LAST_S else None
+
+
+def _written_out(digits: str) -> datetime | None:
+    """Return the time that digits without separators write out, None if they are no time."""
     form = _DIGITS.get(len(digits))
     if form is None or int(digits[:4]) not in _YEARS:
-        return []
+        return None
     with suppress(ValueError):
-        return [datetime.strptime(digits, form).replace(tzinfo=UTC)]
-    return []
+        return datetime.strptime(digits, form).replace(tzinfo=UTC)
+    return None
 
 
 def _parse_words(text: str) -> datetime | None:

@@ -14,10 +14,11 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import IO, Protocol, TypeVar
 from weakref import WeakValueDictionary
 
 from ictc.dataset.fetching.cache import ContentCache, Held
+from ictc.dataset.fetching.data_uris import decode_data_uri, is_data_uri
 from ictc.dataset.fetching.http import HttpDownloader, HttpLimits
 from ictc.dataset.fetching.locations import is_http, is_url, join, shard_of
 from ictc.dataset.fetching.remote import describe, download
@@ -211,7 +212,9 @@ class FetchedFiles:
 
     async def _fetch(self, place: Place) -> Held | BrokenImage:
         with self._cache.draft() as draft:
-            if is_http(place.url):
+            if is_data_uri(place.url):
+                failure = _unpack(place, draft.file)
+            elif is_http(place.url):
                 assert self._downloader is not None
                 failure = await self._downloader.download(place.url, draft.file)
             else:
@@ -234,6 +237,15 @@ class FetchedFiles:
 
 async def _run_in(threads: ThreadPoolExecutor, function: Callable[..., ResultT], *arguments: object) -> ResultT:
     return await asyncio.get_running_loop().run_in_executor(threads, function, *arguments)
+
+
+def _unpack(place: Place, target: IO[bytes]) -> BrokenImage | None:
+    """Write what an address itself holds into a file."""
+    try:
+        target.write(decode_data_uri(place.url))
+    except ValueError as error:
+        return BrokenImage(f"data URI: {error}")
+    return None
 
 
 def copy_bytes(place: Place, target: Path) -> None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
 
+from ictc.dataset.fetching.data_uris import is_data_uri
+
 TAR_SUFFIX = ".tar"
 """Of WebDataset shards; a compressed tar cannot be read at random."""
 
@@ -22,8 +24,14 @@ _HIDDEN = "***"
 
 
 def is_url(location: object) -> bool:
-    """Whether a location names its protocol, such as `s3://bucket/ad.jpg`."""
-    return "://" in str(location)
+    """Whether a location names its protocol, such as `s3://bucket/ad.jpg`, and is no file of this machine."""
+    text = str(location)
+    return "://" in text or is_data_uri(text)
+
+
+def scheme_of(url: str) -> str:
+    """Return the protocol that a URL names, in lower case."""
+    return url.partition("://")[0].lower()
 
 
 def is_http(location: str) -> bool:
@@ -50,7 +58,7 @@ def shard_of(path: str) -> str:
 
 def hide_secrets(location: str) -> str:
     """Return a location as logs and results may show it: without user, password and values of secret parameters."""
-    if not is_url(location) or ("@" not in location and "?" not in location):
+    if "://" not in location or ("@" not in location and "?" not in location):
         return location
     try:
         parts = urlsplit(location)

@@ -1,0 +1,210 @@
+"""Read tables that are text: CSV and JSON Lines, as programs and people write them. No row is lost without an error."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import json
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from ictc.errors import InputError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+DELIMITERS = (",", ";", "\t", "|")
+"""Of a CSV file, likeliest first; which it is, the column with the images says."""
+
+ROWS_PER_CHUNK = 2**16
+INT64 = range(-(2**63), 2**63)
+MAX_EXACT = 2**53
+"""Up to here every integer is a floating point number, too; of larger ones some digits are lost."""
+
+_BOMS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+_SEPARATOR_LINE = re.compile(r"sep=(.)\r?\n", re.IGNORECASE)
+_MANY_DIGITS = re.compile(rb"[0-9]{16}")
+"""orjson makes floating point numbers of integers beyond 64 bits."""
+
+
+def decode_text(content: bytes) -> str:
+    """Return the text of a file in UTF-8, or in what its byte order mark says.
+
+    Raises:
+        InputError: it is in another encoding, which nothing tells.
+    """
+    mark, encoding = next((pair for pair in _BOMS if content.startswith(pair[0])), (b"", "utf-8"))
+    try:
+        text = content[len(mark) :].decode(encoding)
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start + len(mark)) + 1
+        raise InputError(f"line {line} is not valid {encoding.upper()}; save the table as UTF-8.") from None
+    if "\0" in text[:1000]:
+        raise InputError("is not text in UTF-8; save the table as UTF-8.")
+    return text
+
+
+def read_csv(content: bytes, columns: Sequence[str]) -> pa.Table:
+    """Read every column as text, as "007" is no number; an empty cell is nothing.
+
+    Args:
+        columns: names of which one is there, if the delimiter is the right one.
+
+    Raises:
+        InputError: a row has more or fewer cells than the header, or a quote is never closed.
+    """
+    import pyarrow as pa
+
+    text = decode_text(content)
+    given = _SEPARATOR_LINE.match(text)
+    lines = io.StringIO(text[given.end() :] if given else text, newline="")
+    delimiter = given[1] if given else _find_delimiter(lines.readline(), columns)
+    lines.seek(0)
+    csv.field_size_limit(sys.maxsize)
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    rows = _checked_rows(reader)
+    header = next(rows, None)
+    if header is None:
+        raise InputError("is empty; give --images a table of images.")
+    chunks = [_columns_of(chunk) for chunk in iter(lambda: list(islice(rows, ROWS_PER_CHUNK)), [])]
+    arrays = [pa.chunked_array([chunk[n] for chunk in chunks], pa.string()) for n in range(len(header))]
+    return pa.Table.from_arrays(arrays, names=header)
+
+
+def _find_delimiter(header: str, columns: Sequence[str]) -> str:
+    def names_images(delimiter: str) -> bool:
+        names = next(csv.reader([header], delimiter=delimiter), [])
+        return any(name.strip().lower() in columns for name in names)
+
+    return next(filter(names_images, DELIMITERS), DELIMITERS[0])
+
+
+def _checked_rows(reader: Any) -> Iterator[list[str]]:
+    """Yield the header, then the rows that are not empty lines."""
+    width, last_line = 0, 0
+    try:
+        for row in reader:
+            first_line, last_line = last_line + 1, reader.line_num
+            if not row:
+                continue
+            width = width or len(row)
+            if len(row) != width:
+                raise InputError(f"line {first_line} has {len(row)} cells where the header has {width}; correct it.")
+            yield row
+    except csv.Error as error:
+        raise InputError(f"the row that begins in line {last_line + 1}: {error}; correct its quotes.") from None
+
+
+def _columns_of(rows: list[list[str]]) -> list[pa.Array]:
+    import pyarrow as pa
+
+    return [pa.array([cell or None for cell in column], pa.string()) for column in zip(*rows, strict=True)]
+
+
+def read_jsonl(content: bytes) -> pa.Table:
+    """Read an object a line, or a list of objects; a column of several types, or of lists or objects, becomes text.
+
+    Raises:
+        InputError: a line is no object, or names something twice.
+    """
+    import pyarrow as pa
+
+    text = decode_text(content).encode()
+    if text.lstrip().startswith(b"["):
+        rows = _check_rows(_parse("the list", text), "item")
+    else:
+        lines = ((number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip())
+        rows = [_check_row(_parse(f"line {number}", line), f"line {number}") for number, line in lines]
+    names = dict.fromkeys(name for row in rows for name in row)
+    return pa.table({name: unify([_path_of_image(name, row.get(name)) for row in rows]) for name in names})
+
+
+def _path_of_image(name: str, value: Any) -> Any:
+    """Return the path of an image as Hugging Face `datasets` writes it, and any other value as it is."""
+    if not (isinstance(value, dict) and value.keys() == {"bytes", "path"}):
+        return value
+    if value["bytes"] is not None:
+        raise InputError(f"column {name} holds the bytes of images; write them into files, and their paths here.")
+    return value["path"]
+
+
+def _check_rows(rows: Any, kind: str) -> list[dict[str, Any]]:
+    if not isinstance(rows, list):
+        raise InputError("is no list of objects; correct it.")
+    return [_check_row(row, f"{kind} {number}") for number, row in enumerate(rows, 1)]
+
+
+def _check_row(row: Any, place: str) -> dict[str, Any]:
+    if not isinstance(row, dict):
+        raise InputError(f'{place} is no object such as {{"path": "ad.jpg"}}; correct it.')
+    return row
+
+
+def _parse(place: str, text: bytes) -> Any:
+    """Parse by orjson where that is exact, else by Python's own module, which reads numbers of any length, and NaN."""
+    try:
+        row = orjson.loads(text)
+        if isinstance(row, dict) and text.count(b'":') == len(row) and not _MANY_DIGITS.search(text):
+            return row
+    except orjson.JSONDecodeError:
+        pass  # json says what is wrong, if anything is
+    try:
+        return json.loads(text, object_pairs_hook=_unique, parse_constant=lambda name: None if name == "NaN" else name)
+    except _NamedTwice as error:
+        raise InputError(f"{place} names {error} twice; correct it.") from None
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{place} is not JSON ({error}); correct it.") from None
+
+
+class _NamedTwice(Exception):
+    """An object has two values of one name."""
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise _NamedTwice(repr(name))
+        found[name] = _clean(value)
+    return found
+
+
+def _clean(value: Any) -> Any:
+    """Spell out half a surrogate pair, which no output could hold."""
+    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
+
+
+def unify(values: list[Any]) -> list[Any]:
+    """Return values of one type that a column can have, none of their digits lost."""
+    types = {type(value) for value in values if value is not None}
+    if types == {int}:
+        return values if all(value is None or value in INT64 for value in values) else _as_texts(values)
+    if types == {int, float}:
+        is_exact = all(not isinstance(value, int) or abs(value) <= MAX_EXACT for value in values)
+        return [None if value is None else float(value) for value in values] if is_exact else _as_texts(values)
+    if len(types) <= 1 and not types & {list, dict}:
+        return values
+    return _as_texts(values)
+
+
+def _as_texts(values: list[Any]) -> list[str | None]:
+    return [as_text(value) for value in values]
+
+
+def as_text(value: Any) -> str | None:
+    """Return any value as text; what JSON has no form for, as Python writes it."""
+    if value is None or isinstance(value, str):
+        return value
+    return json.dumps(value, default=str, ensure_ascii=False, separators=(",", ":"))
