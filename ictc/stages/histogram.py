@@ -1,16 +1,15 @@
-"""What Step 2b reads: the labels by frequency, near-duplicates merged."""
+"""What Step 2b reads: the labels by frequency, spellings and plurals of one label merged."""
 
 from __future__ import annotations
 
-import re
-from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from hashlib import blake2b
 
-from rapidfuzz import fuzz, process
+from ictc.tracks.spelling import singular_form
 
-SAME_LABEL_SCORE = 90.0
-"""Labels whose words, sorted, agree by this `token_sort_ratio` are one label ("limited time offer(s)")."""
+Counted = tuple[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,18 +17,18 @@ class LabelHistogram:
     """The labels that Step 2b reads.
 
     Attributes:
-        labels: the most frequent labels with their counts, largest first, near-duplicates added in.
+        labels: the most frequent labels with their counts, largest first, other spellings added in.
         num_images: images with a label.
         num_distinct: distinct labels before anything was merged.
     """
 
-    labels: tuple[tuple[str, int], ...]
+    labels: tuple[Counted, ...]
     num_images: int
     num_distinct: int
 
     @property
     def covered_images(self) -> int:
-        """Images whose label, or a near-duplicate of it, is among `labels`."""
+        """Images whose label, or another spelling of it, is among `labels`."""
         return sum(count for _, count in self.labels)
 
     @property
@@ -37,37 +36,35 @@ class LabelHistogram:
         """Share of the labelled images that `labels` stand for, in [0, 1]."""
         return self.covered_images / self.num_images if self.num_images else 0.0
 
+    def head(self, num_labels: int | None) -> LabelHistogram:
+        """Return the histogram with the first `num_labels` of its labels, None for all."""
+        return replace(self, labels=self.labels[:num_labels])
 
-def build_histogram(counts: Mapping[str, int], top: int) -> LabelHistogram:
-    """Merge near-duplicates and keep the `top` most frequent labels.
 
-    Labels are taken by falling count (then alphabetically); each joins the most similar label kept before
-    it, if that is similar enough. Rare labels are compared with the frequent ones only, so the cost is
-    linear in the number of distinct labels.
+def build_histogram(counts: Mapping[str, int], top: int, seed: int = 0) -> LabelHistogram:
+    """Merge what is one label and keep the `top` most frequent ones, each under its most frequent spelling.
+
+    Of equally frequent ones a digest decides, so that those which are cut off are a sample, not the end of an alphabet.
+
+    Args:
+        seed: which sample.
     """
-    ordered = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
-    merged: Counter[str] = Counter()
-    kept: dict[str, str] = {}
-    for label, count in ordered:
-        simple = simplify(label)
-        match = process.extractOne(simple, kept, scorer=fuzz.token_sort_ratio, score_cutoff=SAME_LABEL_SCORE)
-        if match is not None:
-            merged[match[2]] += count
-        else:
-            merged[label] = count
-            if len(kept) < 4 * top:
-                kept[label] = simple
-    labels = sorted(merged.items(), key=lambda pair: (-pair[1], pair[0]))[:top]
-    return LabelHistogram(tuple(labels), sum(counts.values()), len(counts))
+    spellings: defaultdict[str, list[Counted]] = defaultdict(list)
+    for label, count in counts.items():
+        spellings[singular_form(label)].append((label, count))
+    merged = [_merge(same, seed) for same in spellings.values()]
+    return LabelHistogram(tuple(_by_frequency(merged, seed)[:top]), sum(counts.values()), len(counts))
 
 
-def simplify(label: str) -> str:
-    """Return the label without punctuation and plural endings, for comparing only.
+def _merge(spellings: Iterable[Counted], seed: int) -> Counted:
+    ordered = _by_frequency(spellings, seed)
+    return ordered[0][0], sum(count for _, count in ordered)
 
-    >>> simplify("limited-time offers")
-    'limited time offer'
-    """
-    words = re.findall(r"\w+", label.casefold())
-    return " ".join(
-        word[:-1] if len(word) > 3 and word.endswith("s") and not word.endswith("ss") else word for word in words
-    )
+
+def _by_frequency(labels: Iterable[Counted], seed: int) -> list[Counted]:
+    return sorted(labels, key=lambda counted: (-counted[1], _draw(counted[0], seed)))
+
+
+def _draw(label: str, seed: int) -> bytes:
+    """Return the place of a label among equally frequent ones."""
+    return blake2b(f"{seed}/{label}".encode(), digest_size=16).digest()

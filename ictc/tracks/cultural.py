@@ -59,7 +59,7 @@ SYNTHESIZE = SynthesizePrompt(
 The criterion is: $criterion.
 
 Readers named the cultural theme of each ad of a collection. These are the most frequent themes, each with the number of
-ads that carry it; near-duplicates are merged. $coverage
+ads that carry it; spellings of one label are merged. $coverage
 
 $labels
 

@@ -40,7 +40,7 @@ SYNTHESIZE = SynthesizePrompt(
 The criterion is: $criterion.
 
 The images of a collection were labelled one by one by this criterion. These are the most frequent labels, each with the
-number of images that carry it; near-duplicates are merged. $coverage
+number of images that carry it; spellings of one label are merged. $coverage
 
 $labels
 

@@ -59,7 +59,7 @@ SYNTHESIZE = SynthesizePrompt(
 The criterion is: $criterion.
 
 Readers named the persona that each ad of a collection constructs. These are the most frequent personas, each with the
-number of ads that carry it; near-duplicates are merged. $coverage
+number of ads that carry it; spellings of one label are merged. $coverage
 
 $labels
 

@@ -40,7 +40,7 @@ SYNTHESIZE = SynthesizePrompt(
 The criterion is: $criterion.
 
 Analysts labelled a collection of advertisements one by one. These are the most frequent labels, each with the number of
-ads that carry it; near-duplicates are merged. $coverage
+ads that carry it; spellings of one label are merged. $coverage
 
 $labels
 

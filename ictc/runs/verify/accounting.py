@@ -14,12 +14,13 @@ from ictc.runs.reader import read_json
 from ictc.runs.reporter import TITLES
 from ictc.runs.verify.finding import Finding, name_some
 from ictc.stages.caption import caption_input
-from ictc.stages.histogram import build_histogram
+from ictc.stages.histogram import LabelHistogram, build_histogram
 from ictc.stages.outcome import Status
 from ictc.stages.results import Results
 from ictc.storage.keys import StageKey, digest
 from ictc.storage.manifest import find_manifest
 from ictc.storage.rundir import RunDirectory
+from ictc.tracks.spelling import plain_form
 
 SENSELESS: dict[StageName, str] = {
     "caption": "have a record without an outcome",
@@ -73,7 +74,7 @@ def check_definitions(directory: RunDirectory, results: Results, key: StageKey) 
         return
     if len(definitions) != key["num_clusters"]:
         yield Finding("accounting", path, f"holds {len(definitions)} clusters, not {key['num_clusters']}")
-    names = Counter(definition.name.casefold().strip() for definition in definitions)
+    names = Counter(plain_form(definition.name) for definition in definitions)
     for name, count in names.items():
         if count > 1 or not name:
             yield Finding(
@@ -81,8 +82,12 @@ def check_definitions(directory: RunDirectory, results: Results, key: StageKey) 
             )
     if [definition.cluster_id for definition in definitions] != list(range(1, len(definitions) + 1)):
         yield Finding("accounting", path, f"the clusters are not numbered from 1 to {len(definitions)}")
-    if "labels" in key and digest(build_histogram(results.count_labels(), key["top_hooks"])) != key["labels"]:
+    if "labels" in key and digest(_histogram(results, key)) != key["labels"]:
         yield Finding("key", path, "is out of date: it was made from other labels than those in use; run again")
+
+
+def _histogram(results: Results, key: StageKey) -> LabelHistogram:
+    return build_histogram(results.count_labels(), key["top_hooks"], key["seed"])
 
 
 def check_map_stage(results: Results, stage: StageName, key: StageKey) -> Iterator[Finding]:
