@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ictc.errors import ConfigError
 from ictc.records import ClusterDefinition
+from ictc.tracks.spelling import plain_form
 
 MIN_CLUSTERS, MAX_CLUSTERS = 2, 100
 
@@ -93,8 +94,10 @@ def _parse_row(path: Path, line: int, value: Any) -> DefinitionRow:
 
 def _check_distinct(path: Path, rows: Sequence[tuple[int, DefinitionRow]]) -> None:
     *earlier_rows, (line, row) = rows
+    if not plain_form(row.name):
+        raise ConfigError(f"--clusters {path}: line {line}: the name {row.name!r} can't be seen")
     for earlier_line, earlier in earlier_rows:
-        if earlier.name.casefold() == row.name.casefold():
+        if plain_form(earlier.name) == plain_form(row.name):
             raise ConfigError(f"--clusters {path}: line {line}: the name {row.name!r} is that of line {earlier_line}")
 
 

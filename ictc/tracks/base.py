@@ -18,15 +18,18 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
-from ictc.engines.base import Message, cut_to_lengths
+from ictc.engines.base import Message, cut_text, cut_to_lengths
 from ictc.errors import InvalidAnswer, TrackError
 from ictc.records import Caption, ClusterDefinition
+from ictc.tracks.spelling import plain_form, says_something
 
 Model = TypeVar("Model", bound=BaseModel)
 Role = Literal["system", "user"]
 
-LABEL_PATTERN = r'^[^ \t\n"\\]{1,24}( [^ \t\n"\\]{1,24}){1,3}$'
-"""Two to four words; as a pattern, so that an engine that constrains can't answer otherwise."""
+LABEL_PATTERN = r'^[^ \t\n"\\]{1,48}( [^ \t\n"\\]{1,48}){0,3}$'
+"""One to four words, as a pattern, so that an engine that constrains ends in time. Not every language parts its words,
+and not every server knows patterns: whatever has up to `MAX_LABEL_LENGTH` characters is a label."""
+MAX_LABEL_LENGTH = 100
 
 
 class ResponseModel(BaseModel):
@@ -52,14 +55,14 @@ class CaptionAnswer(ResponseModel):
 class LabelAnswer(ResponseModel):
     """The answer of Step 2a."""
 
-    label: str = Field(pattern=LABEL_PATTERN)
+    label: str = Field(json_schema_extra={"pattern": LABEL_PATTERN})
 
 
 class ClusterAnswer(ResponseModel):
     """One cluster in the answer of Step 2b."""
 
-    name: str = Field(min_length=2, max_length=60)
-    description: str = Field(min_length=2, max_length=300)
+    name: str = Field(min_length=1, max_length=60)
+    description: str = Field(min_length=1, max_length=300)
 
 
 class ClustersAnswer(ResponseModel):
@@ -234,11 +237,10 @@ def parse_label(text: str, model: type[LabelAnswer] = LabelAnswer) -> str:
     """Parse an answer of Step 2a into a label in lower case.
 
     Raises:
-        InvalidAnswer: it is no label of two to four words.
+        InvalidAnswer: it says nothing.
     """
-    label: str = clean_text(_validate(text, model).label).lower()
-    _validate(json.dumps({"label": label}), model)  # odd spaces may have joined or split words
-    if not any(character.isalnum() for character in label):
+    label = cut_text(clean_text(_validate(text, model).label).lower(), MAX_LABEL_LENGTH)
+    if not says_something(label):
         raise InvalidAnswer(f"label: {label!r} has no letter")
     return label
 
@@ -254,9 +256,9 @@ def parse_clusters(text: str, num_clusters: int) -> tuple[ClusterDefinition, ...
         ClusterDefinition(number, clean_text(cluster.name), clean_text(cluster.description))
         for number, cluster in enumerate(answer.clusters, start=1)
     )
-    names = [definition.name.casefold() for definition in definitions]
+    names = [plain_form(definition.name) for definition in definitions]
     for name in names:
-        if not any(character.isalnum() for character in name):
+        if not says_something(name):
             raise InvalidAnswer(f"a cluster is named {name!r}")
         if names.count(name) > 1:
             raise InvalidAnswer(f"two clusters are named {name!r}")

@@ -106,16 +106,49 @@ class TestParseCaption:
 
 
 class TestParseLabel:
-    @pytest.mark.parametrize("label", ["two words", "one two three four", "Käufer's choice", "限时 优惠"])
-    def test_two_to_four_words(self, label: str) -> None:
-        assert parse_label(orjson.dumps({"label": label}).decode()) == label.lower()
+    @staticmethod
+    def parse(label: object) -> str:
+        return parse_label(orjson.dumps({"label": label}).decode())
 
     @pytest.mark.parametrize(
-        "label", ["", "one", "one two three four five", 'a "quote', "a\nb", "a\u2028b", "... !!", "x" * 30 + " y"]
+        "label",
+        [
+            *(
+                "two words",
+                "one two three four",
+                "Käufer's choice",
+                "限时 优惠",
+                "护肤品",
+                "食",
+                "สกินแคร์",
+                "violin",
+                "🎉",
+                "$$$",
+            ),
+            *(
+                "Kraftfahrzeughaftpflichtversicherung Werbung",
+                "one two three four five",
+                'a "quote" \\ and {"json": 1}',
+            ),
+        ],
     )
-    def test_anything_else_is_invalid(self, label: str) -> None:
+    def test_what_people_write_in_any_script_is_a_label(self, label: str) -> None:
+        assert self.parse(label) == label.lower()
+
+    @pytest.mark.parametrize("label", ["a\nb", "a\u2028b", "a\t\x00b", "a\r\n b"])
+    def test_a_label_is_one_line(self, label: str) -> None:
+        assert self.parse(label) == "a b"
+
+    def test_a_long_label_is_cut_behind_a_word_or_a_character(self) -> None:
+        assert self.parse("limited time offer " * 9) == ("limited time offer " * 9)[:100].rpartition(" ")[0]
+        assert self.parse("限" * 300) == "限" * 100
+        assert self.parse("x" * 99 + "e\u0301" * 9) == "x" * 99
+        assert self.parse("x" * 98 + "👩\u200d🚀" * 3) == "x" * 98
+
+    @pytest.mark.parametrize("label", ["", "  ", "... !!", "\u200b", None, 7, ["violin"]])
+    def test_what_says_nothing_is_invalid(self, label: object) -> None:
         with pytest.raises(InvalidAnswer):
-            parse_label(orjson.dumps({"label": label}).decode())
+            self.parse(label)
 
 
 class TestParseClusters:
@@ -134,7 +167,20 @@ class TestParseClusters:
         with pytest.raises(InvalidAnswer):
             parse_clusters(orjson.dumps({"clusters": clusters}).decode(), 2)
 
-    @pytest.mark.parametrize("names", [("Left",), ("Left", "Right", "Both"), ("Left", "left "), ("Left", "--")])
+    @pytest.mark.parametrize(
+        "names", [("食", "飲"), ("C++", "C#"), ("A+", "A-"), ("Ages 10-20", "Ages 20-30"), ("x", "y")]
+    )
+    def test_names_of_one_character_or_one_symbol_apart_are_names(self, names: tuple[str, ...]) -> None:
+        assert tuple(one.name for one in parse_clusters(self.answer(*names), 2)) == names
+
+    @pytest.mark.parametrize(
+        "names",
+        [
+            *(("Left",), ("Left", "Right", "Both"), ("Left", "left "), ("Left", "--"), ("Left", "")),
+            *(("Left", "Left."), ("Left-hand", "left hand"), ("Café", "Cafe\u0301"), ("Left", "Le\u200bft")),
+            ("Men's", "Men\u2019s"),
+        ],
+    )
     def test_anything_else_is_invalid(self, names: tuple[str, ...]) -> None:
         with pytest.raises(InvalidAnswer):
             parse_clusters(self.answer(*names), 2)
