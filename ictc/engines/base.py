@@ -8,6 +8,7 @@ Errors are of two kinds: an `ItemError` is the outcome of one request and the ru
 from __future__ import annotations
 
 import asyncio
+import unicodedata
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -81,6 +82,7 @@ class GenerationRequest:
         answer: what the answer must be.
         sampling: how to sample.
         image: at most one.
+        min_answer_tokens: what the answer takes at least; a prompt that leaves fewer in the context is too long.
         inputs: what the prompt was rendered from, for engines that do not read prompts:
             caption: `criterion`; label: `criterion, category, brand, text, summary, analysis`;
             synthesize: `criterion, num_clusters, labels` (a list of `{label, count}`, most frequent first);
@@ -95,6 +97,7 @@ class GenerationRequest:
     sampling: SamplingParams
     image: DecodedImage | None = None
     inputs: Mapping[str, Any] = field(default_factory=dict)
+    min_answer_tokens: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,12 +131,17 @@ class ItemErrorKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ItemError:
-    """The failure of one request; the others are not affected."""
+    """The failure of one request; the others are not affected.
+
+    Attributes:
+        share_that_fits: of a prompt that is too long, at most how much would fit, where the engine can tell.
+    """
 
     request_id: str
     kind: ItemErrorKind
     message: str
     raw_text: str = ""
+    share_that_fits: float | None = None
 
 
 GenerationResult = Answer | ItemError
@@ -181,7 +189,7 @@ def cut_to_lengths(document: Any, schema: Mapping[str, Any], root: Mapping[str, 
     root = root or schema
     for part in _parts_of(schema, root):
         if isinstance(document, str) and "maxLength" in part:
-            document = document.strip()[: part["maxLength"]].rstrip()
+            document = cut_text(document.strip(), part["maxLength"])
         elif isinstance(document, list):
             if part.get("maxItems", 0) > part.get("minItems", 0):
                 document = document[: part["maxItems"]]
@@ -190,6 +198,31 @@ def cut_to_lengths(document: Any, schema: Mapping[str, Any], root: Mapping[str, 
             fields = part.get("properties", {})
             document = {name: cut_to_lengths(one, fields.get(name, {}), root) for name, one in document.items()}
     return document
+
+
+def cut_text(text: str, max_length: int) -> str:
+    """Return the beginning of a text: whole words, or where they are long, whole characters as people see them.
+
+    >>> cut_text("limited time offer", 14), cut_text("aaaaaaaa bbbbbbbb", 5)
+    ('limited time', 'aaaaa')
+    """
+    if len(text) <= max_length:
+        return text
+    whole_words = text[: max_length + 1].rpartition(" ")[0]
+    if 2 * len(whole_words) >= max_length:
+        return whole_words.rstrip()
+    end = max_length
+    while end > 1 and _belongs_to_previous(text, end):
+        end -= 1
+    return text[:end].rstrip()
+
+
+def _belongs_to_previous(text: str, place: int) -> bool:
+    """Whether the character at `place` is part of what is seen as one character with the one before."""
+    joiner, skin_tones = "\u200d", ("\U0001f3fb", "\U0001f3ff")
+    character = text[place]
+    is_mark = unicodedata.category(character).startswith("M") or skin_tones[0] <= character <= skin_tones[1]
+    return is_mark or joiner in (character, text[place - 1])
 
 
 def _parts_of(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

@@ -8,6 +8,7 @@ whatever came before it. `--engine_options` scripts delays and failures:
     invalid       ids whose answers ignore the constraint
     die_on        ids that kill the engine
     hang_on       ids that never get an answer
+    context       tokens of prompt and answer, of four letters each; a longer prompt is refused
     window        requests in flight
 """
 
@@ -55,6 +56,7 @@ class ScriptedOptions(BaseModel):
     invalid: frozenset[str] = frozenset()
     die_on: frozenset[str] = frozenset()
     hang_on: frozenset[str] = frozenset()
+    context: int | None = Field(None, ge=1)
 
 
 async def load_scripted_engine(spec: ModelSpec) -> ScriptedEngine:
@@ -99,10 +101,23 @@ class ScriptedEngine:
             await asyncio.sleep(options.latency_s)
         if request_id in options.fail:
             return ItemError(request_id, ItemErrorKind.REFUSED, "scripted failure")
+        prompt_tokens = count_tokens(request)
+        if options.context is not None and prompt_tokens > (room := options.context - request.min_answer_tokens):
+            return _too_long(request_id, prompt_tokens, room)
         text, scores = ("scripted nonsense", None) if request_id in options.invalid else answer_for(request)
-        prompt_tokens = sum(len(message.text) for message in request.messages) // 4
-        image_tokens = request.image.num_tokens if request.image else 0
-        return Answer(request_id, text, prompt_tokens + image_tokens, len(text) // 4 + 1, scores=scores)
+        return Answer(request_id, text, prompt_tokens, len(text) // 4 + 1, scores=scores)
+
+
+def count_tokens(request: GenerationRequest) -> int:
+    """Return how many tokens a prompt is taken for."""
+    image_tokens = request.image.num_tokens if request.image else 0
+    return sum(len(message.text) for message in request.messages) // 4 + image_tokens
+
+
+def _too_long(request_id: str, prompt_tokens: int, room: int) -> ItemError:
+    message = f"a prompt of {prompt_tokens} tokens where {room} fit"
+    share = max(room, 0) / prompt_tokens
+    return ItemError(request_id, ItemErrorKind.PROMPT_TOO_LONG, message, share_that_fits=share)
 
 
 def answer_for(request: GenerationRequest) -> tuple[str, Mapping[str, float] | None]:

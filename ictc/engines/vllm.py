@@ -266,12 +266,14 @@ class VllmEngine:
 
     def _refuse(self, request: GenerationRequest, prompt: Any) -> ItemError | None:
         num_tokens, num_image_tokens = len(prompt["prompt_token_ids"]), count_image_tokens(prompt)
-        if num_tokens >= self._max_model_len:
+        room = self._max_model_len - request.min_answer_tokens
+        if num_tokens > room:
             return ItemError(
                 request.request_id,
                 ItemErrorKind.PROMPT_TOO_LONG,
                 f"a prompt of {num_tokens} tokens, {num_image_tokens} of them for the image, leaves no room to answer "
                 f"in a context of {self._max_model_len}: raise --max_model_len or lower --max_image_tokens",
+                share_that_fits=max(room, 0) / num_tokens,
             )
         if num_image_tokens > self._spec.max_image_tokens:
             return ItemError(

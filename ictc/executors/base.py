@@ -10,10 +10,9 @@ from typing import Any, Protocol, TypeVar
 from ictc.dataset.fetching.files import ImageFiles
 from ictc.engines.provider import Role
 from ictc.errors import EngineDeadError
-from ictc.records import ClusterDefinition
 from ictc.stages.caption import ImageReader
 from ictc.stages.lane import Lane
-from ictc.stages.synthesize import SynthesizeStage
+from ictc.stages.synthesize import Synthesis, SynthesizeStage
 from ictc.stages.work import MapStage
 
 Note = Callable[[str], None]
@@ -59,8 +58,8 @@ class Executor(Protocol):
         """
         ...
 
-    async def synthesize(self, stage: SynthesizeStage, note: Note) -> tuple[ClusterDefinition, ...]:
-        """Return the clusters of Step 2b.
+    async def synthesize(self, stage: SynthesizeStage, note: Note) -> Synthesis:
+        """Return the clusters of Step 2b, and what they were made from.
 
         Raises:
             EngineError: the engine cannot go on.

@@ -15,11 +15,10 @@ from ictc.engines.base import Engine
 from ictc.engines.provider import EngineProvider, Role
 from ictc.errors import EngineDeadError
 from ictc.executors.base import ImageAccess, Note, role_of, try_twice
-from ictc.records import ClusterDefinition
 from ictc.stages.lane import Lane
 from ictc.stages.runner import Limits
 from ictc.stages.supervisor import run_supervised
-from ictc.stages.synthesize import SynthesizeStage
+from ictc.stages.synthesize import Synthesis, SynthesizeStage
 
 
 class LocalExecutor:
@@ -75,11 +74,11 @@ class LocalExecutor:
             hang_timeout_s=self._settings.control.hang_timeout_s,
         )
 
-    async def synthesize(self, stage: SynthesizeStage, note: Note) -> tuple[ClusterDefinition, ...]:
+    async def synthesize(self, stage: SynthesizeStage, note: Note) -> Synthesis:
         """Ask for the clusters, once more if the engine dies."""
         return await try_twice(partial(self._synthesize, stage), note)
 
-    async def _synthesize(self, stage: SynthesizeStage) -> tuple[ClusterDefinition, ...]:
+    async def _synthesize(self, stage: SynthesizeStage) -> Synthesis:
         try:
             return await stage.run(await self._engines.get("llm"))
         except EngineDeadError:

@@ -25,12 +25,12 @@ from ictc.executors.jobs import Finished, Found, Job
 from ictc.executors.ray_pipeline import BLOCKS_AT_AN_ENGINE, Pool, add_workers, build_dataset, stream_rows
 from ictc.executors.ray_workers import Ask, FindSources, LaneWork, Prepare, run_synthesize
 from ictc.executors.remote_reader import RemoteReader
-from ictc.records import IMAGE_TOKEN_SIDE_PX, ClusterDefinition
+from ictc.records import IMAGE_TOKEN_SIDE_PX
 from ictc.stages.assign import AssignStage
 from ictc.stages.label import LabelStage
 from ictc.stages.lane import Lane, Pending
 from ictc.stages.runner import MAX_IMAGE_BYTES
-from ictc.stages.synthesize import SynthesizeStage
+from ictc.stages.synthesize import Synthesis, SynthesizeStage
 from ictc.stages.work import MapStage
 
 logger = logging.getLogger(__name__)
@@ -147,14 +147,14 @@ class RayExecutor:
         most = MAX_IMAGE_BYTES // (engine.max_image_tokens * IMAGE_TOKEN_SIDE_PX**2 * 3)
         return HostLimits(min(engine.batch_vlm or most, most), hang_timeout_s)
 
-    async def synthesize(self, stage: SynthesizeStage, note: Note) -> tuple[ClusterDefinition, ...]:
+    async def synthesize(self, stage: SynthesizeStage, note: Note) -> Synthesis:
         """Ask for the clusters, once more if the engine dies."""
         await self.prepare("llm")
         return await try_twice(partial(self._synthesize, stage), note)
 
-    async def _synthesize(self, stage: SynthesizeStage) -> tuple[ClusterDefinition, ...]:
+    async def _synthesize(self, stage: SynthesizeStage) -> Synthesis:
         arguments = (run_synthesize, self._resources["llm"], stage, self._spec("llm"))
-        result: tuple[ClusterDefinition, ...] | IctcError = await asyncio.to_thread(ray_cluster.submit, *arguments)
+        result: Synthesis | IctcError = await asyncio.to_thread(ray_cluster.submit, *arguments)
         if isinstance(result, IctcError):
             raise result
         return result

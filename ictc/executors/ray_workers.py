@@ -18,11 +18,11 @@ from ictc.errors import IctcError
 from ictc.executors.engine_host import EngineHost, HostLimits
 from ictc.executors.jobs import Finished, Found, Job, iter_buffers, pack, unpack
 from ictc.executors.remote_reader import RemoteReader
-from ictc.records import ClusterDefinition, add_counts
+from ictc.records import add_counts
 from ictc.stages.judging import count_tokens, judge
 from ictc.stages.outcome import Outcome
 from ictc.stages.retry import FIRST, Attempt, next_attempt
-from ictc.stages.synthesize import SynthesizeStage
+from ictc.stages.synthesize import Synthesis, SynthesizeStage
 from ictc.stages.work import MapStage, build_request
 
 if TYPE_CHECKING:
@@ -117,10 +117,10 @@ async def map_rows(
         return pack([error])
 
 
-def run_synthesize(stage: SynthesizeStage, spec: ModelSpec) -> tuple[ClusterDefinition, ...] | IctcError:
+def run_synthesize(stage: SynthesizeStage, spec: ModelSpec) -> Synthesis | IctcError:
     """Return the clusters of Step 2b, or the error that there are none."""
 
-    async def run() -> tuple[ClusterDefinition, ...]:
+    async def run() -> Synthesis:
         engine = await build_engine(spec)
         try:
             return await stage.run(engine)

@@ -31,7 +31,7 @@ def adopt_stage(target: RunDirectory, sources: Sequence[RunDirectory], stage: St
     if stage == "synthesize":
         definitions = sources[0].load_definitions(key)
         if definitions is not None:
-            target.save_definitions(key, definitions)
+            target.save_definitions(key, definitions, labels_read=sources[0].load_labels_read(key))
     else:
         segments = {
             f"{WRITER}{number}-{segment_order(path)[0]:06d}.jsonl": path

@@ -24,7 +24,7 @@ from ictc.stages.histogram import LabelHistogram, build_histogram
 from ictc.stages.label import LabelStage
 from ictc.stages.results import Results
 from ictc.stages.survey import Survey, survey
-from ictc.stages.synthesize import SynthesizeStage
+from ictc.stages.synthesize import Synthesis, SynthesizeStage
 from ictc.stages.work import ItemT, MapStage
 from ictc.storage.journal import Journal
 from ictc.storage.keys import StageKey, explain_change
@@ -135,10 +135,11 @@ class TrackRun:
                 return
         self._begin("synthesize", key, changes=definitions is None)
         if definitions is None:
-            definitions = self.given or await self._synthesize(histogram, executor)
-            self.directory.save_definitions(key, definitions)
+            made = Synthesis(self.given, 0) if self.given else await self._synthesize(histogram, executor)
+            definitions, is_cut = made.definitions, made.num_labels < len(histogram.labels)
+            self.directory.save_definitions(key, definitions, labels_read=made.num_labels if is_cut else None)
         self.results.definitions = definitions
-        self.exports.write_definitions(histogram, self.metadata())
+        self.exports.write_definitions(histogram.head(self.directory.load_labels_read(key)), self.metadata())
 
     def _check_labels(self, histogram: LabelHistogram) -> None:
         """Refuse to make more clusters than there are labels."""
@@ -149,15 +150,22 @@ class TrackRun:
                 "lower --num_clusters or add images"
             )
 
-    async def _synthesize(self, histogram: LabelHistogram, executor: Executor) -> tuple[ClusterDefinition, ...]:
-        """Ask for the clusters."""
+    async def _synthesize(self, histogram: LabelHistogram, executor: Executor) -> Synthesis:
+        """Ask for the clusters, and tell what they were made from."""
         num_clusters = self.keys.num_clusters
         self.reporter.note(
             f"{self.title('synthesize')}: {num_clusters} from {histogram.num_distinct:,} labels; the "
             f"{len(histogram.labels)} most frequent ones cover {histogram.coverage:.0%} of the images"
         )
         stage = SynthesizeStage(histogram, num_clusters, self.track, self.criterion, self.settings.control.seed)
-        return await executor.synthesize(stage, self.reporter.note)
+        made = await executor.synthesize(stage, self.reporter.note)
+        if made.num_labels < len(histogram.labels):
+            read = histogram.head(made.num_labels)
+            self.reporter.note(
+                f"{self.title('synthesize')}: the context had room for {made.num_labels} of these labels, which cover "
+                f"{read.coverage:.0%} of the images; a longer --max_model_len with --force_steps 2b,3 reads more"
+            )
+        return made
 
     async def _run_map(self, stage: MapStage[ItemT], key: StageKey, executor: Executor) -> None:
         """Finish a map step of the text model."""
@@ -255,7 +263,8 @@ class TrackRun:
 
     def histogram(self) -> LabelHistogram:
         """Return what Step 2b reads of the labels that are there."""
-        return build_histogram(self.results.count_labels(), self.settings.clustering.num_labels)
+        clustering, seed = self.settings.clustering, self.settings.control.seed
+        return build_histogram(self.results.count_labels(), clustering.num_labels, seed)
 
     def title(self, stage: StageName) -> str:
         """Return the name of a step, for people."""

@@ -29,6 +29,7 @@ from ictc.storage.json_files import write_json
 from ictc.storage.keys import StageKey, digest
 
 FORCED = "forced.json"
+LABELS_READ = "labels_read.json"
 
 
 class RunDirectory:
@@ -81,10 +82,23 @@ class RunDirectory:
         rows = self._load_json(self.result_path("synthesize", key) / "definitions.json")
         return None if rows is None else tuple(ClusterDefinition(**row) for row in rows)
 
-    def save_definitions(self, key: StageKey, definitions: tuple[ClusterDefinition, ...]) -> None:
-        """Keep the definitions of Step 2b."""
-        rows = [asdict(definition) for definition in definitions]
-        write_atomic(self.result_path("synthesize", key) / "definitions.json", orjson.dumps(rows))
+    def save_definitions(
+        self, key: StageKey, definitions: tuple[ClusterDefinition, ...], *, labels_read: int | None = None
+    ) -> None:
+        """Keep the definitions of Step 2b.
+
+        Args:
+            labels_read: how many labels they were made from, None for all that the step may read.
+        """
+        path = self.result_path("synthesize", key)
+        if labels_read is not None or (path / LABELS_READ).exists():
+            write_atomic(path / LABELS_READ, orjson.dumps(labels_read))
+        write_atomic(path / "definitions.json", orjson.dumps([asdict(definition) for definition in definitions]))
+
+    def load_labels_read(self, key: StageKey) -> int | None:
+        """Return how many labels the definitions under `key` were made from, None for all that the step may read."""
+        count: int | None = self._load_json(self.result_path("synthesize", key) / LABELS_READ)
+        return count
 
     def load_run_info(self) -> dict[str, Any]:
         """Return `run.json` of the run before, {} if there was none."""

@@ -35,6 +35,7 @@ from ictc.stages.image_links import FOLDERS, iter_names
 from ictc.stages.outcome import Status
 from ictc.stages.results import Results
 from ictc.storage.keys import StageKey, digest
+from ictc.storage.rundir import RunDirectory
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,8 @@ class ExportCheck:
 
     def synthesize_metadata(self) -> Iterator[Entry]:
         key = self.keys["synthesize"]
-        histogram = build_histogram(self.results.count_labels(), key["top_hooks"])
+        histogram = build_histogram(self.results.count_labels(), key["top_hooks"], key.get("seed", 0))
+        histogram = histogram.head(RunDirectory(self.directory).load_labels_read(key))
         return self._merge_into(
             "step2b_metadata.json",
             {

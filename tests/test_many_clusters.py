@@ -1,0 +1,128 @@
+"""K clusters and the labels that Step 2b reads fit into the context, or are refused before a model is loaded."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from support.cli import Ictc, exported_bytes, load
+from support.collections import draw_flat
+
+from ictc.config import EngineSettings
+from ictc.errors import ConfigError
+from ictc.runs.context import check_context, size_context
+from ictc.tracks import load_track
+from ictc.tracks.context import count_context
+
+MANY = count_context(load_track("marketing"), "Marketing Strategy", num_clusters=100, num_labels=200)
+FEW = count_context(load_track("marketing"), "Marketing Strategy", num_clusters=5, num_labels=60)
+
+
+@pytest.fixture
+def ictc(capsys: pytest.CaptureFixture[str]) -> Ictc:
+    return Ictc(capsys)
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (("--num_clusters", 40, "--max_model_len", 2048), "--max_model_len is 2,048: set --max_model_len to "),
+        (("--num_clusters", 40, "--vlm_max_model_len", 2048), "--vlm_max_model_len is 2,048"),
+        (("--num_clusters", 40, "--steps", "1,2a,2b", "--llm_max_model_len", 2048), "--llm_max_model_len is 2,048"),
+        (("--num_clusters", 4, "--max_model_len", 512), "Step 2b takes at least "),
+    ],
+)
+def test_a_context_that_is_given_and_too_small_is_refused_with_the_numbers(
+    ictc: Ictc, tmp_path: Path, flags: tuple[object, ...], words: str
+) -> None:
+    ads = draw_flat(tmp_path / "ads", 40)
+    refused = ictc.run(ads, tmp_path / "out", *flags, "--vlm_model", tmp_path / "no_model", engine="vllm")
+    assert refused.exit_code == 2
+    assert words in refused.stderr
+    assert "or lower --num_clusters or --top_hooks" in refused.stderr
+
+
+def test_a_step_that_reads_no_clusters_needs_no_room_for_them(ictc: Ictc, tmp_path: Path) -> None:
+    ads, model = draw_flat(tmp_path / "ads", 4), tmp_path / "no_model"
+    flags = ("--max_model_len", 512, "--max_image_tokens", 64, "--steps", "1,2a", "--vlm_model", model)
+    assert "no such model folder" in ictc.run(ads, tmp_path / "out", *flags, engine="vllm").stderr
+
+
+def test_a_context_that_is_left_open_grows_with_what_it_must_hold() -> None:
+    for settings in (EngineSettings(), EngineSettings(num_gpus=1)):
+        before = settings.model_spec("llm", 0).max_model_len
+        assert size_context(settings, [FEW]).model_spec("llm", 0).max_model_len == before
+        for role in ("vlm", "llm"):
+            assert size_context(settings, [FEW, MANY]).model_spec(role, 0).max_model_len >= MANY.ample
+
+
+def test_a_context_that_is_given_stays() -> None:
+    sized = size_context(EngineSettings(vlm_max_model_len=6000), [MANY])
+    assert sized.model_spec("vlm", 0).max_model_len == 6000
+    assert sized.model_spec("llm", 0).max_model_len >= MANY.ample
+    assert size_context(EngineSettings(max_model_len=6000), [MANY]).model_spec("llm", 0).max_model_len == 6000
+
+
+def test_no_context_is_chosen_that_a_model_would_have_to_stretch_for() -> None:
+    huge = count_context(load_track("marketing"), "Marketing Strategy", num_clusters=5, num_labels=10_000)
+    with pytest.raises(ConfigError, match="no more is chosen than 32,768: set --vlm_max_model_len to "):
+        check_context(EngineSettings(), ("1", "2a", "2b", "3"), huge)
+    check_context(EngineSettings(max_model_len=200_000), ("1", "2a", "2b", "3"), huge)
+
+
+def test_more_clusters_than_the_usual_number_of_labels_just_work(ictc: Ictc, tmp_path: Path) -> None:
+    ads = draw_flat(tmp_path / "ads", 300)
+    ictc.succeed(ads, tmp_path / "out", "--num_clusters", 70)
+
+
+class TestShortContext:
+    """A list of labels that the context has no room for."""
+
+    @pytest.fixture
+    def flags(self) -> tuple[object, ...]:
+        return ("--engine_options", '{"context": 560}', "--top_hooks", 200, "--num_clusters", 3)
+
+    def test_all_that_is_said_is_about_what_was_read(
+        self, ictc: Ictc, tmp_path: Path, flags: tuple[object, ...]
+    ) -> None:
+        ads, out = draw_flat(tmp_path / "ads", 120), tmp_path / "out"
+        told = ictc.succeed(ads, out, *flags).stderr
+        metadata, labels = load(out, "step2b_metadata.json"), Counter(load(out, "step2a_hooks.json").values())
+        read = metadata["labels"]
+        assert 3 <= metadata["labels_read"] == len(read) < len(labels)
+        assert metadata["images_covered"] == sum(one["count"] for one in read) < metadata["labeled_images"]
+        share = metadata["images_covered"] / metadata["labeled_images"]
+        assert metadata["share_covered"] == round(share, 4)
+        assert f"the context had room for {len(read)} of these labels, which cover {share:.0%}" in told
+        assert ictc("verify", out).exit_code == 0
+
+    def test_a_resumed_run_says_the_same(self, ictc: Ictc, tmp_path: Path, flags: tuple[object, ...]) -> None:
+        ads, out = draw_flat(tmp_path / "ads", 120), tmp_path / "out"
+        ictc.succeed(ads, out, *flags)
+        before = exported_bytes(out)
+        (out / "step2b_metadata.json").unlink()
+        ictc.succeed(ads, out, *flags)
+        assert exported_bytes(out) == before
+
+
+def test_clusters_that_are_given_were_made_from_no_labels(ictc: Ictc, tmp_path: Path) -> None:
+    ads, out = draw_flat(tmp_path / "ads", 12), tmp_path / "out"
+    (tmp_path / "clusters.json").write_text('[{"name": "食"}, {"name": "飲"}]')
+    assert (
+        ictc(
+            "run",
+            "--ads_dir",
+            ads,
+            "--output_dir",
+            out,
+            "--engine",
+            "scripted",
+            "--clusters",
+            tmp_path / "clusters.json",
+        ).exit_code
+        == 0
+    )
+    metadata = load(out, "step2b_metadata.json")
+    assert (metadata["labels_read"], metadata["images_covered"], metadata["labels"]) == (0, 0, [])
+    assert ictc("verify", out).exit_code == 0
