@@ -92,6 +92,52 @@ def test_what_a_server_does(
     assert not list((tmp_path / "drafts").iterdir())
 
 
+CONTENT_TYPES = """
+image/png image/jpg img/png application/jpg application/x-www-form-urlencoded application/force-download text/plain
+text/html application/json application/octetstream application/pdf video/mp4 nonsense
+"""
+
+
+@pytest.mark.parametrize("kind", CONTENT_TYPES.split())
+def test_an_image_under_any_name_is_an_image(server: HostileServer, tmp_path: Path, kind: str) -> None:
+    found = fetch(tmp_path, f"{server.url}/named?type={kind}", f"{server.url}/named?type=")
+    assert found == [draw_bytes(4), draw_bytes(4)]
+
+
+@pytest.mark.parametrize("size", [0, 100_000])
+def test_a_page_is_no_image_whatever_it_is_called(server: HostileServer, tmp_path: Path, size: int) -> None:
+    kinds = ("image/jpeg", "application/octet-stream", "text/html", "text/plain", "application/json")
+    found = fetch(tmp_path, *(f"{server.url}/false_page?size={size}&type={kind}" for kind in kinds))
+    page, other = "HTTP: the server sent a page, no image", "HTTP: the server sent {}, no image"
+    assert found == [page, page, *(other.format(kind) for kind in kinds[2:])]
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("encoding=gzip", draw_bytes(4)),
+        ("encoding=x-gzip", draw_bytes(4)),
+        ("encoding=GZIP", draw_bytes(4)),
+        ("encoding=deflate&how=zlib", draw_bytes(4)),
+        ("encoding=deflate&how=raw", draw_bytes(4)),
+        ("encoding=gzip&how=not", draw_bytes(4)),
+        ("encoding=deflate&how=not", draw_bytes(4)),
+        ("encoding=br&how=not", draw_bytes(4)),
+        ("encoding=utf-8&how=not", draw_bytes(4)),
+        ("encoding=identity&how=not", draw_bytes(4)),
+        ("encoding=br", "HTTP: the server sent it compressed (br), which was not asked for"),
+        ("encoding=gzip,gzip", "HTTP: the server sent it compressed (gzip,gzip), which was not asked for"),
+        ("encoding=gzip&how=bomb", "HTTP: larger than 4 MB"),
+        ("encoding=deflate", "HTTP: its compressed body is damaged"),
+        ("encoding=gzip&how=cut", "HTTP: its compressed body ends too early"),
+    ],
+)
+def test_a_compressed_body_is_unpacked(
+    server: HostileServer, tmp_path: Path, query: str, expected: bytes | str
+) -> None:
+    assert fetch(tmp_path, f"{server.url}/packed?{query}") == [expected]
+
+
 @pytest.mark.parametrize("dedupe", ["exact", "near"])
 def test_an_image_is_the_same_wherever_it_was_found(server: HostileServer, tmp_path: Path, dedupe: Dedupe) -> None:
     url = f"{server.url}/good/5"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -130,6 +131,24 @@ class HostileServer:
         """A page instead of an image."""
         return web.Response(text="<script>alert(1)</script>", content_type="text/html")
 
+    async def named(self, request: web.Request) -> web.Response:
+        """An image under a type of the client's choice, which may be none."""
+        return web.Response(body=draw_bytes(4), headers={"Content-Type": request.query["type"]})
+
+    async def false_page(self, request: web.Request) -> web.Response:
+        """A page that claims to be an image, or what the client says."""
+        page = b"\n<!-- sorry --><!DOCTYPE html><p>log in</p>" + bytes(int(request.query.get("size", 0)))
+        return web.Response(body=page, headers={"Content-Type": request.query.get("type", "image/jpeg")})
+
+    async def packed(self, request: web.Request) -> web.Response:
+        """An image, or a bomb, that is compressed, or is said to be."""
+        encoding, how, number = (request.query.get(name, "") for name in ("encoding", "how", "number"))
+        content = bytes(2**24) if how == "bomb" else draw_bytes(int(number or 4))
+        packer = zlib.compressobj(9, wbits={"raw": -15, "zlib": 15}.get(how, 31))
+        body = content if how == "not" else packer.compress(content) + packer.flush()
+        body = body[: len(body) // 2] if how == "cut" else body
+        return web.Response(body=body, headers={"Content-Type": "image/png", "Content-Encoding": encoding})
+
     async def empty(self, _: web.Request) -> web.Response:
         """Nothing."""
         return web.Response(body=b"", content_type="image/png")
@@ -149,7 +168,7 @@ class HostileServer:
 
 PATHS = (
     *("slow", "slow_loris", "endless", "short", "huge", "loop", "to_private", "to_file", "to_good"),
-    *("busy", "healing", "page", "empty", "ill"),
+    *("busy", "healing", "page", "empty", "ill", "named", "false_page", "packed"),
 )
 
 

@@ -89,8 +89,9 @@ def _decode_repaired(file: IO[bytes], max_image_tokens: int, error: Exception) -
     if file.seek(0, os.SEEK_END) > MAX_REPAIRED_BYTES:
         raise error
     file.seek(0)
+    content = file.read()
     try:
-        forms = repaired(file.read(), str(error))
+        forms = repaired(content, str(error))
         decoded = [_decode_pixels(BytesIO(form), max_image_tokens) for form in forms]
     except Exception:
         raise error from None

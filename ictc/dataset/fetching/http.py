@@ -20,6 +20,7 @@ from weakref import WeakValueDictionary
 
 import ictc
 from ictc.dataset.fetching.addresses import PrivateAddressError, open_public_socket
+from ictc.dataset.fetching.bodies import Body, NoImageError
 from ictc.errors import ConfigError
 from ictc.records import BrokenImage
 
@@ -38,8 +39,6 @@ READ_TIMEOUT_S = 20.0
 CHUNK_BYTES = 2**16
 MAX_BYTES = 100 * 2**20
 TRANSIENT_STATUSES = frozenset((408, 425, 429, 500, 502, 503, 504))
-OTHER_CONTENT_TYPES = ("application/octet-stream", "binary/octet-stream", "application/binary")
-"""What servers call an image of which they don't know that it is one."""
 
 
 @dataclass(frozen=True)
@@ -204,7 +203,7 @@ async def open_session(limits: HttpLimits) -> AsyncIterator[aiohttp.ClientSessio
 
 
 def check_response(response: aiohttp.ClientResponse) -> None:
-    """Refuse what is no image, before its body is read. Raises _Failure."""
+    """Refuse what is certainly no image, before its body is read. Raises _Failure."""
     if response.status != HTTPStatus.OK:
         phrase = f"{response.status} {_phrase(response.status)}".strip()
         raise _Failure(
@@ -212,26 +211,36 @@ def check_response(response: aiohttp.ClientResponse) -> None:
             is_transient=response.status in TRANSIENT_STATUSES,
             retry_after_s=parse_retry_after(response.headers.get("Retry-After", "")),
         )
-    kind = response.content_type.lower()
-    is_declared = "Content-Type" in response.headers
-    if is_declared and not kind.startswith("image/") and kind not in OTHER_CONTENT_TYPES:
-        raise _Failure(f"the server sent {_printable(kind)}, no image")
     if (response.content_length or 0) > MAX_BYTES:
         raise _Failure(f"larger than {MAX_BYTES / 2**20:.0f} MB")
 
 
 async def save_body(response: aiohttp.ClientResponse, target: IO[bytes]) -> None:
-    """Write a body into a file, chunk by chunk. Raises _Failure if it is empty or too large."""
+    """Write a body into a file, chunk by chunk. Raises _Failure if it is empty, too large or no image."""
     target.seek(0)
     target.truncate()
     num_bytes = 0
-    async for chunk in response.content.iter_chunked(CHUNK_BYTES):
-        num_bytes += len(chunk)
-        if num_bytes > MAX_BYTES:
-            raise _Failure(f"larger than {MAX_BYTES / 2**20:.0f} MB")
-        target.write(chunk)
+    try:
+        async for piece in _iter_pieces(response):
+            num_bytes += len(piece)
+            if num_bytes > MAX_BYTES:
+                raise _Failure(f"larger than {MAX_BYTES / 2**20:.0f} MB")
+            target.write(piece)
+    except NoImageError as error:
+        raise _Failure(str(error), is_transient=error.is_cut) from None
     if not num_bytes:
         raise _Failure("the server sent nothing")
+
+
+async def _iter_pieces(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    """Yield a body, unpacked. Raises NoImageError."""
+    kind = response.content_type.lower() if "Content-Type" in response.headers else ""
+    body = Body(kind, response.headers.get("Content-Encoding", ""))
+    async for chunk in response.content.iter_chunked(CHUNK_BYTES):
+        for piece in body.feed(chunk):
+            yield piece
+    for piece in body.finish():
+        yield piece
 
 
 def explain(error: aiohttp.ClientError) -> _Failure:
@@ -272,7 +281,3 @@ def _phrase(status: int) -> str:
         return HTTPStatus(status).phrase
     except ValueError:
         return ""
-
-
-def _printable(text: str) -> str:
-    return "".join(character for character in text if character.isprintable())[:80]

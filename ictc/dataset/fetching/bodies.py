@@ -1,0 +1,135 @@
+"""What the body of a server's answer is. Its bytes decide, as servers call images anything, and pages images.
+
+Knows the first bytes of formats, and the compression that servers apply although none was asked for; a body is unpacked
+piece by piece, so that none takes more memory than its piece.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Iterator
+from typing import Any
+
+PIECE_BYTES = 2**16
+HEAD_BYTES = 512
+BYTES_TO_CHOOSE_BY = 16
+
+OTHER_CONTENT_TYPES = ("", "application/octet-stream", "binary/octet-stream", "application/binary")
+"""What servers call something of which they don't know what it is."""
+
+FOREIGN_ENCODINGS = ("br", "zstd", "compress", "x-compress", "dcb", "dcz")
+"""Compressions that nobody asked for, and that take packages to undo."""
+
+_BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_PAGE = re.compile(
+    rb"(?:\xef\xbb\xbf)?\s*(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body|script)\b", re.IGNORECASE | re.DOTALL
+)
+
+
+class NoImageError(Exception):
+    """A body is not an image, or cannot be unpacked; the message is the reason.
+
+    Attributes:
+        is_cut: whether a part of it is missing.
+    """
+
+    def __init__(self, reason: str, *, is_cut: bool = False) -> None:
+        super().__init__(reason)
+        self.is_cut = is_cut
+
+
+def looks_like_image(head: bytes) -> bool:
+    """Whether a file begins as those that we decode do."""
+    is_webp = head[:4] == b"RIFF" and head[8:12] == b"WEBP"
+    return head.startswith(_BEGINNINGS) or is_webp or head[4:8] == b"ftyp"
+
+
+class Body:
+    """The body of one answer, as it comes in.
+
+    Args:
+        content_type: as the server says, in lower case; "" if it says none.
+        encoding: its `Content-Encoding`.
+    """
+
+    def __init__(self, content_type: str, encoding: str) -> None:
+        self._content_type = content_type
+        self._encoding = encoding.strip().lower()
+        self._start = b""
+        self._head = b""
+        self._unpacker: Any = None
+        self._has_begun = False
+
+    def feed(self, chunk: bytes) -> Iterator[bytes]:
+        """Yield what a chunk holds, unpacked; raises NoImageError as soon as it is clear that it is none."""
+        if not self._has_begun:
+            self._start += chunk
+            if len(self._start) < BYTES_TO_CHOOSE_BY:
+                return
+            chunk = self._begin()
+        yield from self._unpack(chunk)
+
+    def finish(self) -> Iterator[bytes]:
+        """Yield what is left at the end; raises NoImageError if it was no image, or a part is missing."""
+        if not self._has_begun:
+            yield from self._unpack(self._begin())
+        if self._unpacker is not None and not self._unpacker.eof:
+            raise NoImageError("its compressed body ends too early", is_cut=True)
+        if len(self._head) < HEAD_BYTES:
+            self._judge()
+
+    def _begin(self) -> bytes:
+        self._has_begun = True
+        self._unpacker = _choose_unpacker(self._encoding, self._start)
+        return self._start
+
+    def _unpack(self, chunk: bytes) -> Iterator[bytes]:
+        if self._unpacker is None:
+            yield self._noted(chunk)
+            return
+        try:
+            while chunk and not self._unpacker.eof:
+                yield self._noted(self._unpacker.decompress(chunk, PIECE_BYTES))
+                chunk = self._unpacker.unconsumed_tail
+        except zlib.error:
+            raise NoImageError("its compressed body is damaged") from None
+
+    def _noted(self, piece: bytes) -> bytes:
+        if len(self._head) < HEAD_BYTES:
+            self._head += piece[:HEAD_BYTES]
+            if len(self._head) >= HEAD_BYTES:
+                self._judge()
+        return piece
+
+    def _judge(self) -> None:
+        """Raises NoImageError if the first bytes are of something else."""
+        if not self._head or looks_like_image(self._head):
+            return
+        kind = self._content_type
+        if not kind.startswith("image/") and kind not in OTHER_CONTENT_TYPES:
+            raise NoImageError(f"the server sent {_printable(kind)}, no image")
+        if _PAGE.match(self._head):
+            raise NoImageError("the server sent a page, no image")
+
+
+def _choose_unpacker(encoding: str, start: bytes) -> Any:
+    """Return what undoes a compression, None if there is none, whatever the server says.
+
+    Raises:
+        NoImageError: it takes what we don't have.
+    """
+    if looks_like_image(start):
+        return None
+    if encoding in ("gzip", "x-gzip"):
+        return zlib.decompressobj(16 + zlib.MAX_WBITS) if start[:2] == b"\x1f\x8b" else None
+    if encoding == "deflate":
+        has_header = len(start) > 1 and start[0] & 15 == zlib.DEFLATED and int.from_bytes(start[:2], "big") % 31 == 0
+        return zlib.decompressobj(zlib.MAX_WBITS if has_header else -zlib.MAX_WBITS)
+    if "," in encoding or encoding in FOREIGN_ENCODINGS:
+        raise NoImageError(f"the server sent it compressed ({_printable(encoding)}), which was not asked for")
+    return None
+
+
+def _printable(text: str) -> str:
+    return "".join(character for character in text if character.isprintable())[:80]
