@@ -29,9 +29,9 @@ from ictc.tracks import load_track
 ADOPTED: tuple[StageName, ...] = ("caption", "label")
 NOT_ADOPTED = ("steps", "force_steps", "clusters", "retry_rejected")
 DEFAULTS: Mapping[str, Mapping[str, Any]] = {
-    "vllm": {"vlm_model": "Qwen/Qwen3.5-9B", "llm_model": None, "max_model_len": 4096, "batch_llm": 64}
+    "vllm": {"vlm_model": "Qwen/Qwen3.5-9B", "llm_model": None, "batch_llm": 64}
 }
-"""What is taken instead of the source's settings unless given: texts need a smaller model than images."""
+"""What is taken unless given here: texts need a smaller model than images. What the source was told of texts holds."""
 
 
 @dataclass(frozen=True)
@@ -149,8 +149,14 @@ def build_overrides(source: RunDirectory, target: Target, request: ReclusterRequ
     overrides = {**dict.fromkeys(NOT_ADOPTED), **request.overrides, "output_dir": target.directory.path}
     if target.num_clusters is not None:
         overrides["num_clusters"] = target.num_clusters
-    engine = overrides.get("engine") or load_settings(source).engine.engine
-    return {**DEFAULTS[engine], **overrides} if engine in DEFAULTS else overrides
+    settings = load_settings(source).engine
+    engine = overrides.get("engine") or settings.engine
+    defaults = dict(DEFAULTS.get(engine, {}))
+    if engine == settings.engine and settings.batch_llm is not None:
+        defaults.pop("batch_llm", None)
+    if engine == settings.engine and not settings.is_unified and overrides.get("vlm_model") is None:
+        defaults = {name: value for name, value in defaults.items() if not name.endswith("model")}
+    return {**defaults, **overrides}
 
 
 def copy_manifest(source: RunDirectory, target: RunDirectory) -> Manifest:

@@ -5,12 +5,20 @@ from __future__ import annotations
 import csv
 import os
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
+import yaml
 from support.cli import Ictc, exported_bytes, load, start_ictc
 from support.collections import draw_flat
 
+from ictc.recluster import DEFAULTS, ReclusterRequest, Target, build_overrides
+from ictc.runs.settings import load_settings
+from ictc.storage.journal import Journal
+from ictc.storage.rundir import RunDirectory
+
+SMALL = DEFAULTS["vllm"]["vlm_model"]
 NEVER = '{"die_on": ["synthesize"]}'
 """Engine options under which a request of Step 2b would end the command."""
 
@@ -154,6 +162,75 @@ class TestRecluster:
         refused = ictc("recluster", "--source_dir", tmp_path / "half", "--output_dir", tmp_path / "out")
         assert refused.exit_code == 2
         assert "the label step has not begun there" in refused.stderr
+
+
+class TestSourcesOfManyParts:
+    """What other commands made is a source, and so is what this command made of it."""
+
+    @pytest.fixture
+    def merged(self, ictc: Ictc, ads: Path, tmp_path: Path) -> Path:
+        """Three shards, each of which was at work twice, merged."""
+        failing = ("--engine_options", '{"fail": ["ad_001", "ad_009", "ad_018"]}')
+        for index in range(3):
+            shard = ("--num_shards", 3, "--shard_index", index)
+            ictc.succeed(ads, tmp_path / "shards", *shard, *failing)
+            ictc.succeed(ads, tmp_path / "shards", *shard, "--retry_rejected")
+        assert ictc("merge", tmp_path / "shards", "--output_dir", tmp_path / "merged").exit_code == 0
+        return tmp_path / "merged"
+
+    def test_of_a_merged_run_of_its_result_and_of_a_merge_of_that(
+        self, ictc: Ictc, ads: Path, merged: Path, tmp_path: Path
+    ) -> None:
+        ictc.succeed(ads, tmp_path / "direct", "--num_clusters", 4)
+        recluster(ictc, merged, tmp_path / "once", "--num_clusters", 4)
+        recluster(ictc, tmp_path / "once", tmp_path / "twice", "--num_clusters", 4)
+        for name, source in (("again", merged), ("of_reclustered", tmp_path / "twice")):
+            merge = ("merge", source, "--output_dir", tmp_path / name, "--num_clusters", 4)
+            assert ictc(*merge).exit_code == 0
+        recluster(ictc, tmp_path / "of_reclustered", tmp_path / "last", "--num_clusters", 4)
+        for name in ("once", "twice", "again", "of_reclustered", "last"):
+            assert exported_bytes(tmp_path / name) == exported_bytes(tmp_path / "direct"), name
+            assert ictc("verify", tmp_path / name).exit_code == 0
+
+    def test_later_records_of_a_source_count(self, ictc: Ictc, ads: Path, merged: Path, tmp_path: Path) -> None:
+        for track in merged.glob("state/caption/*/"):
+            assert len(list(track.glob("*.jsonl"))) == 6
+        (segment,) = merged.glob("state/label/*/part0-000000.jsonl")
+        later = Journal(segment.parent)  # its own number is that of another's segment
+        record = later.get("ad_001")
+        assert record is not None
+        later.append({**record, "data": {"label": "said later"}})
+        later.close()
+        recluster(ictc, merged, tmp_path / "out", "--num_clusters", 3)
+        assert load(tmp_path / "out", "step2a_hooks.json")["ad_001"] == "said later"
+
+
+class TestDefaults:
+    @pytest.mark.parametrize(
+        ("of_source", "given", "expected"),
+        [
+            ({}, {}, {"vlm_model": SMALL, "llm_model": "unified", "max_model_len": None, "batch_llm": 64}),
+            ({"max_model_len": 16384, "batch_llm": 300}, {}, {"max_model_len": 16384, "batch_llm": 300}),
+            (
+                {"max_model_len": 16384},
+                {"max_model_len": 2048, "batch_llm": 8},
+                {"max_model_len": 2048, "batch_llm": 8},
+            ),
+            ({"llm_model": "a/text"}, {}, {"llm_model": "a/text"}),
+            ({"llm_model": "a/text"}, {"vlm_model": "b"}, {"vlm_model": "b", "llm_model": "unified"}),
+            ({"engine": "lite", "batch_llm": 3}, {"engine": "vllm"}, {"vlm_model": SMALL, "batch_llm": 64}),
+        ],
+    )
+    def test_what_the_source_was_told_holds_unless_told_otherwise(
+        self, tmp_path: Path, of_source: dict[str, Any], given: dict[str, Any], expected: dict[str, Any]
+    ) -> None:
+        flags = {"ads_dir": str(tmp_path), "output_dir": str(tmp_path), "track": "marketing", **of_source}
+        (tmp_path / "config.yaml").write_text(yaml.safe_dump(flags))
+        source, target = RunDirectory(tmp_path), RunDirectory(tmp_path / "out")
+        request = ReclusterRequest(tmp_path, tmp_path / "out", overrides=given)
+        settings = load_settings(source, **build_overrides(source, Target(target, 10), request))
+        flags = settings.engine.model_dump()
+        assert {name: flags[name] for name in expected} == expected
 
 
 class TestEditedClusters:

@@ -10,7 +10,7 @@ from pathlib import Path
 from ictc.records import StageName
 from ictc.stages.export import mark_stale
 from ictc.storage.atomic import atomic_writer, storage_errors
-from ictc.storage.journal import list_segments, segment_order
+from ictc.storage.journal import list_segments
 from ictc.storage.keys import StageKey
 from ictc.storage.rundir import RunDirectory
 
@@ -34,9 +34,9 @@ def adopt_stage(target: RunDirectory, sources: Sequence[RunDirectory], stage: St
             target.save_definitions(key, definitions, labels_read=sources[0].load_labels_read(key))
     else:
         segments = {
-            f"{WRITER}{number}-{segment_order(path)[0]:06d}.jsonl": path
+            f"{WRITER}{number}-{place:06d}.jsonl": path  # not by their own numbers, which several writers may share
             for number, source in enumerate(sources)
-            for path in list_segments(source.result_path(stage, key))
+            for place, path in enumerate(list_segments(source.result_path(stage, key)))
         }
         copy_segments(target, stage, key, segments)
     target.start_stage(stage, key)

@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 
+from ictc.config.groups import default_work_dir
 from ictc.errors import ConfigError
 from ictc.runs.track_run import STAGES
 from ictc.stages.results import Results
@@ -31,9 +32,18 @@ def find_run_directories(paths: Iterable[Path]) -> list[RunDirectory]:
     for path in paths:
         below = list(_iter_run_directories(path, DEEPEST_LEVEL))
         if not below:
-            raise ConfigError(f"{path}: no run directory here or below; give the --output_dir of a run")
+            raise ConfigError(f"{path}: no run directory here or below; give {describe_place(path)}")
         found.update((one.resolve(), RunDirectory(one)) for one in below)
     return list(found.values())
+
+
+def describe_place(path: Path) -> str:
+    """Return where a run lies that somebody looks for at `path`."""
+    service, slashes, rest = str(path).partition(":/")
+    if not slashes or not service.isalnum():
+        return "the --output_dir of a run"
+    default = default_work_dir(f"{service}://{rest.lstrip('/')}")
+    return f"its --work_dir, {default} where that was left out: only exports are published at a URL"
 
 
 def _iter_run_directories(path: Path, levels: int) -> Iterator[Path]:

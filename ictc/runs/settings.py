@@ -23,6 +23,22 @@ def held_track(directory: RunDirectory) -> Track:
     return load_track(directory.load_run_info().get("track_source", "marketing"))
 
 
+def load_flags(directory: RunDirectory) -> dict[str, Any]:
+    """Return the settings of the command whose run is in `directory`, by flag.
+
+    Raises:
+        ConfigError: there are none.
+    """
+    path = directory.path / "config.yaml"
+    try:
+        flags = yaml.safe_load(path.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path} cannot be read ({error}); give the --output_dir of a run that has begun") from None
+    if not isinstance(flags, dict):
+        raise ConfigError(f"{path} holds no settings; run the command of that run once more to write them again")
+    return flags
+
+
 def load_settings(directory: RunDirectory, **overrides: Any) -> RunSettings:
     """Return the settings of the run in `directory`, made to mean that folder and the images it was about.
 
@@ -33,13 +49,9 @@ def load_settings(directory: RunDirectory, **overrides: Any) -> RunSettings:
         ConfigError: there are no settings, or they are not valid (any more).
     """
     path = directory.path / "config.yaml"
-    try:
-        flags = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path} cannot be read ({error}); give the --output_dir of a run that has begun") from None
-    if not isinstance(flags, dict):
-        raise ConfigError(f"{path} holds no settings; run the command of that run once more to write them again")
+    flags = load_flags(directory)
     flags |= {"output_dir": directory.path, "shard_id": None, "track": directory.load_run_info().get("track_source")}
+    flags |= {"work_dir": None, "upload_url": None}  # of the folder that this one may lie in, which remembers it
     manifest = find_manifest(directory.manifest_path)
     if manifest is not None:
         flags |= {name: manifest.key[name] for name in ("ads_dir", "images") if manifest.key.get(name)}

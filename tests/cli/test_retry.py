@@ -9,6 +9,10 @@ import yaml
 from support.cli import Ictc, exported_bytes
 from support.collections import draw_flat
 
+from ictc.config.groups import default_work_dir
+
+TRACKS = ("full_run", "track2_identity")
+
 
 @pytest.fixture
 def ads(tmp_path: Path) -> Path:
@@ -73,3 +77,89 @@ def test_a_run_without_usable_settings_is_refused_in_one_line(
     assert refused.exit_code == 2
     assert "config.yaml" in refused.stderr
     assert refused.stderr.count("\n") == 1
+
+
+class TestWhatOthersMade:
+    """Each is retried, or the commands that will do it are named."""
+
+    FAILING = ("--engine_options", '{"fail": ["ad_002"]}')
+
+    def test_tracks_that_share_their_requests_are_retried_together(self, ictc: Ictc, ads: Path, tmp_path: Path) -> None:
+        arguments = ("--track", "1,2", "--combine_tracks")
+        ictc.succeed(ads, tmp_path / "out", *arguments, *self.FAILING)
+        for track in TRACKS:
+            heal(tmp_path / "out" / track)
+        outcome = ictc("retry", tmp_path / "out" / TRACKS[1])
+        assert outcome.exit_code == 0, outcome.stderr
+        assert outcome.stderr.count("Step 1 captions: 11/12") == 2
+        ictc.succeed(ads, tmp_path / "direct", *arguments)
+        for track in TRACKS:
+            assert exported_bytes(tmp_path / "out" / track) == exported_bytes(tmp_path / "direct" / track)
+        assert ictc("retry", tmp_path / "out").exit_code == 0
+
+    def test_a_users_own_track_among_them_is_found_from_another_folder(
+        self, ictc: Ictc, ads: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        own = (Path(__file__).parents[1] / "support" / "ads_only_track.py").read_text()
+        (tmp_path / "mine.py").write_text(own)
+        monkeypatch.chdir(tmp_path)
+        ictc.succeed(ads, tmp_path / "out", "--track", "mine.py,2", "--combine_tracks", *self.FAILING)
+        for path in (tmp_path / "out").glob("*/config.yaml"):
+            heal(path.parent)
+        monkeypatch.chdir(ads)
+        outcome = ictc("retry", tmp_path / "out")
+        assert outcome.exit_code == 0, outcome.stderr
+        assert not any(path.read_bytes() for path in (tmp_path / "out").glob("*/rejected.jsonl"))
+
+    def test_a_merged_run_is_retried_like_an_undivided_one(self, ictc: Ictc, ads: Path, tmp_path: Path) -> None:
+        self.merge_shards(ictc, ads, tmp_path, 2)
+        heal(tmp_path / "merged")
+        assert ictc("retry", tmp_path / "merged").exit_code == 0
+        ictc.succeed(ads, tmp_path / "direct")
+        assert exported_bytes(tmp_path / "merged") == exported_bytes(tmp_path / "direct")
+
+    def test_shards_are_retried_and_then_merged_again(self, ictc: Ictc, ads: Path, tmp_path: Path) -> None:
+        merge = self.merge_shards(ictc, ads, tmp_path, 2)
+        for path in tmp_path.glob("*/config.yaml"):
+            heal(path.parent)
+        retried = ictc("retry", tmp_path)
+        assert retried.exit_code == 0
+        assert "its own ictc merge command again" in retried.stderr
+        assert ictc(*merge).exit_code == 0
+        ictc.succeed(ads, tmp_path / "direct")
+        assert exported_bytes(tmp_path / "merged") == exported_bytes(tmp_path / "direct")
+
+    def test_a_partial_merge_has_its_shards_named(self, ictc: Ictc, ads: Path, tmp_path: Path) -> None:
+        self.merge_shards(ictc, ads, tmp_path, 1)
+        before = exported_bytes(tmp_path / "merged")
+        refused = ictc("retry", tmp_path / "merged")
+        assert refused.exit_code == 2
+        assert f"ictc retry {tmp_path / 'shard_0'}, then its own ictc merge command again" in refused.stderr
+        assert exported_bytes(tmp_path / "merged") == before
+
+    def test_of_a_reclustered_run_the_commands_are_named(self, ictc: Ictc, ads: Path, tmp_path: Path) -> None:
+        ictc.succeed(ads, tmp_path / "out", *self.FAILING)
+        heal(tmp_path / "out")
+        again = ("recluster", "--source_dir", tmp_path / "out", "--output_dir", tmp_path / "k4", "--num_clusters", 4)
+        assert ictc(*again).exit_code == 0
+        refused = ictc("retry", tmp_path / "k4")
+        assert refused.exit_code == 2
+        assert f"ictc retry {tmp_path / 'out'}, then its own ictc recluster command again" in refused.stderr
+        assert ictc("retry", tmp_path / "out").exit_code == 0
+        assert ictc(*again, "--retry_rejected").exit_code == 0
+        ictc.succeed(ads, tmp_path / "direct", "--num_clusters", 4)
+        assert exported_bytes(tmp_path / "k4") == exported_bytes(tmp_path / "direct")
+
+    def test_a_url_is_no_place_of_a_run(self, ictc: Ictc) -> None:
+        refused = ictc("retry", "s3://bucket/results")
+        assert refused.exit_code == 2
+        assert str(default_work_dir("s3://bucket/results")) in refused.stderr
+
+    def merge_shards(self, ictc: Ictc, ads: Path, root: Path, num_shards: int) -> tuple[object, ...]:
+        """Make so many of two shards, merge them, and return the command that did."""
+        for index in range(num_shards):
+            ictc.succeed(ads, root, "--num_shards", 2, "--shard_index", index, *self.FAILING)
+        shards = [root / f"shard_{index}" for index in range(num_shards)]
+        merge = ("merge", *shards, "--output_dir", root / "merged", "--allow_missing")
+        assert ictc(*merge).exit_code == 0
+        return merge
