@@ -6,7 +6,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from urllib.parse import urlsplit
 
 import pandas as pd
 import pyarrow as pa
@@ -14,6 +15,8 @@ from pyarrow import parquet
 
 from ictc.analytics.results import RunResults
 from ictc.analytics.tables import to_records, write_csv
+from ictc.dataset.fetching.content import HEAD_BYTES, suffixes_of_content
+from ictc.dataset.fetching.locations import is_url
 from ictc.errors import ConfigError, InputError
 from ictc.records import ImageRecord
 from ictc.report.clusters import cluster_color
@@ -157,10 +160,24 @@ def _iter_placed(rows: pd.DataFrame, finder: ImageFinder, folder: Path) -> Itera
     names = LinkNames()
     for image_id, image_path in zip(rows["image_id"], rows["image_path"], strict=True):
         source = finder.find(image_id, image_path)
-        name = names.name(ImageRecord(image_id, image_path))
-        if source is not None:
-            link_or_copy(str(source), str(folder / name), symlinks=False)
-        yield name if source is not None else None
+        if source is None:
+            yield None
+            continue
+        name = names.name(ImageRecord(image_id, f"image{suffix_of(source, image_path)}"))
+        link_or_copy(str(source), str(folder / name), symlinks=False)
+        yield name
+
+
+def suffix_of(source: Path, image_path: str) -> str:
+    """Return the suffix by which other programs know a file for what it is: its own where that is right.
+
+    Args:
+        image_path: of the image in the results, which may be an address with a query.
+    """
+    with source.open("rb") as file:
+        suffixes = suffixes_of_content(file.read(HEAD_BYTES))
+    given = PurePosixPath(urlsplit(image_path).path if is_url(image_path) else image_path).suffix
+    return given if given.lower() in suffixes or not suffixes else suffixes[0]
 
 
 def unknown_as_none(column: pd.Series) -> list[float | None]:

@@ -14,6 +14,8 @@ from support.result_folders import write_results
 
 pytest.importorskip("pandas", reason="the exports need the extra analysis")
 
+from ictc.report.exports import suffix_of
+
 CLUSTERS = {f"ad_{number:02d}": ("Trust", "Bargains", "-Novelty")[number % 3] for number in range(15)}
 FORMULAS = ("=1+1", "+1", "-1", "@SUM(A1)", "\tx", "plain")
 
@@ -84,6 +86,26 @@ def test_fiftyone_finds_classes_labels_and_images(ictc: Ictc, run: Path, ads: Pa
     assert clusters == dict(list(CLUSTERS.items())[:-1])
     assert labels["labels"]["ad_04"]["confidence"] == 0.2
     assert labels["labels"]["ad_04"]["attributes"]["ad_label"] == "\tx"
+
+
+@pytest.mark.parametrize(
+    ("kind", "path", "suffix"),
+    [
+        ("jpeg", "https://cdn.example/v/1_n.jpg?stp=c0.5000x0.5000f_dst-emg0_p180x180&ccb=1-7", ".jpg"),
+        ("jpeg", "https://cdn.example/media/1.JPEG?width=600", ".JPEG"),
+        ("jpeg", "https://cdn.example/img/1", ".jpg"),
+        ("jpeg", "https://cdn.example/a.php?file=x.png", ".jpg"),
+        ("png", "https://cdn.example/a%20b.jpg#x.gif", ".png"),
+        ("webp", "https://cdn.example/a.jpg", ".webp"),
+        ("tiff", "sub.d/ad.tif", ".tif"),
+        ("gif", "sub.d/ad", ".gif"),
+        ("bmp", "shard.tar/ad.dib", ".dib"),
+        ("png", "data:image/png;sha256,0123", ".png"),
+    ],
+)
+def test_a_file_ends_in_what_it_is(tmp_path: Path, kind: str, path: str, suffix: str) -> None:
+    copy = draw_image(tmp_path / f"copy.{kind}").rename(tmp_path / "0123abcd")
+    assert suffix_of(copy, path) == suffix
 
 
 def test_a_datamap_has_a_place_for_each_ad(ictc: Ictc, run: Path, tmp_path: Path) -> None:

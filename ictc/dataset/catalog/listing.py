@@ -9,8 +9,8 @@ from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from ictc.dataset.catalog.content import HEAD_BYTES, is_image_content
 from ictc.dataset.catalog.tally import Reason, Tally
+from ictc.dataset.fetching.content import HEAD_BYTES, is_image_content
 from ictc.dataset.fetching.locations import TAR_SUFFIX
 
 _JPEG_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif")

@@ -8,7 +8,6 @@ from functools import cached_property
 from itertools import chain
 
 from ictc.dataset.catalog.collection import Collection, Layout
-from ictc.dataset.catalog.content import HEAD_BYTES
 from ictc.dataset.catalog.listing import Listing, is_hidden
 from ictc.dataset.catalog.metadata import (
     MAX_METADATA_BYTES,
@@ -19,6 +18,7 @@ from ictc.dataset.catalog.metadata import (
 )
 from ictc.dataset.catalog.naming import Frames, file_record, find_ambiguous, iter_observation, short_name
 from ictc.dataset.catalog.tally import Reason, Tally
+from ictc.dataset.fetching.content import HEAD_BYTES
 from ictc.dataset.fetching.locations import is_url
 from ictc.dataset.fetching.remote import RemoteFolder
 from ictc.records import ImageRecord

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field, replace
 from posixpath import dirname, join, normpath
 from typing import IO, Literal
 
-from ictc.dataset.catalog.content import HEAD_BYTES, is_image_content, name_compression
 from ictc.dataset.catalog.listing import IMAGE_SUFFIXES, OTHER_SUFFIXES, is_hidden, is_image_name, suffix_of
 from ictc.dataset.catalog.metadata import MAX_METADATA_BYTES, Metadata, load_json_object, parse_metadata
 from ictc.dataset.catalog.tally import Reason, Tally
+from ictc.dataset.fetching.content import HEAD_BYTES, is_image_content, name_compression
 
 FIRST_BYTES = 64 * 1024
 """Of a shard, in which its first image usually begins."""

@@ -1,7 +1,7 @@
 """What the body of a server's answer is. Its bytes decide, as servers call images anything, and pages images.
 
-Knows the first bytes of formats, and the compression that servers apply although none was asked for; a body is unpacked
-piece by piece, so that none takes more memory than its piece.
+Knows the compression that servers apply although none was asked for; a body is unpacked piece by piece, so that none
+takes more memory than a piece.
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ import zlib
 from collections.abc import Iterator
 from typing import Any
 
+from ictc.dataset.fetching import content
+
 PIECE_BYTES = 2**16
 HEAD_BYTES = 512
-BYTES_TO_CHOOSE_BY = 16
+"""Enough to know a page by."""
 
 OTHER_CONTENT_TYPES = ("", "application/octet-stream", "binary/octet-stream", "application/binary")
 """What servers call something of which they don't know what it is."""
@@ -21,7 +23,6 @@ OTHER_CONTENT_TYPES = ("", "application/octet-stream", "binary/octet-stream", "a
 FOREIGN_ENCODINGS = ("br", "zstd", "compress", "x-compress", "dcb", "dcz")
 """Compressions that nobody asked for, and that take packages to undo."""
 
-_BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _PAGE = re.compile(
     rb"(?:\xef\xbb\xbf)?\s*(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body|script)\b", re.IGNORECASE | re.DOTALL
 )
@@ -37,12 +38,6 @@ class NoImageError(Exception):
     def __init__(self, reason: str, *, is_cut: bool = False) -> None:
         super().__init__(reason)
         self.is_cut = is_cut
-
-
-def looks_like_image(head: bytes) -> bool:
-    """Whether a file begins as those that we decode do."""
-    is_webp = head[:4] == b"RIFF" and head[8:12] == b"WEBP"
-    return head.startswith(_BEGINNINGS) or is_webp or head[4:8] == b"ftyp"
 
 
 class Body:
@@ -65,7 +60,7 @@ class Body:
         """Yield what a chunk holds, unpacked; raises NoImageError as soon as it is clear that it is none."""
         if not self._has_begun:
             self._start += chunk
-            if len(self._start) < BYTES_TO_CHOOSE_BY:
+            if len(self._start) < content.HEAD_BYTES:
                 return
             chunk = self._begin()
         yield from self._unpack(chunk)
@@ -104,7 +99,7 @@ class Body:
 
     def _judge(self) -> None:
         """Raises NoImageError if the first bytes are of something else."""
-        if not self._head or looks_like_image(self._head):
+        if not self._head or content.is_image_content(self._head):
             return
         kind = self._content_type
         if not kind.startswith("image/") and kind not in OTHER_CONTENT_TYPES:
@@ -119,7 +114,7 @@ def _choose_unpacker(encoding: str, start: bytes) -> Any:
     Raises:
         NoImageError: it takes what we don't have.
     """
-    if looks_like_image(start):
+    if content.is_image_content(start):
         return None
     if encoding in ("gzip", "x-gzip"):
         return zlib.decompressobj(16 + zlib.MAX_WBITS) if start[:2] == b"\x1f\x8b" else None
