@@ -9,7 +9,7 @@ from cyclopts import Group, Parameter
 
 from ictc.analytics.extra import analysis_packages
 from ictc.cli.merge import explicit
-from ictc.cli.run import run_in_session
+from ictc.cli.run import costing_no_result, run_in_session
 from ictc.config import ControlSettings, EngineSettings
 from ictc.errors import ConfigError
 from ictc.recluster import ReclusterRequest, find_source, recluster_source
@@ -77,7 +77,8 @@ def recluster(
         verbose=control is not None and control.verbose,
     )
     if len(request.num_clusters) > 1:
-        compare([target.directory.path for target in request.targets()], output_dir)
+        with costing_no_result("comparison", "the same command"):
+            compare([target.directory.path for target in request.targets()], output_dir)
 
 
 def parse_numbers(text: str) -> tuple[int, ...]:

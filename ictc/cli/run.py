@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import shlex
 import signal
 import sys
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -25,7 +27,10 @@ from ictc.runs.reporter import Reporter
 from ictc.runs.shards import resolve_shard
 from ictc.runs.stopping import Interrupted
 from ictc.runs.summary import TrackSummary
+from ictc.secrecy import scrub
 from ictc.stages.publish import find_target, publish, publish_to
+
+logger = logging.getLogger(__name__)
 
 
 def run(
@@ -82,9 +87,9 @@ def run_in_session(root: Path, work: Work, *, verbose: bool) -> None:
     started = time.monotonic()
     with logging_to(root / "logs", verbose=verbose) as log_path:
         summaries = asyncio.run(run_until_stopped(work))
-    for summary in summaries:
-        print_summary(summary)
-    print_report(summaries, root / "report.html")
+        for summary in summaries:
+            print_summary(summary)
+        print_report(summaries, root / "report.html", log_path)
     for directory in {root, *(summary.directory for summary in summaries)}:
         publish(directory)
     if (url := find_target(root)) is not None:
@@ -106,16 +111,32 @@ async def run_until_stopped(work: Work) -> list[TrackSummary]:
             ) from None
 
 
-def print_report(summaries: Sequence[TrackSummary], path: Path) -> None:
+def print_report(summaries: Sequence[TrackSummary], path: Path, log_path: Path) -> None:
     """Write the page about all tracks that have clusters, and tell where; that there is none is no failure of a run."""
     directories = [summary.directory for summary in summaries if summary.clusters and summary.wants_report]
     if not directories:
         return
-    try:
+    again = shlex.join(["ictc", "report", *map(str, directories), "--output", str(path)])
+    with costing_no_result("report page", f"{again}. Log: {log_path}"):
         from ictc.report import write_report
 
         write_report(directories, path)
-    except IctcError as error:
-        print(f"No report page: {error}")
-    else:
         print(f"Report:  {path}")
+
+
+@contextmanager
+def costing_no_result(what: str, again: str) -> Iterator[None]:
+    """Tell an error of the block in one line, as it is about something besides results that are finished.
+
+    Args:
+        what: what there is not because of it.
+        again: how to try again.
+    """
+    try:
+        yield
+    except IctcError as error:
+        print(f"No {what}: {error}")
+    except Exception as error:  # of whatever library
+        logger.info("no %s", what, exc_info=True)
+        reason = " ".join(scrub(f"{type(error).__name__}: {error}").split())
+        print(f"No {what}: {reason}; the results are finished. To try again: {again}", file=sys.stderr)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from support.cli import Ictc
+from support.cli import Ictc, load
+from support.collections import draw_flat
 from support.result_folders import write_results
 
 pytest.importorskip("pandas", reason="the report needs the extra analysis")
@@ -41,3 +42,35 @@ def test_results_without_any_ad_are_refused(ictc: Ictc, tmp_path: Path) -> None:
         outcome = ictc(*command)
         assert outcome.exit_code == 2
         assert "no image has a cluster" in outcome.stderr
+
+
+class TestAfterARun:
+    """That something besides the results can't be made costs no finished run."""
+
+    @pytest.fixture
+    def broken(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def fail(*_: object) -> None:
+            raise ValueError("of a library,\nin two lines")
+
+        monkeypatch.setattr("ictc.report.page.build_page", fail)
+        monkeypatch.setattr("ictc.analytics.comparison.compare_clusterings", fail)
+
+    def test_a_page_that_cannot_be_made_is_told_with_how_to_try_again(
+        self, ictc: Ictc, tmp_path: Path, broken: None
+    ) -> None:
+        out = tmp_path / "out"
+        finished = ictc.succeed(draw_flat(tmp_path / "ads", 8), out, "--report", "on")
+        (line,) = [line for line in finished.stderr.splitlines() if line.startswith("No report page")]
+        assert "ValueError: of a library, in two lines; the results are finished" in line
+        assert f"ictc report {out} --output {out / 'report.html'}. Log: {out / 'logs'}" in line
+        assert "Traceback" in next((out / "logs").iterdir()).read_text()
+        assert load(out, "run.json")["status"] == "finished"
+        assert ictc("report", out, "--output", tmp_path / "page.html").exit_code == 1
+
+    def test_so_is_a_comparison(self, ictc: Ictc, tmp_path: Path, broken: None) -> None:
+        ictc.succeed(draw_flat(tmp_path / "ads", 8), tmp_path / "out")
+        folders = ("--source_dir", tmp_path / "out", "--output_dir", tmp_path / "ks")
+        finished = ictc("recluster", *folders, "--num_clusters", "2,3")
+        assert finished.exit_code == 0
+        assert "No comparison: ValueError" in finished.stderr
+        assert load(tmp_path / "ks" / "k3", "run.json")["status"] == "finished"
