@@ -27,6 +27,7 @@ from repository import import_test_support
 from ictc.cli.console import ConsoleReporter
 from ictc.config import RunSettings
 from ictc.engines.base import Answer, Engine, GenerationRequest, GenerationResult, JsonAnswer
+from ictc.engines.replicas import Replicas
 from ictc.engines.scripted import sample_json
 from ictc.engines.vllm import load_vllm_engine
 from ictc.pipeline import run_pipeline
@@ -166,8 +167,11 @@ class SharedEngine:
     async def close(self) -> None:
         """Stay loaded for the next run."""
 
-    async def hand_out(self, *_: Any) -> SharedEngine:
-        """Stand in for loading a model."""
+    async def hand_out(self, *_: Any) -> Replicas:
+        """Stand in for preparing to load a model."""
+        return Replicas([self._itself])
+
+    async def _itself(self) -> SharedEngine:
         return self
 
     def length(self, request_id: str) -> int:
@@ -217,7 +221,7 @@ async def load_engine(
     shared = SharedEngine(engine, answer_tokens, spread)
     try:
         with (
-            patch("ictc.engines.provider.build_engine", shared.hand_out),
+            patch("ictc.engines.provider.build_replicas", shared.hand_out),
             patch("ictc.engines.vllm.build_sampling_params", shared.sampling),
         ):
             yield shared

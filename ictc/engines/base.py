@@ -170,6 +170,30 @@ class Engine(Protocol):
         ...
 
 
+class Engines(Protocol):
+    """Engines of one model side by side: each is loaded, dies and is loaded anew by itself."""
+
+    def __len__(self) -> int:
+        """Return how many there are, with those that are not loaded."""
+        ...
+
+    def __getitem__(self, place: int) -> Engine | None:
+        """Return one of them, None while it is not loaded."""
+        ...
+
+    async def drop(self, place: int) -> None:
+        """Unload one that is dead."""
+        ...
+
+    async def reload(self, place: int) -> Engine:
+        """Load one that is not loaded.
+
+        Raises:
+            EngineLoadError: with the cause and a remedy.
+        """
+        ...
+
+
 def is_waiting(engine: Engine) -> bool:
     """Whether an engine gives no results on purpose, as its servers asked it to wait: it is not dead then.
 

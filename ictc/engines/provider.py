@@ -10,7 +10,7 @@ from typing import Literal
 
 from ictc.config import EngineSettings, ModelSpec
 from ictc.engines.base import Engine
-from ictc.engines.replicas import ReplicatedEngine, load_replicas
+from ictc.engines.replicas import Replicas
 
 logger = logging.getLogger(__name__)
 
@@ -18,38 +18,45 @@ Role = Literal["vlm", "llm"]
 Note = Callable[[str], None]
 
 
-async def build_engine(spec: ModelSpec, note: Note = logger.info) -> Engine:
-    """Load the model of `spec`, once or side by side. The only function that knows which engines there are.
+async def build_replicas(spec: ModelSpec, note: Note = logger.info) -> Replicas:
+    """Prepare the engines of `spec`, one or several; they are not loaded yet. Only this knows which engines there are.
 
     Args:
-        note: told in one line what an engine has chosen from the hardware, before it loads.
+        note: told in one line what an engine has chosen from the hardware.
 
     Raises:
-        EngineLoadError: with the cause and a remedy.
+        EngineLoadError: the hardware does not have what they need.
     """
     if spec.engine == "vllm":
         from ictc.engines.vllm import divide_gpus, load_vllm_engine
 
         division = await divide_gpus(spec)
         note(division.description)
-        return await _load(load_vllm_engine, division.specs)
+        return _prepare(load_vllm_engine, division.specs)
     if spec.engine == "openai":
         from ictc.engines.openai import load_openai_engine
 
-        return await load_openai_engine(spec)
+        return _prepare(load_openai_engine, [spec])
     if spec.engine == "lite":
         from ictc.engines.lite import load_lite_engine
 
-        return await load_lite_engine(spec)
+        return _prepare(load_lite_engine, [spec])
     from ictc.engines.scripted import load_scripted_engine
 
-    return await _load(load_scripted_engine, [spec] * (spec.replicas or 1))
+    return _prepare(load_scripted_engine, [spec] * (spec.replicas or 1))
 
 
-async def _load(load: Callable[[ModelSpec], Awaitable[Engine]], specs: Sequence[ModelSpec]) -> Engine:
-    if len(specs) == 1:
-        return await load(specs[0])
-    return await load_replicas([partial(load, spec) for spec in specs])
+def _prepare(load: Callable[[ModelSpec], Awaitable[Engine]], specs: Sequence[ModelSpec]) -> Replicas:
+    return Replicas([partial(load, spec) for spec in specs])
+
+
+async def build_engine(spec: ModelSpec, note: Note = logger.info) -> Engine:
+    """Load the model of `spec` once.
+
+    Raises:
+        EngineLoadError: with the cause and a remedy.
+    """
+    return await (await build_replicas(replace(spec, replicas=1), note)).reload(0)
 
 
 class EngineProvider:
@@ -72,36 +79,32 @@ class EngineProvider:
         self._seed = seed
         self._note = note
         self._requests_per_image = requests_per_image
-        self._loaded: tuple[ModelSpec, Engine] | None = None
+        self._loaded: tuple[ModelSpec, Replicas] | None = None
+        self._is_under_way = False
 
-    async def get(self, role: Role) -> Engine:
-        """Return the engine for `role`, loading it if needed.
+    async def get(self, role: Role) -> Replicas:
+        """Return the engines for `role`, loading them if needed.
+
+        At the beginning all must start, as somebody is there to mend what is wrong; later on, those that do go on.
 
         Raises:
             EngineLoadError: with the cause and a remedy.
         """
         spec = replace(self._settings.model_spec(role, self._seed), requests_per_image=self._requests_per_image)
         if self._loaded is not None:
-            loaded_spec, engine = self._loaded
+            loaded_spec, engines = self._loaded
             if spec == loaded_spec or (self._settings.is_unified and loaded_spec.vision):
-                return engine
+                return engines
             await self.close()
         logger.info("loading %s with the %s engine%s", spec.model, spec.engine, "" if spec.vision else ", text only")
-        engine = await build_engine(spec, self._note)
-        self._loaded = (spec, engine)
-        return engine
-
-    async def drop_dead(self) -> None:
-        """Unload what has died, so that `get` loads it anew: of several engines those, else all there is."""
-        engine = self._loaded[1] if self._loaded is not None else None
-        if isinstance(engine, ReplicatedEngine) and engine.has_dead:
-            await engine.recover()
-        else:
-            await self.close()
+        engines = await build_replicas(spec, self._note)
+        await engines.load(self._note if self._is_under_way else None)
+        self._loaded, self._is_under_way = (spec, engines), True
+        return engines
 
     async def close(self) -> None:
         """Unload what is loaded."""
         if self._loaded is not None:
-            _, engine = self._loaded
+            _, engines = self._loaded
             self._loaded = None
-            await engine.close()
+            await engines.close()

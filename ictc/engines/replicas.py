@@ -1,132 +1,126 @@
-"""Several copies of an engine side by side, fed from one queue.
+"""Several copies of an engine side by side, each loaded, closed and loaded anew by itself.
 
-Knows which copy has which request, so that the death of one costs the others nothing but a pause. Not what they
-compute, nor on which GPUs.
+Knows how to load them, and neither what they compute nor who asks them: whoever has room takes the next request
+(`ictc.stages.runner`).
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import aclosing
+import logging
+from collections.abc import Awaitable, Callable, Sequence
 
-from ictc.engines.base import Engine, GenerationRequest, GenerationResult
-from ictc.errors import EngineDeadError
+from ictc.engines.base import Engine
+from ictc.errors import EngineLoadError
+
+logger = logging.getLogger(__name__)
 
 Load = Callable[[], Awaitable[Engine]]
 
-
-async def load_replicas(loads: Sequence[Load]) -> ReplicatedEngine:
-    """Load one engine after the other: they set the environment of their processes, which is this process's own.
-
-    Raises:
-        EngineLoadError: one of them did not start; the others are closed again.
-    """
-    engine = ReplicatedEngine(loads)
-    try:
-        await engine.recover()
-    except BaseException:
-        await engine.close()
-        raise
-    return engine
+CLOSE_TIMEOUT_S = 60.0
+"""How long a dead engine may take to go before it is left to itself."""
 
 
-class ReplicatedEngine:
-    """Engines that share the work; whichever has room takes the next request."""
+class Replicas:
+    """The engines of one model, one or several."""
 
     def __init__(self, loads: Sequence[Load]) -> None:
-        """Prepare as many engines as there are `loads`; `recover` loads them."""
+        """Prepare as many engines as there are `loads`; `load` loads them."""
         self._loads = list(loads)
         self._engines: list[Engine | None] = [None] * len(loads)
-        self._dead: set[int] = set()
-
-    @property
-    def window(self) -> int:
-        return sum(engine.window for engine in self._engines if engine is not None)
-
-    @property
-    def has_dead(self) -> bool:
-        """Whether some of the engines have died, so that `recover` would help."""
-        return bool(self._dead)
-
-    async def recover(self) -> None:
-        """Load the engines that are missing or dead; the others keep their model.
-
-        Raises:
-            EngineLoadError: one does not start.
-        """
-        for place in self._dead:
-            await self._close(place)
-        self._dead.clear()
-        for place, engine in enumerate(self._engines):
-            if engine is None:
-                self._engines[place] = await self._loads[place]()
-
-    async def close(self) -> None:
-        """Close all of them."""
-        for place in range(len(self._engines)):
-            await self._close(place)
-
-    async def _close(self, place: int) -> None:
-        engine, self._engines[place] = self._engines[place], None
-        if engine is not None:
-            await engine.close()
-
-    async def generate(self, requests: AsyncIterable[GenerationRequest]) -> AsyncGenerator[GenerationResult, None]:
-        source = SharedSource(requests)
-        results: asyncio.Queue[GenerationResult | Exception | None] = asyncio.Queue()
-        pumps = [asyncio.create_task(self._pump(place, source, results)) for place in range(len(self._engines))]
-        try:
-            running = len(pumps)
-            while running:
-                result = await results.get()
-                if isinstance(result, Exception):
-                    raise result
-                if result is None:
-                    running -= 1
-                else:
-                    yield result
-        finally:
-            for pump in pumps:
-                pump.cancel()
-            await asyncio.gather(*pumps, return_exceptions=True)
-
-    async def _pump(
-        self, place: int, source: SharedSource, results: asyncio.Queue[GenerationResult | Exception | None]
-    ) -> None:
-        """Let one engine work on what it takes from the source."""
-        engine = self._engines[place]
-        assert engine is not None
-        in_flight: set[str] = set()
-
-        async def take() -> AsyncIterator[GenerationRequest]:
-            async for request in source:
-                in_flight.add(request.request_id)
-                yield request
-
-        try:
-            async with aclosing(engine.generate(take())) as answers:
-                async for answer in answers:
-                    in_flight.discard(answer.request_id)
-                    results.put_nowait(answer)
-            results.put_nowait(None)
-        except EngineDeadError as error:
-            self._dead.add(place)
-            results.put_nowait(EngineDeadError(str(error), frozenset(in_flight)))
-        except Exception as error:
-            results.put_nowait(error)
-
-
-class SharedSource:
-    """Requests that several engines take from, one at a time."""
-
-    def __init__(self, requests: AsyncIterable[GenerationRequest]) -> None:
-        self._requests = aiter(requests)
+        self._loading: dict[int, asyncio.Task[Engine]] = {}
         self._turn = asyncio.Lock()
 
-    def __aiter__(self) -> SharedSource:
-        return self
+    def __len__(self) -> int:
+        """Return how many there are, with those that are not loaded."""
+        return len(self._engines)
 
-    async def __anext__(self) -> GenerationRequest:
-        async with self._turn:
-            return await anext(self._requests)
+    def __getitem__(self, place: int) -> Engine | None:
+        """Return one of them, None while it is not loaded."""
+        return self._engines[place]
+
+    async def load(self, note: Callable[[str], None] | None = None) -> None:
+        """Load all of them.
+
+        Args:
+            note: told of those that do not start, where the others are to go on without them.
+
+        Raises:
+            EngineLoadError: none starts, or one does not and no `note` is given; the others are closed again.
+        """
+        try:
+            for place in range(len(self)):
+                await self._load_or_note(place, note)
+        except BaseException:
+            await self.close()
+            raise
+
+    async def _load_or_note(self, place: int, note: Callable[[str], None] | None) -> None:
+        try:
+            await self.reload(place)
+        except EngineLoadError as error:
+            is_last_hope = place == len(self) - 1 and not any(self._engines)
+            if note is None or is_last_hope:
+                raise
+            note(f"engine {place + 1} of {len(self)} does not start ({error}); the others go on without it")
+
+    async def first(self) -> int:
+        """Return the place of one that is loaded; loads one if none is.
+
+        Raises:
+            EngineLoadError: none starts.
+        """
+        for place, engine in enumerate(self._engines):
+            if engine is not None:
+                return place
+        for place in range(len(self) - 1):
+            try:
+                await self.reload(place)
+                return place
+            except EngineLoadError as error:
+                logger.warning("engine %d of %d does not start: %s", place + 1, len(self), error)
+        await self.reload(len(self) - 1)
+        return len(self) - 1
+
+    async def reload(self, place: int) -> Engine:
+        """Load one that is not loaded. If the caller is canceled it goes on loading, for whoever asks next.
+
+        Raises:
+            EngineLoadError: with the cause and a remedy.
+        """
+        engine = self._engines[place]
+        if engine is not None:
+            return engine
+        if place not in self._loading:
+            task = self._loading[place] = asyncio.create_task(self._load(place))
+            task.add_done_callback(lambda done: self._loaded(place, done))
+        return await asyncio.shield(self._loading[place])
+
+    async def _load(self, place: int) -> Engine:
+        async with self._turn:  # they set the environment of their processes, which is this process's own
+            engine = self._engines[place] = await self._loads[place]()
+            return engine
+
+    def _loaded(self, place: int, task: asyncio.Task[Engine]) -> None:
+        del self._loading[place]
+        if not task.cancelled() and task.exception() is not None:
+            logger.info("engine %d of %d does not start", place + 1, len(self), exc_info=task.exception())
+
+    async def drop(self, place: int) -> None:
+        """Unload one; it is waited for, but not for ever."""
+        engine, self._engines[place] = self._engines[place], None
+        if engine is None:
+            return
+        try:
+            await asyncio.wait_for(engine.close(), CLOSE_TIMEOUT_S)
+        except TimeoutError:
+            logger.warning("engine %d of %d does not close", place + 1, len(self))
+
+    async def close(self) -> None:
+        """Unload all of them, also those that are being loaded."""
+        if self._loading:
+            _, late = await asyncio.wait(self._loading.values(), timeout=CLOSE_TIMEOUT_S)
+            for task in late:
+                task.cancel()
+        for place in range(len(self)):
+            await self.drop(place)

@@ -8,6 +8,7 @@ whatever came before it. `--engine_options` scripts delays and failures:
     invalid       ids whose answers ignore the constraint
     die_on        ids that kill the engine
     hang_on       ids that never get an answer
+    freeze_on     ids at which the engine stops answering, whatever it has been asked
     context       tokens of prompt and answer, of four letters each; a longer prompt is refused
     window        requests in flight
 """
@@ -56,6 +57,7 @@ class ScriptedOptions(BaseModel):
     invalid: frozenset[str] = frozenset()
     die_on: frozenset[str] = frozenset()
     hang_on: frozenset[str] = frozenset()
+    freeze_on: frozenset[str] = frozenset()
     context: int | None = Field(None, ge=1)
 
 
@@ -80,6 +82,7 @@ class ScriptedEngine:
 
     def __init__(self, options: ScriptedOptions) -> None:
         self._options = options
+        self._is_frozen = False
 
     @property
     def window(self) -> int:
@@ -95,10 +98,11 @@ class ScriptedEngine:
         options, request_id = self._options, request.request_id
         if request_id in options.die_on:
             raise EngineDeadError(f"scripted: the engine died on {request_id!r}")
-        if request_id in options.hang_on:
-            await asyncio.Event().wait()
+        self._is_frozen |= request_id in options.freeze_on
         if options.latency_s:
             await asyncio.sleep(options.latency_s)
+        if self._is_frozen or request_id in options.hang_on:
+            await asyncio.Event().wait()
         if request_id in options.fail:
             return ItemError(request_id, ItemErrorKind.REFUSED, "scripted failure")
         prompt_tokens = count_tokens(request)

@@ -11,14 +11,17 @@ from typing import Any
 from ictc.config import RunSettings
 from ictc.dataset.decoding.pool import DecodePool
 from ictc.dataset.reader import ImageReader
-from ictc.engines.base import Engine
+from ictc.engines.base import is_waiting
 from ictc.engines.provider import EngineProvider, Role
 from ictc.errors import EngineDeadError
 from ictc.executors.base import ImageAccess, Note, role_of, try_twice
 from ictc.stages.lane import Lane
-from ictc.stages.runner import Limits
-from ictc.stages.supervisor import run_supervised
+from ictc.stages.runner import Limits, MapRunner
+from ictc.stages.supervisor import watch
 from ictc.stages.synthesize import Synthesis, SynthesizeStage
+
+SYNTHESIS_PATIENCE = 6
+"""The one answer of Step 2b is that much longer than those of the map steps, and nothing is heard until it is there."""
 
 
 class LocalExecutor:
@@ -51,38 +54,34 @@ class LocalExecutor:
         await self._engines.get(role)
 
     async def run(self, lanes: Sequence[Lane[Any]], stop: asyncio.Event, note: Note) -> None:
-        """Run the lanes through the deaths of their engine."""
+        """Run the lanes through the deaths of their engines."""
         role = role_of(lanes[0].stage)
-        await run_supervised(
-            lanes,
-            stop,
-            partial(self._limits, role),
-            load_engine=partial(self._engines.get, role),
-            drop_dead_engine=self._engines.drop_dead,
-            note=note,
-        )
+        await MapRunner(lanes, stop, self._limits(role), note).run(await self._engines.get(role))
 
-    def _limits(self, role: Role, engine: Engine) -> Limits:
-        """Return how much an engine gets to do at a time."""
+    def _limits(self, role: Role) -> Limits:
+        """Return how much the engines get to do at a time."""
         chosen = self._settings.engine
-        batch = chosen.batch_vlm if role == "vlm" else chosen.batch_llm
         reader = self._reader if role == "vlm" else None
         return Limits(
-            window=min(batch or engine.window, engine.window),
+            window=chosen.batch_vlm if role == "vlm" else chosen.batch_llm,
             prefetch=reader.prefetch if reader is not None else 0,
             lookahead=reader.lookahead if reader is not None else 0,
             hang_timeout_s=self._settings.control.hang_timeout_s,
         )
 
     async def synthesize(self, stage: SynthesizeStage, note: Note) -> Synthesis:
-        """Ask for the clusters, once more if the engine dies."""
+        """Ask for the clusters, once more if the engine dies or hangs."""
         return await try_twice(partial(self._synthesize, stage), note)
 
     async def _synthesize(self, stage: SynthesizeStage) -> Synthesis:
+        engines = await self._engines.get("llm")
+        place = await engines.first()
+        engine = await engines.reload(place)
+        patience_s = SYNTHESIS_PATIENCE * self._settings.control.hang_timeout_s
         try:
-            return await stage.run(await self._engines.get("llm"))
+            return await watch(stage.run(engine), lambda: not is_waiting(engine), patience_s)
         except EngineDeadError:
-            await self._engines.drop_dead()
+            await engines.drop(place)
             raise
 
     async def close(self) -> None:

@@ -181,7 +181,7 @@ class Todo:
     images: list[list[Job]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        for pendings in zip(*(lane.iter_todo(alone=False) for lane in self.lanes), strict=True):
+        for pendings in zip(*(lane.iter_todo() for lane in self.lanes), strict=True):
             jobs = [self._add(place, pending) for place, pending in enumerate(pendings) if pending is not None]
             if jobs:
                 self.images.append(jobs)

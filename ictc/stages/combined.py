@@ -70,8 +70,8 @@ class CombinedLane(Lane[ImageRecord]):
         for lane in self.lanes:
             lane.sync_if_due()
 
-    def _wants(self, item: WorkItem[ImageRecord], *, alone: bool) -> bool:
-        return any(lane._wants(item, alone=alone) for lane in self.lanes)
+    def _wants(self, item: WorkItem[ImageRecord]) -> bool:
+        return any(lane._wants(item) for lane in self.lanes)
 
     def _recorded(self, image_id: str) -> Outcome | None:
         parts = [lane._recorded(image_id) for lane in self.lanes]

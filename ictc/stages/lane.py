@@ -6,7 +6,7 @@ Knows the journal of its stage and nothing of engines; `ictc.stages.runner` feed
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Generic
 
@@ -77,18 +77,16 @@ class Lane(Generic[ItemT]):
     _num_rejected: int = 0
     _followers: dict[str, list[Pending[ItemT]]] = field(default_factory=dict)
 
-    def iter_todo(self, *, alone: bool) -> Iterator[Pending[ItemT] | None]:
+    def iter_todo(self, wants: Callable[[str], bool] = lambda _: True) -> Iterator[Pending[ItemT] | None]:
         """Yield for every image of the stage what is to do about it, None if nothing.
 
         Args:
-            alone: do only what is suspect.
+            wants: tells by the id of its requests whether an image is asked for.
         """
         for item in self.stage.iter_items():
-            yield self._take(item) if self._wants(item, alone=alone) else None
+            yield self._take(item) if wants(self.prefix + item.image_id) and self._wants(item) else None
 
-    def _wants(self, item: WorkItem[ItemT], *, alone: bool) -> bool:
-        if alone and item.image_id not in self.suspects:
-            return False
+    def _wants(self, item: WorkItem[ItemT]) -> bool:
         return needs_work(self.journal, item.image_id, item.input_digest, retry_rejected=self.retry_rejected)
 
     def _take(self, item: WorkItem[ItemT]) -> Pending[ItemT]:
@@ -106,10 +104,6 @@ class Lane(Generic[ItemT]):
             self._followers[pending.image_id] = []
             return True
         return False
-
-    def restart(self) -> None:
-        """Forget what was under way: the engine has died."""
-        self._followers.clear()
 
     def quarantine(self, pending: Pending[ItemT]) -> Outcome | None:
         """Return the outcome of an image that has cost too many engines, None for any other."""

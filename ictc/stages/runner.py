@@ -1,28 +1,32 @@
-"""The one durable loop behind Steps 1, 2a and 3: images in, engine, one journal record out for each.
+"""The one durable loop behind Steps 1, 2a and 3: images in, engines, one journal record out for each.
 
-It knows order, windows, retries and time-outs. What is asked and what an answer means belong to the stage; whose
-answer an image gets and where it is recorded, to its lane; how it is answered, to the engine.
+It knows order, windows, retries and suspects. What is asked and what an answer means belong to the stage; whose answer
+an image gets and where it is recorded, to its lane; how it is answered, to the engines; which of them are alive, to
+`ictc.stages.supervisor`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Generic
 
-from ictc.engines.base import Engine, GenerationRequest, GenerationResult, is_waiting
-from ictc.errors import EngineDeadError, EngineError
+from ictc.engines.base import Engines, GenerationRequest, GenerationResult
+from ictc.errors import EngineError
 from ictc.records import Source, add_counts
+from ictc.stages.flow import Flow, Prepared
 from ictc.stages.judging import count_tokens, judge
 from ictc.stages.lane import Lane, Pending
 from ictc.stages.outcome import Outcome
 from ictc.stages.prefetch import map_ahead
-from ictc.stages.retry import Attempt, next_attempt
+from ictc.stages.retry import next_attempt
+from ictc.stages.supervisor import Seat, Supervisor
+from ictc.stages.suspects import halve
 from ictc.stages.work import ItemT, build_request
 
 logger = logging.getLogger(__name__)
@@ -39,14 +43,14 @@ class Limits:
     """How much a runner does at a time, and when it gives up.
 
     Attributes:
-        window: most requests in flight.
-        prefetch: how many requests to prepare ahead of the engine (images decode while it computes).
+        window: most images in flight, None for as many as the engines can use.
+        prefetch: how many requests to prepare ahead of the engines (images decode while they compute).
         lookahead: how many images to find ahead of those (they are fetched meanwhile, where they lie elsewhere).
-        hang_timeout_s: seconds without any result after which the engine counts as dead.
+        hang_timeout_s: seconds without any result after which an engine counts as dead.
         image_bytes: most bytes of pixels in flight.
     """
 
-    window: int
+    window: int | None = None
     prefetch: int = 0
     lookahead: int = 0
     hang_timeout_s: float = 600.0
@@ -61,160 +65,283 @@ class MapRunner(Generic[ItemT]):
         lanes: the stages; each image goes into all of them at once, so that an engine may share what they share.
         stop: when set, no new work is taken, what is in flight finishes, and `run` returns.
         limits: how much to do at a time, and when to give up.
-        alone: do only what is suspect, one image at a time.
+        note: tells the user one line.
+        probe: the last request that was answered well.
     """
 
     lanes: Sequence[Lane[ItemT]]
     stop: asyncio.Event
     limits: Limits
-    alone: bool = False
-    _last_result: float = field(default_factory=time.monotonic)
-    _in_flight: dict[str, Pending[ItemT]] = field(default_factory=dict)
-    _image_bytes: int = 0
-    _retries: deque[GenerationRequest] = field(default_factory=deque)
+    note: Callable[[str], None] = logger.info
+    probe: GenerationRequest | None = None
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
+    _common: deque[Flow[ItemT]] = field(default_factory=deque)
+    _suspects: list[Flow[ItemT]] = field(default_factory=list)
+    _orphans: deque[Flow[ItemT]] = field(default_factory=deque)
+    _seats: Sequence[Seat[ItemT]] = ()
+    _open: dict[str, Flow[ItemT]] = field(default_factory=dict)
+    _image_bytes: int = 0
+    _convicts: list[Pending[ItemT]] = field(default_factory=list)
 
-    async def run(self, engine: Engine) -> None:
+    async def run(self, engines: Engines) -> None:
         """Finish every image that has no up-to-date record yet, or stop early if told to.
 
-        An engine that dies after a stop was asked for is no error: the signal may have reached it as well.
+        An engine that fails after a stop was asked for is no error: the signal may have reached it as well.
 
         Raises:
-            EngineError: the engine cannot go on; what had finished is in the journals.
+            EngineError: no engine can go on; what had finished is in the journals.
             StageError: too many images are rejected.
             StorageError: the disk refused.
         """
-        work = (self._consume(engine), self._deadline(), self._watch(engine))
-        tasks = [asyncio.create_task(one) for one in work]
+        self._common.extend(self._begin())
+        supervisor = Supervisor(engines, self, self.stop, self.limits.hang_timeout_s, self.note)
+        self._seats = supervisor.seats
+        tasks = [asyncio.create_task(one) for one in (supervisor.run(), self._deadline(), self._keep_synced())]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in tasks:
                 if task.done() and not (self.stop.is_set() and isinstance(task.exception(), EngineError)):
                     task.result()
+            if not self.stop.is_set():
+                self._conclude()
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            for flow in (*self._common, *self._suspects):
+                await flow.close()
             for lane in self.lanes:
                 lane.sync()
-
-    async def _consume(self, engine: Engine) -> None:
-        async with aclosing(self._requests()) as requests, aclosing(engine.generate(requests)) as results:
-            async for result in results:
-                await self._settle(result)
-                self._wake.set()
 
     async def _deadline(self) -> None:
         """Return when a stop was asked for and what is in flight has had its time."""
         await self.stop.wait()
         self._wake.set()
         await asyncio.sleep(STOP_GRACE_S)
-        logger.warning("gave up on %d requests in flight", len(self._in_flight))
+        logger.warning("gave up on %d requests in flight", len(self._open))
 
-    async def _watch(self, engine: Engine) -> None:
-        """Sync regularly, and notice an engine that hangs."""
+    async def _keep_synced(self) -> None:
         while True:
             await asyncio.sleep(1.0)
             for lane in self.lanes:
                 lane.sync_if_due()
-            if not self._in_flight or is_waiting(engine):
-                self._last_result = time.monotonic()
-            if time.monotonic() - self._last_result > self.limits.hang_timeout_s:
-                raise EngineDeadError(f"the engine has given no result for {self.limits.hang_timeout_s:.0f} s")
 
-    async def _requests(self) -> AsyncGenerator[GenerationRequest, None]:
-        """Yield retries first, then new images, then wait until nothing in flight can come back."""
-        async with aclosing(self._prepared()) as prepared:
-            exhausted = False
-            while not self.stop.is_set():
-                self._wake.clear()
-                if self._retries:
-                    yield self._retries.popleft()
-                elif not exhausted and self._has_room():
-                    following = await anext(prepared, None)
-                    if following is None:
-                        exhausted = True
-                        continue
-                    pending, request = following
-                    self._enter(pending, request)
-                    yield request
-                elif self._in_flight:
-                    await self._wake.wait()
-                else:
-                    return
+    # What there is to do.
 
-    def _has_room(self) -> bool:
-        if self.alone:
-            return not self._in_flight
-        return len(self._in_flight) < self.limits.window and self._image_bytes < self.limits.image_bytes
+    def _begin(self) -> Iterator[Flow[ItemT]]:
+        """Yield what is to be done one after the other: groups of suspects of the process's deaths, then the rest."""
+        groups = [
+            [lane.prefix + image_id for image_id in group] for lane in self.lanes for group in lane.suspects.groups
+        ]
+        suspects = frozenset(chain(*groups))
+        if suspects:
+            self.note(f"{len(suspects)} images that were in flight at earlier deaths go first, in {len(groups)} groups")
+            pendings = {one.request_id: one for one in self._iter_todo(suspects.__contains__)}
+            for group in groups:
+                yield self._flow(self._prepared(pendings[one] for one in group if one in pendings))
+        yield self._flow(self._prepared(self._iter_todo(lambda request_id: request_id not in suspects)))
 
-    async def _prepared(self) -> AsyncGenerator[tuple[Pending[ItemT], GenerationRequest], None]:
-        """Build requests in order and ahead of the engine; outcomes that need no model are recorded here."""
+    def _iter_todo(self, wants: Callable[[str], bool]) -> Iterator[Pending[ItemT]]:
+        """Yield what has no up-to-date record: image by image, and of an image lane by lane."""
+        for pendings in zip(*(lane.iter_todo(wants) for lane in self.lanes), strict=True):
+            yield from filter(None, pendings)
+
+    def _flow(self, prepared: AsyncGenerator[Prepared[ItemT], None], *, is_suspect: bool = False) -> Flow[ItemT]:
+        return Flow(prepared, self._wake.set, is_suspect=is_suspect)
+
+    async def _prepared(self, todo: Iterable[Pending[ItemT]]) -> AsyncGenerator[Prepared[ItemT], None]:
+        """Build requests in order and ahead of the engines; outcomes that need no model are recorded here."""
         async with (
-            aclosing(self._todo()) as todo,
-            aclosing(map_ahead(todo, _find_source, self.limits.lookahead)) as identified,
+            aclosing(self._until_stop(todo)) as pendings,
+            aclosing(map_ahead(pendings, _find_source, self.limits.lookahead)) as identified,
             aclosing(_leading(identified)) as leading,
-            aclosing(map_ahead(leading, _build_first, self.limits.prefetch)) as built,
+            aclosing(self._built(leading)) as built,
         ):
+            async for prepared in built:
+                yield prepared
+
+    async def _until_stop(self, todo: Iterable[Pending[ItemT]]) -> AsyncGenerator[Pending[ItemT], None]:
+        for pending in todo:
+            if self.stop.is_set():
+                return
+            yield pending
+
+    async def _built(self, pendings: AsyncIterator[Pending[ItemT]]) -> AsyncGenerator[Prepared[ItemT], None]:
+        async with aclosing(map_ahead(pendings, _build_unless_quarantined, self.limits.prefetch)) as built:
             async for pending, request in built:
                 if isinstance(request, Outcome):
                     pending.lane.finish(pending, request)
                 else:
                     yield pending, request
 
-    async def _todo(self) -> AsyncGenerator[Pending[ItemT], None]:
-        for pending in self.iter_todo():
-            if self.stop.is_set():
-                return
-            yield pending
+    def is_over(self) -> bool:
+        """Return whether each image has its outcome."""
+        return self._now().is_finished and all(flow.is_finished for flow in self._suspects)
 
-    def iter_todo(self) -> Iterator[Pending[ItemT]]:
-        """Yield what has no up-to-date record: image by image, and of an image lane by lane."""
-        for pendings in zip(*(lane.iter_todo(alone=self.alone) for lane in self.lanes), strict=True):
-            yield from filter(None, pendings)
+    def _now(self) -> Flow[ItemT]:
+        """Return what all engines work on together."""
+        while len(self._common) > 1 and self._common[0].is_finished:
+            self._common.popleft()
+        return self._common[0]
 
-    async def _settle(self, result: GenerationResult) -> None:
+    # What an engine is given, and gives.
+
+    async def consume(self, seat: Seat[ItemT]) -> None:
+        """Give an engine its requests and record its results, until nothing is left to do or a stop is asked for."""
+        assert seat.engine is not None
+        async with aclosing(self._requests(seat)) as requests, aclosing(seat.engine.generate(requests)) as results:
+            async for result in results:
+                self._settle(seat, result)
+                self._wake.set()
+        if not (self.stop.is_set() or self.is_over()):
+            raise EngineError(f"the engine ended with {len(seat.in_flight)} requests unanswered; see the log")
+
+    async def _requests(self, seat: Seat[ItemT]) -> AsyncGenerator[GenerationRequest, None]:
+        """Yield what there is to ask until nothing in flight can come back."""
+        if seat.probe is not None:
+            yield seat.probe
+        while not (self.stop.is_set() or self.is_over()):
+            self._wake.clear()
+            following = self._next(seat)
+            if following is None:
+                await self._wake.wait()
+            else:
+                self._enter(seat, following)
+                yield following[1]
+
+    def _next(self, seat: Seat[ItemT]) -> Prepared[ItemT] | None:
+        """Return what an engine is to be asked next, None if it has to wait."""
+        seat.flow = self._choose_flow(seat)
+        if seat.flow is None or seat.probe is not None:
+            return None
+        return seat.flow.take_retry() or (seat.flow.take() if self._has_room() else None)
+
+    def _choose_flow(self, seat: Seat[ItemT]) -> Flow[ItemT] | None:
+        """Return where an engine takes its work from; before it tests suspects, it answers what it has."""
+        if seat.flow is not None and seat.flow.is_suspect and not seat.flow.is_finished:
+            return seat.flow
+        if not self._has_suspects(seat):
+            return self._now()
+        return None if seat.in_flight else seat.suspects.popleft()
+
+    def _has_suspects(self, seat: Seat[ItemT]) -> bool:
+        """Return whether an engine is to test suspects; it takes those of one that is gone, if nobody has them."""
+        if not seat.suspects and self._orphans:
+            seat.suspects.append(self._orphans.popleft())
+        if not seat.suspects and not seat.in_flight and len(self._common) == 1 and self._common[0].is_exhausted:
+            waiting = [other.suspects for other in self._seats if other.engine is None and other.suspects]
+            seat.suspects.extend(others.popleft() for others in waiting[:1])
+        return bool(seat.suspects)
+
+    def _has_room(self) -> bool:
+        has_slot = self.limits.window is None or len(self._open) < self.limits.window
+        return has_slot and self._image_bytes < self.limits.image_bytes
+
+    def _settle(self, seat: Seat[ItemT], result: GenerationResult) -> None:
         """Turn one result into a record, or into the next attempt."""
-        self._last_result = time.monotonic()
-        pending = self._in_flight.get(result.request_id)
-        if pending is None:
+        seat.note_result()
+        if seat.probe is not None and seat.probe.request_id == result.request_id:
+            seat.probe = None
+            return
+        if result.request_id not in seat.in_flight:
             raise EngineError(f"the engine answered {result.request_id!r} twice or unasked")
+        pending, request = seat.in_flight.pop(result.request_id)
         pending.tokens = add_counts(pending.tokens, count_tokens(result))
         outcome, failure = judge(pending.lane.stage, pending.item, result)
+        if failure is None:
+            self.probe = request
+            self._convict()
         following = next_attempt(pending.attempt, failure) if failure else None
         if following is None:
             self._leave(pending)
             pending.lane.finish(pending, outcome)
-        elif self.stop.is_set():
-            self._leave(pending)  # not finished: the next run tries it again
-            pending.lane.suspects.end(pending.image_id)
-        else:
-            await self._retry(pending, following, failure)
+        elif not self.stop.is_set():  # else the next run tries it again
+            logger.debug("%s %r: %s; attempt %d", pending.lane.stage.name, pending.image_id, failure, following.number)
+            pending.attempt = following
+            self._open[pending.request_id].retry(self._rebuild(pending))
 
-    async def _retry(self, pending: Pending[ItemT], attempt: Attempt, failure: str | None) -> None:
-        stage = pending.lane.stage
-        logger.debug("%s %r: %s; attempt %d", stage.name, pending.image_id, failure, attempt.number + 1)
-        pending.attempt = attempt
+    async def _rebuild(self, pending: Pending[ItemT]) -> Prepared[ItemT] | None:
         request = await _build(pending)
-        if isinstance(request, Outcome):
-            self._leave(pending)
-            pending.lane.finish(pending, request)
-        else:
-            self._retries.append(request)
+        if not isinstance(request, Outcome):
+            return pending, request
+        self._leave(pending)
+        pending.lane.finish(pending, request)
+        return None
 
-    def _enter(self, pending: Pending[ItemT], request: GenerationRequest) -> None:
-        self._in_flight[request.request_id] = pending
+    def _enter(self, seat: Seat[ItemT], prepared: Prepared[ItemT]) -> None:
+        pending, request = prepared
+        seat.in_flight[request.request_id] = prepared
+        if request.request_id in self._open:
+            return
+        assert seat.flow is not None
+        self._open[request.request_id] = seat.flow
+        seat.flow.num_open += 1
         pending.lane.suspects.start(pending.image_id)
         pending.image = request.image
         self._image_bytes += _num_bytes(pending)
 
     def _leave(self, pending: Pending[ItemT]) -> None:
-        del self._in_flight[pending.request_id]
+        self._open.pop(pending.request_id).num_open -= 1
         self._image_bytes -= _num_bytes(pending)
+        pending.image = None
+
+    # What is done about the dead.
+
+    def suspect(self, seat: Seat[ItemT], lost: Sequence[Prepared[ItemT]]) -> None:
+        """Have what a dead engine had in flight asked again, in halves; what was alone at its second death, never."""
+        pendings = [pending for pending, _ in lost]
+        for pending in pendings:
+            self._leave(pending)
+        halves = [half for half in halve(pendings) if half]
+        for lane in self.lanes:
+            ids = [[pending.image_id for pending in half if pending.lane is lane] for half in halves]
+            lane.suspects.blame(ids, alone=len(lost) == 1)
+        convicts = [pending for pending in pendings if pending.lane.quarantine(pending)]
+        self._convicts += convicts
+        if seat.flow is not None and seat.flow.is_suspect:
+            seat.suspects.appendleft(seat.flow)  # what of it was not in flight
+        if not convicts:
+            flows = [self._flow(self._built(_each(half)), is_suspect=True) for half in halves]
+            self._suspects = [flow for flow in self._suspects if not flow.is_finished] + flows
+            seat.suspects.extendleft(reversed(flows))
+        seat.flow = None
+        self._convict()
+        self._wake.set()
+
+    def _convict(self) -> None:
+        """Reject what has cost engines, once one has answered anything: else it may be the engine."""
+        if self.probe is not None:
+            for pending in self._convicts:
+                _finish_quarantined(pending)
+            self._convicts.clear()
+
+    def hand_over(self, seat: Seat[ItemT]) -> None:
+        """Give the suspects of an engine that does not come back to the others."""
+        self._orphans.extend(seat.suspects)
+        seat.suspects.clear()
+        self._wake.set()
+
+    def _conclude(self) -> None:
+        """Reject what is left of the suspects, as there is nothing else to compare them with, and clear the others."""
+        for pending in self._convicts:
+            _finish_quarantined(pending)
+        for lane in self.lanes:
+            lane.suspects.acquit()
+
+
+def _finish_quarantined(pending: Pending[ItemT]) -> None:
+    outcome = pending.lane.quarantine(pending)
+    assert outcome is not None
+    pending.lane.finish(pending, outcome)
 
 
 def _num_bytes(pending: Pending[ItemT]) -> int:
     return len(pending.image.rgb) if pending.image is not None else 0
+
+
+async def _each(pendings: Sequence[Pending[ItemT]]) -> AsyncGenerator[Pending[ItemT], None]:
+    for pending in pendings:
+        yield pending
 
 
 async def _find_source(pending: Pending[ItemT]) -> Source:
@@ -231,7 +358,7 @@ async def _leading(
             yield pending
 
 
-async def _build_first(pending: Pending[ItemT]) -> GenerationRequest | Outcome:
+async def _build_unless_quarantined(pending: Pending[ItemT]) -> GenerationRequest | Outcome:
     return pending.lane.quarantine(pending) or await _build(pending)
 
 

@@ -86,6 +86,17 @@ class Silence:
         """Tell nobody."""
 
 
+async def load(engine: Engine) -> Replicas:
+    """Return engines that are one, whenever it is loaded."""
+
+    async def load_engine() -> Engine:
+        return engine
+
+    engines = Replicas([load_engine])
+    await engines.load()
+    return engines
+
+
 @pytest.mark.parametrize(
     ("limits", "most"),
     [
@@ -105,7 +116,7 @@ def test_the_window_is_full_and_no_fuller(tmp_path: Path, limits: Limits, most: 
         lane = Lane(Pictures(), journal, suspects, Silence(), NoLeaders())
 
         async def run() -> None:
-            await MapRunner([lane], asyncio.Event(), limits).run(engine)
+            await MapRunner([lane], asyncio.Event(), limits).run(await load(engine))
 
         asyncio.run(run())
         assert len(journal) == NUM_IMAGES
