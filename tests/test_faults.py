@@ -126,9 +126,7 @@ def test_what_was_in_flight_at_two_kills_goes_first_in_halves(ictc: Ictc, ads: P
 
 @pytest.mark.clock
 @pytest.mark.parametrize("num_kills", [1, 2])
-def test_kills_with_a_hundred_images_in_flight_cost_the_rest_little(
-    ictc: Ictc, tmp_path: Path, num_kills: int
-) -> None:
+def test_kills_with_a_hundred_images_in_flight_cost_the_rest_little(ictc: Ictc, tmp_path: Path, num_kills: int) -> None:
     ads = draw_flat(tmp_path / "ads", 300)
     for _ in range(num_kills):
         kill_in_flight(ads, tmp_path / "out", 100, window=100, latency_s=60)

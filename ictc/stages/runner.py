@@ -231,6 +231,8 @@ class MapRunner(Generic[ItemT]):
         if not seat.suspects and not seat.in_flight and len(self._common) == 1 and self._common[0].is_exhausted:
             waiting = [other.suspects for other in self._seats if other.engine is None and other.suspects]
             seat.suspects.extend(others.popleft() for others in waiting[:1])
+        while seat.suspects and seat.suspects[0].is_finished:
+            seat.suspects.popleft()
         return bool(seat.suspects)
 
     def _has_room(self) -> bool:

@@ -119,11 +119,11 @@ class Suspects:
 
     def _forget(self, image_id: str) -> bool:
         """Drop all that is known of an image; return whether there was anything."""
-        known = image_id in self._in_flight or image_id in self._seen or self._leave_group(image_id)
-        self._in_flight.pop(image_id, None)
-        self._seen.pop(image_id, None)
-        self._deaths.pop(image_id, None)
-        self._process_deaths.pop(image_id, None)
+        was_suspect = self._leave_group(image_id)
+        known = was_suspect or image_id in self._in_flight or image_id in self._seen
+        books: tuple[dict[str, Any], ...] = (self._in_flight, self._seen, self._deaths, self._process_deaths)
+        for book in books:
+            book.pop(image_id, None)
         return known
 
     def _leave_group(self, image_id: str) -> bool:

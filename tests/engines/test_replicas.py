@@ -1,9 +1,11 @@
-"""Engines side by side: the same results, and the death of one is no matter of the others."""
+"""Engines side by side: the same results as of one, and the end of one is no matter of the others."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import re
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import orjson
@@ -12,11 +14,13 @@ from support.cli import Ictc, exported_bytes, load
 from support.collections import draw_flat
 
 from ictc.config import ModelSpec
-from ictc.engines.base import Answer, GenerationRequest, Message, SamplingParams, Task, TextAnswer
-from ictc.engines.replicas import ReplicatedEngine, load_replicas
+from ictc.engines import scripted
+from ictc.engines.replicas import Replicas
 from ictc.engines.scripted import ScriptedEngine, ScriptedOptions
 from ictc.engines.vllm_options import gpu_groups, visible_gpu_numbers
-from ictc.errors import EngineDeadError, EngineLoadError
+from ictc.errors import EngineLoadError
+from ictc.stages import supervisor
+from ictc.stages.supervisor import MAX_FAILURES
 
 
 @pytest.fixture
@@ -41,70 +45,110 @@ class TestRuns:
     ) -> None:
         options = orjson.dumps({"window": 2, "latency_s": 0.01, "die_on": ["ad_010"]}).decode()
         outcome = ictc.succeed(ads, tmp_path / "out", "--replicas", 4, "--engine_options", options, "--steps", "1")
-        assert {"1 images that were in flight", "2 images that were in flight"} & {
-            line.split(" when ")[0] for line in outcome.stderr.splitlines()
-        }
-        assert "8 images that were in flight" not in outcome.stderr
+        assert re.search(r"engine [1-4] of 4 died .* with [12] images? in flight", outcome.stderr)
+        assert not re.search(r"with [3-8] images in flight", outcome.stderr)
         captions = {**load(tmp_path / "out", "step1_captions.json"), **load(tmp_path / "out", "ui_only_images.json")}
         assert set(captions) == {f"ad_{number:03d}" for number in range(24)} - {"ad_010"}
 
+    def test_one_that_does_not_come_back_is_left_out_and_tried_again_by_the_next_step(
+        self, ictc: Ictc, ads: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        loads: list[str] = []
 
-def request(request_id: str) -> GenerationRequest:
-    return GenerationRequest(request_id, Task.LABEL, (Message("user", request_id),), TextAnswer(), SamplingParams(8))
+        async def load_engine(spec: ModelSpec) -> ScriptedEngine:
+            loads.append(spec.model)
+            if 2 < len(loads) <= 2 + MAX_FAILURES:
+                raise EngineLoadError("no memory")
+            die_on = frozenset({"ad_003"} if len(loads) <= 2 else ())
+            return ScriptedEngine(ScriptedOptions(window=2, latency_s=0.05, die_on=die_on))
+
+        monkeypatch.setattr(scripted, "load_scripted_engine", load_engine)
+        monkeypatch.setattr(supervisor, "RELOAD_PAUSE_S", 0.0)
+        outcome = ictc.succeed(ads, tmp_path / "out", "--replicas", 2)
+        assert "does not start (no memory); trying again; 1 at work, 50% of the rate" in outcome.stderr
+        assert outcome.stderr.count("is left out (no memory; it failed 5 times in a row)") == 1
+        assert outcome.stderr.count("is loaded anew; 2 at work, 100% of the rate") >= 1
+        assert len(load(tmp_path / "out", "step3_final_assignment.json")) > 0
 
 
-class TestDeath:
-    def test_the_living_keep_their_model_and_the_dead_is_loaded_anew(self) -> None:
-        loaded: list[str] = []
+def script_engines(*fates: Sequence[str]) -> tuple[Replicas, list[str]]:
+    """Return engines of which each load has a fate, "loads" or an error, and a list of what happens to them."""
+    events: list[str] = []
 
-        async def load_engine(name: str) -> ScriptedEngine:
-            loaded.append(name)
-            return ScriptedEngine(ScriptedOptions(window=2, latency_s=0.001, die_on=frozenset({"7"})))
+    class Closable(ScriptedEngine):
+        def __init__(self, name: str) -> None:
+            super().__init__(ScriptedOptions())
+            self._name = name
 
-        async def requests() -> AsyncIterator[GenerationRequest]:
-            for number in range(12):
-                yield request(str(number))
+        async def close(self) -> None:
+            events.append(f"{self._name} closed")
 
-        async def answer_all(engine: ReplicatedEngine, answered: list[str]) -> None:
-            async for result in engine.generate(requests()):
-                assert isinstance(result, Answer)
-                answered.append(result.request_id)
+    async def load_engine(name: str, left: list[str]) -> ScriptedEngine:
+        fate = left.pop(0)
+        if fate != "loads":
+            raise EngineLoadError(fate)
+        await asyncio.sleep(0.01)
+        events.append(f"{name} loaded")
+        return Closable(name)
 
-        async def scenario() -> tuple[EngineDeadError, list[str]]:
-            engine = await load_replicas([lambda: load_engine("a"), lambda: load_engine("b")])
-            assert engine.window == 4
-            answered: list[str] = []
-            with pytest.raises(EngineDeadError) as death:
-                await answer_all(engine, answered)
-            assert engine.has_dead
-            await engine.recover()
-            assert not engine.has_dead
-            await engine.close()
-            return death.value, answered
+    loads = [partial(load_engine, name, list(fate)) for name, fate in zip("abc", fates, strict=False)]
+    return Replicas(loads), events
 
-        death, answered = asyncio.run(scenario())
-        assert death.in_flight is not None
-        assert "7" in death.in_flight
-        assert len(death.in_flight) <= 2
-        assert not death.in_flight & set(answered)
-        assert sorted(loaded) in (["a", "a", "b"], ["a", "b", "b"])
+
+class TestLoading:
+    def test_each_is_loaded_and_dropped_by_itself(self) -> None:
+        async def scenario() -> None:
+            await engines.load()
+            await engines.drop(1)
+            assert [engine is None for engine in engines] == [False, True, False]
+            await asyncio.gather(engines.reload(1), engines.reload(1))
+            assert all(engine is not None for engine in engines)
+            await engines.close()
+
+        engines, events = script_engines(["loads"], ["loads", "loads"], ["loads"])
+        asyncio.run(scenario())
+        assert events[:5] == ["a loaded", "b loaded", "c loaded", "b closed", "b loaded"]
+        assert sorted(events[5:]) == ["a closed", "b closed", "c closed"]
 
     def test_if_one_does_not_start_the_others_are_closed(self) -> None:
-        closed: list[str] = []
-
-        class Closable(ScriptedEngine):
-            async def close(self) -> None:
-                closed.append("a")
-
-        async def start() -> ScriptedEngine:
-            return Closable(ScriptedOptions())
-
-        async def fail() -> ScriptedEngine:
-            raise EngineLoadError("no memory")
-
+        engines, events = script_engines(["loads"], ["no memory"])
         with pytest.raises(EngineLoadError, match="no memory"):
-            asyncio.run(load_replicas([start, fail]))
-        assert closed == ["a"]
+            asyncio.run(engines.load())
+        assert events == ["a loaded", "a closed"]
+
+    def test_in_the_middle_of_a_run_those_that_start_go_on(self) -> None:
+        notes: list[str] = []
+        engines, events = script_engines(["no memory"], ["loads"])
+        asyncio.run(engines.load(notes.append))
+        assert notes == ["engine 1 of 2 does not start (no memory); the others go on without it"]
+        assert events == ["b loaded"]
+
+    def test_even_then_one_must_start(self) -> None:
+        engines, _ = script_engines(["no memory"], ["no GPU"])
+        with pytest.raises(EngineLoadError, match="no GPU"):
+            asyncio.run(engines.load(lambda _: None))
+
+    def test_the_first_that_lives_is_found_or_loaded(self) -> None:
+        async def scenario() -> list[int]:
+            places = [await engines.first()]
+            await engines.drop(1)
+            places.append(await engines.first())
+            await engines.close()
+            return places
+
+        engines, _ = script_engines(["no memory", "loads"], ["loads"])
+        assert asyncio.run(scenario()) == [1, 0]
+
+    def test_one_that_nobody_waits_for_any_more_is_closed_in_the_end(self) -> None:
+        async def scenario() -> None:
+            waiting = asyncio.create_task(engines.reload(0))
+            await asyncio.sleep(0)
+            waiting.cancel()
+            await engines.close()
+
+        engines, events = script_engines(["loads"])
+        asyncio.run(scenario())
+        assert events == ["a loaded", "a closed"]
 
 
 class TestGpuGroups:

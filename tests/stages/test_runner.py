@@ -13,6 +13,7 @@ import pytest
 
 from ictc.engines.base import (
     Answer,
+    Engine,
     GenerationRequest,
     GenerationResult,
     Message,
@@ -21,6 +22,7 @@ from ictc.engines.base import (
     TextAnswer,
     generate_in_window,
 )
+from ictc.engines.replicas import Replicas
 from ictc.errors import EngineDeadError
 from ictc.records import DecodedImage, StageName
 from ictc.stages.lane import Lane
@@ -127,7 +129,7 @@ def test_the_window_is_full_and_no_fuller(tmp_path: Path, limits: Limits, most: 
 class PausedEngine(CountingEngine):
     """Gives nothing for a while; says that this is on purpose, or doesn't."""
 
-    pause_s: float = 2.2
+    pause_s: float = 0.5
     is_waiting: bool = True
 
     async def _answer(self, request: GenerationRequest) -> GenerationResult:
@@ -142,7 +144,11 @@ def test_an_engine_that_waits_on_purpose_is_not_dead(tmp_path: Path, is_waiting:
         closing(Suspects(tmp_path / "in_flight.log")) as suspects,
     ):
         lane = Lane(Pictures(), journal, suspects, Silence(), NoLeaders())
-        runner = MapRunner([lane], asyncio.Event(), Limits(window=NUM_IMAGES, hang_timeout_s=0.5))
+
+        async def run() -> None:
+            await runner.run(await load(PausedEngine(is_waiting=is_waiting)))
+
+        runner = MapRunner([lane], asyncio.Event(), Limits(window=NUM_IMAGES, hang_timeout_s=0.1))
         with nullcontext() if is_waiting else pytest.raises(EngineDeadError):
-            asyncio.run(runner.run(PausedEngine(is_waiting=is_waiting)))
+            asyncio.run(run())
         assert len(journal) == (NUM_IMAGES if is_waiting else 0)
