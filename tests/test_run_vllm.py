@@ -135,7 +135,7 @@ def test_of_two_engines_one_is_killed_replaced_and_costs_nothing(tiny_checkpoint
     stdout, stderr = process.communicate(timeout=600)
     assert process.returncode == 0, stdout + stderr
     assert "restarting it" in stderr
-    assert re.search(r"[1-4] images that were in flight .* go first, one at a time", stderr), stderr
+    assert re.search(r"engine [12] of 2 died .* with [1-4] images? in flight", stderr), stderr
     captions, ui_only = (load(tmp_path / "out", f"{name}.json") for name in ("step1_captions", "ui_only_images"))
     assert len(captions) + len(ui_only) == 8
     assert (tmp_path / "out" / "rejected.jsonl").read_bytes() == b""
