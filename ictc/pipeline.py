@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -153,8 +153,17 @@ async def run_captions(runs: list[TrackRun], executor: Executor, settings: RunSe
         steps = [step for track_run in runs if (step := track_run.prepare_captions(reader)) is not None]
         await run_map_steps(steps, executor, settings, stop)
     raise_if_stopped(stop)
-    for track_run in runs:
-        track_run.export_captions()
+    with keeping_stamps(runs):
+        for track_run in runs:
+            track_run.export_captions()
+
+
+def keeping_stamps(runs: list[TrackRun]) -> AbstractContextManager[None]:
+    """Take it for no change of the images that the exports of Step 1 link to them."""
+    keeper = runs[0].keeper
+    if keeper is None or all(track_run.exports.are_complete("caption") for track_run in runs):
+        return nullcontext()
+    return keeper.keeping_stamps([track_run.directory for track_run in runs])
 
 
 async def run_texts(runs: list[TrackRun], executor: Executor, stop: asyncio.Event) -> None:
@@ -256,6 +265,7 @@ def prepare_runs(
             plan.title_prefix,
             plan.given,
             plan.combined,
+            keeper=manifest_of.keeper,
         )
         for plan in plans
     ]

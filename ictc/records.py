@@ -20,10 +20,12 @@ class ImageRecord:
         platform: such as "Facebook", where the metadata says so.
         ad_format: such as "FEED_BASED", where the metadata says so.
         timestamp: when the ad was observed, ISO 8601 in UTC.
-        num_bytes: size of the file, 0 if unknown; another size means another image.
+        num_bytes: size of the file, 0 if unknown.
         problem: why there is nothing to decode (an empty folder, say); None for an ordinary image.
         offset: of a tar member, where it begins in the shard.
         metadata: what the user's own table says of it, by column; goes into the results and to no model.
+        version: 16 hex digits, others once the file may hold other bytes: a digest of its content where that was read,
+            else of what the file system or the service says of it; None where nothing is said of it.
     """
 
     image_id: str
@@ -35,6 +37,7 @@ class ImageRecord:
     problem: str | None = None
     offset: int | None = None
     metadata: dict[str, Any] | None = None
+    version: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +45,7 @@ class Source:
     """What an outcome is made from: images of equal source get equal outcomes.
 
     Attributes:
-        digest: 16 hex digits.
+        digest: 16 hex digits, of the content of the file or of what else the step reads.
         look: 64 hex digits that differ in few bits for images that look alike, "" where nobody asks.
     """
 

@@ -27,7 +27,7 @@ RESULTS = (
     *("ictc_final_results.json", "results.parquet", "rejected.jsonl"),
 )
 WHOLE_FILES = (
-    *("manifest.jsonl", "manifest.key.json", "synthesize definitions.json"),
+    *("manifest.jsonl", "manifest.key.json", "manifest.stamps", "synthesize definitions.json"),
     *(f"{stage} current.json" for stage in STAGES),
     *("config.yaml", "prompts.json", "run.json", *RESULTS),
 )

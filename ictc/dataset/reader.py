@@ -29,7 +29,7 @@ class ImageReader:
 
     Args:
         files: where the bytes are.
-        dedupe: what tells images apart: nothing, their bytes, or how they look.
+        dedupe: what images are compared by: nothing, their bytes, or how they look; only the last needs their looks.
     """
 
     def __init__(self, pool: DecodePool, files: ImageFiles, dedupe: Dedupe = "exact") -> None:
@@ -60,9 +60,7 @@ class ImageReader:
         await self._decodings.cancel()
 
     async def find_source(self, image: ImageRecord) -> Source | None:
-        """Return what equal images share, None if images are not compared or this one cannot be read."""
-        if self._dedupe == "off" and not self._files.concurrency:
-            return None
+        """Return what equal images share, None if this one cannot be read."""
         return await self._sources.get((image.path,), lambda: self._find_source(image))
 
     async def decode(self, image: ImageRecord, max_image_tokens: int) -> DecodedImage | BrokenImage | UnreadableImage:
@@ -75,9 +73,9 @@ class ImageReader:
 
     async def _find_source(self, image: ImageRecord) -> Source | None:
         async with self._files.open(image) as file:
-            if isinstance(file, BrokenImage) or self._dedupe == "off":
+            if isinstance(file, BrokenImage):
                 return None
-            if file.sha256 is not None and self._dedupe == "exact":
+            if file.sha256 is not None and self._dedupe != "near":
                 return Source.of_content(file.sha256)
             source = await self._pool.find_source(file.path, look=self._dedupe == "near")
             return source if isinstance(source, Source) else None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, redirect_stdout
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -86,7 +86,7 @@ class RayExecutor:
         work = [LaneWork(detach(lane.stage), lane.prefix) for lane in lanes]
         todo = Todo(lanes)
         try:
-            if work[0].stage.name == "caption" and self._settings.control.dedupe != "off":
+            if work[0].stage.name == "caption":
                 await self._find_sources(todo, work, stop)
             images = list(todo.leading()) if not stop.is_set() else []
             if images:
@@ -97,13 +97,15 @@ class RayExecutor:
 
     async def _find_sources(self, todo: Todo, work: Sequence[LaneWork], stop: asyncio.Event) -> None:
         """Find out what equal images share; whose answer they get is decided in the order of the collection."""
-        dataset = build_dataset(todo.images, IMAGES_PER_BLOCK)
+        images = list(todo.unread())
+        if not images:
+            return
+        dataset = build_dataset(images, IMAGES_PER_BLOCK)
         dataset = add_workers(dataset, FindSources, [work], self._cpu_pool())
         found: list[Found]
         async for found in stream_rows(dataset, stop):
             for one in found:
-                if one.source is not None:
-                    todo.pending[one.number].source = one.source
+                todo.pending[one.number].content = one.source
 
     async def _answer(
         self, images: Sequence[list[Job]], todo: Todo, work: Sequence[LaneWork], stop: asyncio.Event
@@ -190,6 +192,13 @@ class Todo:
         number = len(self.pending)
         self.pending[number] = pending
         return Job(number, place, pending.item)
+
+    def unread(self) -> Iterator[list[Job]]:
+        """Yield the jobs of each image whose content is not known yet."""
+        for jobs in self.images:
+            unread = [job for job in jobs if self.pending[job.number].content is None]
+            if unread:
+                yield unread
 
     def leading(self) -> Iterable[list[Job]]:
         """Yield the jobs of each image that is to be asked about; the others follow or are quarantined."""

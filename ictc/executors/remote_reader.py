@@ -28,7 +28,7 @@ class RemoteReader:
         self._dedupe: Dedupe = dedupe
 
     async def find_source(self, image: ImageRecord) -> Source | None:
-        """Return what equal images share, None if images are not compared or this one cannot be read."""
+        """Return what equal images share, None if this one cannot be read."""
         return await (await self._reader).find_source(image)
 
     async def decode(self, image: ImageRecord, max_image_tokens: int) -> DecodedImage | BrokenImage | UnreadableImage:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,18 +21,16 @@ from ictc.dataset.fetching.http import HttpLimits
 from ictc.dataset.fetching.locations import is_http, is_url
 from ictc.errors import InputError
 from ictc.records import ImageRecord
+from ictc.runs.manifests import ManifestKeeper
 from ictc.runs.reporter import Reporter
 from ictc.runs.shards import check_same_collection, shard_range
-from ictc.stages.export import mark_stale
-from ictc.storage.manifest import Manifest, find_manifest, load_manifest, save_manifest
+from ictc.storage.keys import StageKey
+from ictc.storage.manifest import Manifest, find_manifest
 from ictc.storage.rundir import RunDirectory
 
 
-def build_manifest(settings: RunSettings, reporter: Reporter) -> Callable[[RunDirectory], Manifest]:
-    """Run Step 0 and return a function that gives each run directory its manifest.
-
-    Names are listed every time; metadata is read only if the names or the slice changed, and only once.
-    """
+def build_manifest(settings: RunSettings, reporter: Reporter) -> Discovery:
+    """Run Step 0: list the names of the collection, and look at what the file system says of the files."""
     chosen = settings.input
     started = time.monotonic()
     reporter.note(f"Step 0: looking for images in {chosen.source}")
@@ -50,44 +48,73 @@ def build_manifest(settings: RunSettings, reporter: Reporter) -> Callable[[RunDi
     }
     if chosen.is_part:
         reporter.note(describe_part(settings, start, end, len(collection)))
-    made: list[Manifest] = []
-    left_out = Tally()
+    indices = range(len(collection))[start:end][: chosen.max_images]  # a unit has an image at least
+    return Discovery(chosen, reporter, collection, key, ManifestKeeper(collection, indices, chosen.frames), started)
 
-    def images() -> Iterator[ImageRecord]:
-        return iter_images(
-            collection,
-            start=start,
-            end=end,
-            frames=chosen.frames,
-            max_images=chosen.max_images,
-            left_out=left_out,
-        )
 
-    def count_left_out() -> Mapping[str, Any]:
-        return made[0].left_out if made else left_out.to_json()
+@dataclass
+class Discovery:
+    """What Step 0 found; call it with a run directory to get that its manifest.
 
-    def manifest_of(directory: RunDirectory) -> Manifest:
-        manifest = load_manifest(directory.manifest_path, key)
+    Metadata is read only if something may have changed, and only once.
+
+    Attributes:
+        key: what a manifest of it is made from.
+        made: the manifests so far.
+        left_out: what lies in the units and is no image.
+    """
+
+    chosen: InputSettings
+    reporter: Reporter
+    collection: Collection
+    key: StageKey
+    keeper: ManifestKeeper
+    started: float
+    made: list[Manifest] = field(default_factory=list)
+    left_out: Tally = field(default_factory=Tally)
+
+    def __call__(self, directory: RunDirectory) -> Manifest:
+        """Return the manifest of a run directory, an earlier one if nothing has changed since."""
+        manifest = self.keeper.load(directory, self.key)
         if manifest is None:
             earlier = find_manifest(directory.manifest_path)
-            if earlier is not None and chosen.is_part and not chosen.rediscover:
-                check_same_collection(earlier, key, collection, directory.path)
-            mark_stale(directory.path, "caption")  # the exports are about other images
-            manifest = save_manifest(directory.manifest_path, key, made[0] if made else images(), count_left_out)
-        if not made:
-            seconds = time.monotonic() - started
-            reporter.note(f"Step 0: {manifest.num_images:,} images ({collection.layout} layout, {seconds:.1f} s)")
-            if said := describe_left_out(collection, manifest):
-                reporter.note(f"Step 0: {said}")
-            check_any_image(manifest, chosen.source)
-            if not are_files(collection):
-                reporter.note(
-                    "categorized_images/ gets links to files only: none to images behind URLs or in tar shards"
-                )
-        made.append(manifest)
+            if earlier is not None and self.chosen.is_part and not self.chosen.rediscover:
+                check_same_collection(earlier, self.key, self.collection, directory.path)
+            images = self.made[0] if self.made else self._iter_images()
+            manifest = self.keeper.renew(directory, self.key, images, self._count_left_out)
+        if not self.made:
+            self._tell(manifest)
+        self.made.append(manifest)
         return manifest
 
-    return manifest_of
+    def _iter_images(self) -> Iterator[ImageRecord]:
+        key = self.key
+        limits = {"start": key["start"], "end": key["end"], "max_images": key["max_images"]}
+        return iter_images(self.collection, frames=self.chosen.frames, left_out=self.left_out, **limits)
+
+    def _count_left_out(self) -> Mapping[str, Any]:
+        return self.made[0].left_out if self.made else self.left_out.to_json()
+
+    def _tell(self, manifest: Manifest) -> None:
+        """Say what was found.
+
+        Raises:
+            InputError: there is no image.
+        """
+        seconds = time.monotonic() - self.started
+        self.reporter.note(f"Step 0: {manifest.num_images:,} images ({self.collection.layout} layout, {seconds:.1f} s)")
+        if self.keeper.num_read:
+            self.reporter.note(
+                f"Step 0: {self.keeper.num_read:,} files were changed, moved or touched and have been read again; "
+                "those of the same content keep their results"
+            )
+        if said := describe_left_out(self.collection, manifest):
+            self.reporter.note(f"Step 0: {said}")
+        check_any_image(manifest, self.chosen.source)
+        if not are_files(self.collection):
+            self.reporter.note(
+                "categorized_images/ gets links to files only: none to images behind URLs or in tar shards"
+            )
 
 
 def describe_left_out(collection: Collection, manifest: Manifest) -> str:

@@ -115,6 +115,5 @@ def choose_leaders(step: MapStep[ItemT], control: ControlSettings) -> Leaders:
     if control.dedupe == "off":
         return NoLeaders()
     if control.dedupe == "near" and step.stage.name == "caption":
-        image_ids = (item.image_id for item in step.stage.iter_items())
-        return SimilarLooks(step.journal, image_ids, retry_rejected=control.retry_rejected)
+        return SimilarLooks(step.journal, retry_rejected=control.retry_rejected)
     return EqualSources(step.journal, retry_rejected=control.retry_rejected)

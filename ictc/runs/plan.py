@@ -36,7 +36,7 @@ def _use_earlier(run: TrackRun, stage: MapStage[Any]) -> None:
     """Use the result of a map stage that is not run, if it covers every image."""
     key = run.directory.current_key(stage.name)
     journal = None if key is None else run.open_journal(stage.name, key)
-    missing = survey(stage, journal).todo
+    missing = survey(stage, journal, near=key is not None and key.get("dedupe") == "near").todo
     if missing or key is None:
         step = STEP_OF_STAGE[stage.name]
         raise ConfigError(

@@ -14,6 +14,7 @@ from ictc.errors import StageError
 from ictc.executors.base import Executor
 from ictc.records import ClusterDefinition, ImageRecord, StageName
 from ictc.runs.keys import RunKeys
+from ictc.runs.manifests import ManifestKeeper
 from ictc.runs.map_step import MapStep, run_map_steps
 from ictc.runs.reporter import TITLES, Reporter
 from ictc.runs.summary import TrackSummary, summarize
@@ -46,6 +47,7 @@ class TrackRun:
         steps: what to run; by default what the settings say.
         origin: for `run.json`: where results that this run did not make come from.
         before_change: called before the first change to what an earlier run left.
+        keeper: what keeps the manifest true, where the run lists the images itself.
         surveys: how much of a step is done, where that was found out before anything ran.
         explained: steps of which the user knows why their earlier results are out of date.
     """
@@ -66,6 +68,7 @@ class TrackRun:
     exports: Exports = field(init=False)
     keys: RunKeys = field(init=False)
     before_change: Callable[[], None] | None = None
+    keeper: ManifestKeeper | None = None
     surveys: dict[StageName, Survey] = field(default_factory=dict)
     explained: set[StageName] = field(default_factory=set)
 
@@ -181,7 +184,13 @@ class TrackRun:
     def survey(self, stage: MapStage[Any], key: StageKey) -> Survey:
         """Return how much of a map step is done under `key`; nothing, if it is to start afresh."""
         journal = None if self.is_forced(stage.name, key) else self.open_journal(stage.name, key)
-        return survey(stage, journal, retry_rejected=self.settings.control.retry_rejected)
+        return survey(
+            stage, journal, retry_rejected=self.settings.control.retry_rejected, near=self.compares_looks(stage.name)
+        )
+
+    def compares_looks(self, stage: StageName) -> bool:
+        """Whether images get the outcome of one that looks like them."""
+        return stage == "caption" and self.settings.control.dedupe == "near"
 
     def _explain_change(self, stage: StageName, key: StageKey) -> None:
         earlier = self.directory.current_key(stage)

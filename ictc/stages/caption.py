@@ -22,7 +22,7 @@ class ImageReader(Protocol):
     """Reads the pixels of an image, and what tells it from others."""
 
     async def find_source(self, image: ImageRecord) -> Source | None:
-        """Return what equal images share, None if each is to be asked about by itself."""
+        """Return what equal images share, None if this one cannot be read."""
         ...
 
     async def decode(self, image: ImageRecord, max_image_tokens: int) -> DecodedImage | BrokenImage | UnreadableImage:
@@ -83,7 +83,15 @@ def _work_item(image: ImageRecord) -> WorkItem[ImageRecord]:
 
 
 def caption_input(image: ImageRecord) -> str:
-    """Return a digest of what the caption of `image` is made from."""
+    """Return a digest of what is known, before it is read, of what the caption of `image` is made from.
+
+    Of an address whose content nobody tells of, that is the address: what is behind it is taken as it is.
+    """
+    return image.version or name_digest(image)
+
+
+def name_digest(image: ImageRecord) -> str:
+    """Return a digest of where an image is and how large, which is all that is said of some."""
     return digest([image.path, image.num_bytes, image.problem])
 
 

@@ -70,11 +70,18 @@ class CombinedLane(Lane[ImageRecord]):
         for lane in self.lanes:
             lane.sync_if_due()
 
-    def _wants(self, item: WorkItem[ImageRecord]) -> bool:
-        return any(lane._wants(item) for lane in self.lanes)
+    def _is_todo(self, item: WorkItem[ImageRecord]) -> bool:
+        return any(lane._is_todo(item) for lane in self.lanes)
 
-    def _recorded(self, image_id: str) -> Outcome | None:
-        parts = [lane._recorded(image_id) for lane in self.lanes]
+    def _is_up_to_date(self, pending: Pending[ImageRecord]) -> bool:
+        return all(lane._is_up_to_date(pending) for lane in self.lanes)
+
+    def _keep(self, pending: Pending[ImageRecord]) -> None:
+        for lane in self.lanes:
+            lane._keep(pending)
+
+    def _outcome_of(self, image_id: str, source: str) -> Outcome | None:
+        parts = [lane._outcome_of(image_id, source) for lane in self.lanes]
         return None if None in parts else Outcome(Status.DONE, {PARTS: parts})
 
     def _share(self, follower: Pending[ImageRecord], outcome: Outcome) -> None:

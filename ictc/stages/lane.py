@@ -12,7 +12,17 @@ from typing import Generic
 
 from ictc.errors import StageError
 from ictc.records import DecodedImage, Source
-from ictc.stages.outcome import Outcome, Status, from_record, needs_work, rejected, to_record
+from ictc.stages.outcome import (
+    RETRIED,
+    Origin,
+    Outcome,
+    Status,
+    content_of,
+    from_record,
+    needs_work,
+    rejected,
+    to_record,
+)
 from ictc.stages.retry import FIRST, Attempt
 from ictc.stages.sharing import Leaders
 from ictc.stages.suspects import Suspects
@@ -30,6 +40,9 @@ class Pending(Generic[ItemT]):
     """An image on its way through a stage.
 
     Attributes:
+        input_digest: what is known of its input before that is read.
+        content: its input, None before that was read.
+        source: digest of the input that its outcome is made from: its own, or that of the image which it follows.
         image: its pixels while they may be asked about again.
         tokens: spent on it so far, None if that can't be told.
     """
@@ -38,7 +51,8 @@ class Pending(Generic[ItemT]):
     item: ItemT
     image_id: str
     input_digest: str
-    source: Source
+    content: Source | None = None
+    source: str = ""
     attempt: Attempt = FIRST
     image: DecodedImage | None = None
     tokens: int | None = 0
@@ -47,6 +61,12 @@ class Pending(Generic[ItemT]):
     def request_id(self) -> str:
         """What its requests are called: unique among all lanes."""
         return self.lane.prefix + self.image_id
+
+    @property
+    def origin(self) -> Origin:
+        """What its record says of where the outcome comes from."""
+        assert self.content is not None
+        return Origin(seen=self.input_digest, content=self.content, source=self.source)
 
 
 @dataclass
@@ -75,35 +95,71 @@ class Lane(Generic[ItemT]):
     num_finished: int = 0
     num_shared: int = 0
     _num_rejected: int = 0
-    _followers: dict[str, list[Pending[ItemT]]] = field(default_factory=dict)
+    _followers: dict[str, list[Pending[ItemT]]] = field(default_factory=dict)  # by the source that they follow
+    _retried: set[str] = field(default_factory=set)
 
     def iter_todo(self, wants: Callable[[str], bool] = lambda _: True) -> Iterator[Pending[ItemT] | None]:
         """Yield for every image of the stage what is to do about it, None if nothing.
 
         Args:
-            wants: tells by the id of its requests whether an image is asked for.
+            wants: tells by the id of its requests whether an image is asked for; where whom an image follows depends on
+                all before it, they all are.
         """
+        self.leaders.restart()
         for item in self.stage.iter_items():
-            yield self._take(item) if wants(self.prefix + item.image_id) and self._wants(item) else None
+            is_asked_for = self.leaders.need_all or (wants(self.prefix + item.image_id) and self._is_todo(item))
+            yield self._take(item) if is_asked_for else None
 
-    def _wants(self, item: WorkItem[ItemT]) -> bool:
-        return needs_work(self.journal, item.image_id, item.input_digest, retry_rejected=self.retry_rejected)
+    def _is_todo(self, item: WorkItem[ItemT]) -> bool:
+        return needs_work(self.journal, item.image_id, item.input_digest, retry_rejected=self._retries(item.image_id))
+
+    def _retries(self, image_id: str) -> bool:
+        return self.retry_rejected and image_id not in self._retried
 
     def _take(self, item: WorkItem[ItemT]) -> Pending[ItemT]:
-        return Pending(self, item.load(), item.image_id, item.input_digest, Source(item.input_digest))
+        return Pending(self, item.load(), item.image_id, item.input_digest, self._known(item))
+
+    def _known(self, item: WorkItem[ItemT]) -> Source | None:
+        """Return the content of an image that has a record about it as it is now."""
+        if not self.journal.is_about(item.image_id, item.input_digest):
+            return None
+        return content_of(self.journal, item.image_id)
 
     def lead_or_follow(self, pending: Pending[ItemT]) -> bool:
-        """Return whether an image is to be asked about; if not, it gets the outcome of the one it follows."""
-        leader, pending.source = self.leaders.lead(pending.image_id, pending.source)
-        is_leader = leader == pending.image_id
-        if not is_leader and leader in self._followers:
-            self._followers[leader].append(pending)
-        elif not is_leader and (outcome := self._recorded(leader)) is not None:
+        """Return whether an image, whose content is known by now, is to be asked about.
+
+        If not, it has its outcome already, or gets that of the one which it follows.
+        """
+        if pending.content is None:  # nothing tells it from others but what was seen of it
+            pending.content = Source(pending.input_digest)
+        pending.source = self.leaders.lead(pending.content)
+        if self._is_up_to_date(pending):
+            self._keep(pending)
+        elif self.leaders.share and pending.source in self._followers:
+            self._followers[pending.source].append(pending)
+        elif (outcome := self._recorded(pending.source)) is not None:
             self._share(pending, outcome)
         else:  # also where the leader has lost its engine and is not yet asked again
-            self._followers[pending.image_id] = []
+            self._followers[pending.source] = []
             return True
         return False
+
+    def _is_up_to_date(self, pending: Pending[ItemT]) -> bool:
+        """Whether there is a record about this very content, made from what it would be made from now."""
+        journal, image_id, content = self.journal, pending.image_id, pending.content
+        if content is None or image_id not in journal or not journal.is_about(image_id, content.digest):
+            return False
+        if self._retries(image_id) and journal.status(image_id) in RETRIED:
+            return False
+        return journal.source(image_id) == pending.source
+
+    def _keep(self, pending: Pending[ItemT]) -> None:
+        """Note that a record is about an image as it is seen now, so that it need not be read again."""
+        if not self.journal.is_about(pending.image_id, pending.input_digest):
+            record = self.journal.get(pending.image_id)
+            assert record is not None
+            self._record(pending, from_record(record))
+        self.suspects.end(pending.image_id)
 
     def quarantine(self, pending: Pending[ItemT]) -> Outcome | None:
         """Return the outcome of an image that has cost too many engines, None for any other."""
@@ -119,7 +175,7 @@ class Lane(Generic[ItemT]):
         """
         self._record(pending, outcome)
         self.suspects.end(pending.image_id)
-        for follower in self._followers.pop(pending.image_id, ()):
+        for follower in self._followers.pop(pending.source, ()):
             self._share(follower, outcome)
 
     def sync(self) -> None:
@@ -130,7 +186,14 @@ class Lane(Generic[ItemT]):
         """Make them durable every few seconds."""
         self.journal.sync_if_due()
 
-    def _recorded(self, image_id: str) -> Outcome | None:
+    def _recorded(self, source: str) -> Outcome | None:
+        """Return the outcome of an image that was made from `source`, if it is recorded."""
+        image_id = self.leaders.find(source)
+        return None if image_id is None else self._outcome_of(image_id, source)
+
+    def _outcome_of(self, image_id: str, source: str) -> Outcome | None:
+        if image_id not in self.journal or self.journal.source(image_id) != source:
+            return None
         record = self.journal.get(image_id)
         return from_record(record) if record is not None else None
 
@@ -140,9 +203,12 @@ class Lane(Generic[ItemT]):
         self.suspects.end(follower.image_id)
 
     def _record(self, pending: Pending[ItemT], outcome: Outcome) -> None:
-        self.journal.append(to_record(pending.image_id, pending.input_digest, pending.source, outcome))
+        self.journal.append(to_record(pending.image_id, pending.origin, outcome))
+        self.leaders.note(pending.image_id, pending.source)
         self.progress.advance(outcome.status, pending.tokens)
         self.num_finished += 1
+        if self.retry_rejected and outcome.status in RETRIED:
+            self._retried.add(pending.image_id)
         if outcome.status is Status.REJECTED:
             self._num_rejected += 1
             self._check_rejections(outcome)

@@ -44,24 +44,43 @@ def _printable(text: str) -> str:
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
-def to_record(image_id: str, input_digest: str, source: Source, outcome: Outcome) -> dict[str, Any]:
-    """Return the journal record.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """What the outcome of an image is about, and what it was made from; digests of 16 hex digits.
 
-    Args:
-        input_digest: tells later whether it is still about the same input.
-        source: tells what else has the same outcome.
+    Attributes:
+        seen: what is known of the input before it is read; while that is the same, so is the input.
+        content: the input: what tells equal images, and how it looks where somebody asks.
+        source: the input that the outcome was made from: the image's own, or that of the one which it follows.
     """
-    record = {"id": image_id, "input": input_digest, "status": outcome.status.value, "data": outcome.data}
-    if source.digest != input_digest:
-        record["source"] = source.digest
-    if source.look:
-        record["look"] = source.look
+
+    seen: str
+    content: Source
+    source: str
+
+
+def to_record(image_id: str, origin: Origin, outcome: Outcome) -> dict[str, Any]:
+    """Return the journal record."""
+    about = origin.content.digest
+    record = {"id": image_id, "input": about, "status": outcome.status.value, "data": outcome.data}
+    if origin.source != about:
+        record["source"] = origin.source
+    if origin.seen != about or origin.source != about:  # a source without it is a record of earlier versions
+        record["seen"] = origin.seen
+    if origin.content.look:
+        record["look"] = origin.content.look
     return record
 
 
 def from_record(record: Mapping[str, Any]) -> Outcome:
     """Return the outcome that a journal record holds."""
     return Outcome(Status(record["status"]), record["data"])
+
+
+def content_of(journal: Journal, image_id: str) -> Source:
+    """Return the content that a record is about, with how it looks where that is known."""
+    record = journal.get(image_id) or {}
+    return Source(journal.input(image_id), record.get("look", ""))
 
 
 def needs_work(journal: Journal, image_id: str, input_digest: str, *, retry_rejected: bool = False) -> bool:

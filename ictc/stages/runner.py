@@ -346,16 +346,16 @@ async def _each(pendings: Sequence[Pending[ItemT]]) -> AsyncGenerator[Pending[It
         yield pending
 
 
-async def _find_source(pending: Pending[ItemT]) -> Source:
-    return await pending.lane.stage.find_source(pending.item) or pending.source
+async def _find_source(pending: Pending[ItemT]) -> Source | None:
+    return pending.content or await pending.lane.stage.find_source(pending.item)
 
 
 async def _leading(
-    identified: AsyncIterator[tuple[Pending[ItemT], Source]],
+    identified: AsyncIterator[tuple[Pending[ItemT], Source | None]],
 ) -> AsyncGenerator[Pending[ItemT], None]:
     """Yield the images that are to be asked about."""
-    async for pending, source in identified:
-        pending.source = source
+    async for pending, content in identified:
+        pending.content = content
         if pending.lane.lead_or_follow(pending):
             yield pending
 

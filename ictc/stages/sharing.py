@@ -1,12 +1,13 @@
 """Which images of a stage get the answer of another one: what is the same is asked once.
 
 The first of equal images leads, in the order of the manifest, and the others follow it: they get its outcome,
-whatever that is. Knows digests and ids, not what they stand for.
+whatever that is. Whom an image follows is told by a digest of what leads, never by an id alone: there may be another
+image behind that by now. Knows digests and ids, not what they stand for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Protocol
 
 from ictc.records import Source
@@ -22,91 +23,132 @@ resized differ in 0 to 5, different ads in 23 or more, but ads of one template w
 
 
 class Leaders(Protocol):
-    """Tells whom an image follows."""
+    """Tells whom an image follows, and where the outcome of that is recorded.
 
-    def lead(self, image_id: str, source: Source) -> tuple[str, Source]:
-        """Return the id of the image whose outcome this one gets, its own if it leads, and what that is made from."""
+    Attributes:
+        share: whether images share outcomes at all.
+        need_all: whether whom an image follows depends on all before it, also those that are done.
+    """
+
+    share: bool
+    need_all: bool
+
+    def restart(self) -> None:
+        """Begin again with the first image."""
+        ...
+
+    def lead(self, content: Source) -> str:
+        """Return the digest of the image whose outcome the next one gets: its own, if it leads."""
+        ...
+
+    def find(self, source: str) -> str | None:
+        """Return the id of a record that was made from `source`, None if there is none that may be shared."""
+        ...
+
+    def note(self, image_id: str, source: str) -> None:
+        """Hear that `image_id` has a new record, made from `source`."""
         ...
 
 
 class NoLeaders:
     """Each image is asked by itself."""
 
-    def lead(self, image_id: str, source: Source) -> tuple[str, Source]:
+    share = False
+    need_all = False
+
+    def restart(self) -> None:
+        """Do nothing."""
+
+    def lead(self, content: Source) -> str:
         """Return the image itself."""
-        return image_id, source
+        return content.digest
+
+    def find(self, source: str) -> None:
+        """Return None."""
+
+    def note(self, image_id: str, source: str) -> None:
+        """Do nothing."""
 
 
 class EqualSources:
-    """Images with the same source share an outcome.
+    """Images of the same content share an outcome.
 
     Args:
         journal: what is done; its records lead.
         retry_rejected: whether images that were rejected or broken are tried again, so that they can't lead.
     """
 
+    share = True
+    need_all = False
+
     def __init__(self, journal: Journal, *, retry_rejected: bool = False) -> None:
         self._journal = journal
-        self._leader_of: dict[int, str] = {}
+        self._recorded: dict[int, str] = {}
         for image_id in journal:
             if not (retry_rejected and journal.status(image_id) in RETRIED):
-                self._leader_of.setdefault(int(journal.source(image_id), 16), image_id)
+                self._recorded.setdefault(int(journal.source(image_id), 16), image_id)
 
-    def lead(self, image_id: str, source: Source) -> tuple[str, Source]:
-        """Return the first image that had this source, unless its record has come to be about another."""
-        number = int(source.digest, 16)
-        leader = self._leader_of.setdefault(number, image_id)
-        if leader in self._journal and self._journal.source(leader) != source.digest:
-            self._leader_of[number] = leader = image_id
-        return leader, source
+    def restart(self) -> None:
+        """Do nothing: the order is of no account."""
+
+    def lead(self, content: Source) -> str:
+        """Return the image itself: one of the same content has the same digest."""
+        return content.digest
+
+    def find(self, source: str) -> str | None:
+        """Return the id of a record that was made from `source`, None if it has come to be about another."""
+        image_id = self._recorded.get(int(source, 16))
+        return image_id if image_id is not None and self._journal.source(image_id) == source else None
+
+    def note(self, image_id: str, source: str) -> None:
+        """Hear that `image_id` has a new record, made from `source`."""
+        self._recorded[int(source, 16)] = image_id
 
 
-class SimilarLooks:
+class SimilarLooks(EqualSources):
     """Images that look like an earlier one that leads share its outcome.
 
     Compares each image with all that lead before it, so the time grows with the square of their number: a minute or
     two for 10^5 images.
-
-    Args:
-        journal: what is done; its records lead, where they were asked about themselves.
-        image_ids: all images, in the order of the manifest.
-        retry_rejected: whether images that were rejected or broken are tried again, so that they can't lead.
     """
 
-    def __init__(self, journal: Journal, image_ids: Iterable[str], *, retry_rejected: bool = False) -> None:
-        self._equal = EqualSources(journal, retry_rejected=retry_rejected)
+    need_all = True
+
+    def __init__(self, journal: Journal, *, retry_rejected: bool = False) -> None:
+        super().__init__(journal, retry_rejected=retry_rejected)
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget who leads: whom an image follows depends on all that come before it."""
+        self._leading = LeadingLooks()
+
+    def lead(self, content: Source) -> str:
+        """Return the digest of the first image before this one that leads and looks like it."""
+        return self._leading.lead(content)
+
+
+class LeadingLooks:
+    """The images that lead, as looks: told of all images, in the order of the manifest."""
+
+    def __init__(self) -> None:
         self._looks = Looks()
-        self._places: dict[str, int] = {}
-        self._sources: dict[str, Source] = {}
-        self._numbered: list[str] = []
-        seen: set[str] = set()
-        for place, image_id in enumerate(image_ids):
-            self._places[image_id] = place
-            if image_id not in journal or (retry_rejected and journal.status(image_id) in RETRIED):
-                continue
-            digest, record = journal.source(image_id), journal.get(image_id)
-            if digest not in seen and record is not None and record.get("look"):
-                seen.add(digest)
-                self._add(image_id, Source(digest, record["look"]))
+        self._digests: list[str] = []
 
-    def lead(self, image_id: str, source: Source) -> tuple[str, Source]:
-        """Return the first image before this one that leads and looks like it, and what that is made from."""
-        if not source.look:
-            return self._equal.lead(image_id, source)
-        self._sources.pop(image_id, None)  # what it led with before it was replaced
-        place = self._places[image_id]
-        similar = {self._numbered[number] for number in self._looks.find(source.look)} & self._sources.keys()
-        earlier = [leader for leader in similar if self._places[leader] < place]
-        if not earlier:
-            self._add(image_id, source)
-            return image_id, source
-        first = min(earlier, key=self._places.__getitem__)
-        return first, Source(self._sources[first].digest, source.look)
+    def lead(self, content: Source) -> str:
+        """Return the digest of the first image before this one that leads and looks like it, else its own."""
+        if not content.look:
+            return content.digest
+        first = self._looks.find_first(content.look)
+        if first is not None:
+            return self._digests[first]
+        self._looks.add(content.look)
+        self._digests.append(content.digest)
+        return content.digest
 
-    def _add(self, image_id: str, source: Source) -> None:
-        self._sources[image_id] = source
-        self._numbered.append(image_id)
-        self._looks.add(source.look)
+
+def lead_all(contents: Iterable[Source]) -> Iterator[str]:
+    """Yield the digest of the image that each of these follows, in the order of the manifest."""
+    return map(LeadingLooks().lead, contents)
 
 
 class Looks:
@@ -127,12 +169,13 @@ class Looks:
         self._rows[self._count] = _words(look)
         self._count += 1
 
-    def find(self, look: str) -> list[int]:
-        """Return the numbers, in the order of their addition, of those that differ in few bits."""
+    def find_first(self, look: str) -> int | None:
+        """Return the number, in the order of addition, of the first that differs in few bits, None if none does."""
         import numpy as np
 
         differing = np.bitwise_count(self._rows[: self._count] ^ _words(look)).sum(axis=1)
-        return [int(number) for number in np.flatnonzero(differing <= MAX_LOOK_DISTANCE)]
+        similar = np.flatnonzero(differing <= MAX_LOOK_DISTANCE)
+        return int(similar[0]) if len(similar) else None
 
 
 def _words(look: str) -> np.ndarray:

@@ -6,9 +6,10 @@ order of their numbers, and the last record of an id counts. A record is
 handed to the operating system when it is appended, so it survives the death of the process; it is
 synced to the disk every few hundred records or seconds, so that a crash of the machine costs no more.
 
-The journal knows of a record its "id", its "status", the digest of its "input" and that of its "source" (the same
-unless the record says otherwise), and keeps them in memory with a fingerprint of its outcome: enough to tell what is
-done, what is out of date and what was made from the same, without reading a record again.
+The journal knows of a record its "id", its "status" and three digests: of its "input"; of what was "seen" of that
+before it was read; and of the "source", the input that its outcome was made from. Both are the same as the input unless
+the record says otherwise. It keeps them in memory with a fingerprint of the outcome: enough to tell what is done, what
+is out of date and what was made from the same, without reading a record again.
 """
 
 from __future__ import annotations
@@ -88,6 +89,7 @@ class Journal:
         self._numbers: dict[str, int] = {}  # id -> place in the arrays: half the memory of a dict of pairs
         self._locations = array("Q")
         self._inputs = array("Q")
+        self._seen = array("Q")
         self._sources = array("Q")
         self._fingerprints = array("Q")
         self._statuses = bytearray()  # places in the list of their names
@@ -140,9 +142,17 @@ class Journal:
         return record
 
     def is_about(self, record_id: str, input_digest: str) -> bool:
-        """Return whether the last record of `record_id` was made from this input."""
+        """Return whether the last record of `record_id` is about this input, or about what was seen of it like this."""
         place = self._numbers.get(record_id)
-        return place is not None and self._inputs[place] == int(input_digest, 16)
+        return place is not None and int(input_digest, 16) in (self._seen[place], self._inputs[place])
+
+    def input(self, record_id: str) -> str:
+        """Return the digest of the input that the last record of `record_id` is about.
+
+        Raises:
+            KeyError: there is no such record.
+        """
+        return f"{self._inputs[self._numbers[record_id]]:016x}"
 
     def status(self, record_id: str) -> str | None:
         """Return the status of the last record of `record_id`, None if there is none."""
@@ -158,7 +168,7 @@ class Journal:
         return f"{self._fingerprints[self._numbers[record_id]]:016x}"
 
     def source(self, record_id: str) -> str:
-        """Return the digest of what the last record of `record_id` was made from.
+        """Return the digest of the input that the outcome of the last record of `record_id` was made from.
 
         Raises:
             KeyError: there is no such record.
@@ -166,7 +176,7 @@ class Journal:
         return f"{self._sources[self._numbers[record_id]]:016x}"
 
     def append(self, record: dict[str, Any]) -> None:
-        """Add a record: "id", "status", "input" (16 hex digits) and whatever else, such as "source" and "data".
+        """Add a record: "id", "status", "input" (16 hex digits) and whatever else, such as "seen", "source" and "data".
 
         Raises:
             StorageError: the disk refused; everything before this record is intact.
@@ -233,14 +243,17 @@ class Journal:
     def _remember(self, record: dict[str, Any], location: int) -> None:
         place = self._numbers.setdefault(sys.intern(record["id"]), len(self._locations))
         if place == len(self._locations):
-            for column in (self._locations, self._inputs, self._sources, self._fingerprints, self._statuses):
+            for column in (self._locations, *self._digests, self._fingerprints, self._statuses):
                 column.append(0)
-        input_digest = record["input"]
         self._locations[place] = location
-        self._inputs[place] = int(input_digest, 16)
-        self._sources[place] = int(record.get("source", input_digest), 16)
+        for column, digest in zip(self._digests, digests_of(record), strict=True):
+            column[place] = int(digest, 16)
         self._fingerprints[place] = outcome_fingerprint(record)
         self._statuses[place] = self._status_code(record["status"])
+
+    @property
+    def _digests(self) -> tuple[array[int], array[int], array[int]]:
+        return self._inputs, self._seen, self._sources
 
     def _status_code(self, status: str) -> int:
         if status not in self._status_names:
@@ -284,6 +297,19 @@ class Journal:
                 os.ftruncate(self._output, self._end)
                 raise
         self._end += len(line)
+
+
+def digests_of(record: dict[str, Any]) -> tuple[str, str, str]:
+    """Return the digests of a record's input, of what was seen of it, and of what its outcome was made from.
+
+    Where earlier versions compared files, a record's source is the digest of its file, and its input that of a name and
+    a size, which is what was seen.
+    """
+    about: str = record["input"]
+    source: str = record.get("source", about)
+    if "source" in record and "seen" not in record:
+        return source, about, source
+    return about, record.get("seen", about), source
 
 
 def outcome_fingerprint(record: dict[str, Any]) -> int:

@@ -15,7 +15,7 @@ from ictc.storage.atomic import atomic_writer, write_atomic
 from ictc.storage.keys import StageKey
 
 FIELDS = tuple(one.name for one in fields(ImageRecord))
-OPTIONAL_FIELDS = frozenset(("offset", "metadata"))
+OPTIONAL_FIELDS = frozenset(("offset", "metadata", "version"))
 
 
 @dataclass(frozen=True)

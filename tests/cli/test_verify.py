@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -340,9 +341,14 @@ class TestKeys:
         ictc.succeed(ads, out, "--criterion", "Emotional Tone", "--steps", "1,2a")
         assert "is out of date: it was made from other labels than those in use" in findings(ictc, out)
 
-    def test_captions_of_a_replaced_image_are_out_of_date(self, ictc: Ictc, out: Path) -> None:
-        edit_line(out / "state" / "manifest.jsonl", '"num_bytes":', '"num_bytes":1')
-        assert "Step 1 captions: 1 of 22 images ('ad_000') have a record of another image" in findings(ictc, out)
+    def test_captions_of_a_replaced_image_are_out_of_date(self, ictc: Ictc, ads: Path, out: Path) -> None:
+        path, status = ads / "ad_000.png", (ads / "ad_000.png").stat()
+        content = path.read_bytes()
+        path.write_bytes(content[:-1] + b"?")
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+        found = findings(ictc, out)
+        path.write_bytes(content)
+        assert "Step 1 captions: 1 of 22 images ('ad_000') have a record of another image" in found
 
 
 class TestExports:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from hashlib import sha256
 from itertools import chain, islice
+from types import MappingProxyType
 from typing import Literal, NoReturn
 
 from ictc.dataset.catalog.naming import Frames, has_unread_time
@@ -28,7 +29,11 @@ class Collection(ABC):
         units: paths relative to it, with forward slashes, sorted by code point, or in the order of the table: the
             same on every machine, so that an index range means the same images everywhere.
         left_out: what lies beside the units.
+        object_versions: of a collection behind a URL, what the service says of each object, by path: 16 hex digits that
+            are others once it holds other bytes.
     """
+
+    object_versions: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, location: str, layout: Layout, units: tuple[str, ...], left_out: Tally | None = None) -> None:
         self.location = location

@@ -41,6 +41,7 @@ class RemoteTree(Collection):
         super().__init__(folder.url, layout, units, listing.left_out)
         self._folder = folder
         self._sizes = sizes
+        self.object_versions = folder.versions
         self._images_of = _group_by_folder(listing.images) if layout == "observations" else {}
 
     @cached_property

@@ -170,6 +170,7 @@ class RemoteTars(TarCollection):
         super().__init__(folder.url, units, left_out)
         self._folder = folder
         self._sizes = sizes
+        self.object_versions = folder.versions
 
     def size_of(self, unit: str) -> int:
         return self._sizes[unit]

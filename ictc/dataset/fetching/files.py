@@ -95,12 +95,14 @@ class Place:
         url: a path of this machine, or a URL.
         shown: the same without secrets.
         span: first byte, and the one after the last; None for all of them.
+        version: others once there may be other bytes, "" where nothing tells.
     """
 
     url: str
     shown: str
     span: tuple[int, int] | None
     num_bytes: int
+    version: str = ""
 
     @property
     def is_file(self) -> bool:
@@ -110,7 +112,8 @@ class Place:
     @property
     def cache_key(self) -> str:
         """Text that changes when the bytes are known to, and not when a signature is renewed."""
-        return f"{self.shown}\n{self.span}\n{self.num_bytes}"
+        version = self.version and f"\n{self.version}"
+        return f"{self.shown}\n{self.span}\n{self.num_bytes}{version}"
 
 
 @dataclass(frozen=True)
@@ -133,9 +136,11 @@ class ImagePlaces:
         """Return where the bytes of an image are."""
         if image.offset is not None:
             shard = self._resolve(shard_of(image.path))
-            return Place(shard, shard, (image.offset, image.offset + image.num_bytes), image.num_bytes)
+            span = (image.offset, image.offset + image.num_bytes)
+            return Place(shard, shard, span, image.num_bytes, image.version or "")
         shown = self._resolve(image.path)
-        return Place(self.addresses.get(image.image_id, shown), shown, None, image.num_bytes)
+        version = "" if is_http(shown) else image.version or ""
+        return Place(self.addresses.get(image.image_id, shown), shown, None, image.num_bytes, version)
 
     def _resolve(self, path: str) -> str:
         if is_url(path):

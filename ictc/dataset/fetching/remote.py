@@ -9,6 +9,7 @@ import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from hashlib import blake2b
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -23,9 +24,16 @@ HEADS_PER_BATCH = 512
 
 EXTRA = "pip install 'ictc[remote]'"
 
+DIGEST_FIELDS = ("md5Hash", "ETag", "etag", "blob_id", "checksum")
+TIME_FIELDS = ("LastModified", "last_modified", "updated", "modified", "mtime", "created")
+"""What services call what tells one content of an object from another, best first."""
+
 
 class RemoteFolder:
     """What lies below a URL.
+
+    Attributes:
+        versions: of what was listed, by path: 16 hex digits that are others once an object holds other bytes.
 
     Raises:
         ConfigError: a package is missing, or nothing can read such a URL.
@@ -33,6 +41,7 @@ class RemoteFolder:
 
     def __init__(self, url: str) -> None:
         self.url = url
+        self.versions: dict[str, str] = {}
         self._files, root = open_filesystem(url)
         self._root = root.rstrip("/")
 
@@ -50,7 +59,9 @@ class RemoteFolder:
                 f"{self.url} cannot be listed ({describe(error)}); check the address and access."
             ) from None
         start = len(self._root) + 1
-        sizes = {name[start:]: int(info.get("size") or 0) for name, info in found.items() if info["type"] == "file"}
+        objects = {name[start:]: info for name, info in found.items() if info["type"] == "file"}
+        self.versions = {path: version_of(info, join(self.url, path)) for path, info in objects.items()}
+        sizes = {path: int(info.get("size") or 0) for path, info in objects.items()}
         # An empty object whose name ends in a slash stands for a folder.
         return {path: size for path, size in sizes.items() if path and (size or not path.endswith("/"))}
 
@@ -98,6 +109,17 @@ class RemoteFolder:
 
     def _name(self, path: str) -> str:
         return join(self._root, path)
+
+
+def version_of(info: Mapping[str, Any], url: str) -> str:
+    """Return 16 hex digits that are others once an object holds other bytes, from what a listing says of it.
+
+    A digest of the content says all; a time says it of this address only.
+    """
+    digests = (info[name] for name in DIGEST_FIELDS if info.get(name))
+    times = (f"{url}\n{info[name]}" for name in TIME_FIELDS if info.get(name))
+    said = next(digests, None) or next(times, url)
+    return blake2b(f"{said}\n{info.get('size')}".encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
 
 
 def open_filesystem(url: str) -> tuple[AbstractFileSystem, str]:

@@ -9,14 +9,16 @@ from typing import Any
 
 import orjson
 
+from ictc.dataset.catalog.versions import read_contents
 from ictc.records import ImageRecord, StageName
 from ictc.runs.reader import read_json
 from ictc.runs.reporter import TITLES
 from ictc.runs.verify.finding import Finding, name_some
-from ictc.stages.caption import caption_input
+from ictc.stages.caption import caption_input, name_digest
 from ictc.stages.histogram import LabelHistogram, build_histogram
-from ictc.stages.outcome import Status
+from ictc.stages.outcome import Status, content_of
 from ictc.stages.results import Results
+from ictc.stages.sharing import lead_all
 from ictc.storage.keys import StageKey, digest
 from ictc.storage.manifest import find_manifest
 from ictc.storage.rundir import RunDirectory
@@ -100,7 +102,29 @@ def check_map_stage(results: Results, stage: StageName, key: StageKey) -> Iterat
     check = RecordCheck(results, stage, cluster_ids)
     for image_id, input_digest in INPUTS[stage](results):
         check.look_at(image_id, input_digest)
+    if stage == "caption":
+        known = set(check.outdated) | set(check.missing)
+        foreign = {*find_replaced(results), *(find_misled(results) if key.get("dedupe") == "near" else ())}
+        check.outdated += sorted(foreign - known)
     yield from check.findings()
+
+
+def find_replaced(results: Results) -> Iterator[str]:
+    """Yield the images, of those that this machine can read, whose record is about another content."""
+    key, journal = results.manifest.key, results.journals["caption"]
+    for image, content in read_contents(str(key.get("base", key["ads_dir"])), results.manifest):
+        is_told = content is not None and not journal.is_about(image.image_id, name_digest(image))
+        if is_told and image.image_id in journal and not journal.is_about(image.image_id, content or ""):
+            yield image.image_id
+
+
+def find_misled(results: Results) -> Iterator[str]:
+    """Yield the images whose record was made from another than the first that looks like them."""
+    journal = results.journals["caption"]
+    recorded = [image_id for image_id in results.image_ids if image_id in journal]
+    for image_id, source in zip(recorded, lead_all(content_of(journal, one) for one in recorded), strict=True):
+        if journal.source(image_id) != source:
+            yield image_id
 
 
 @dataclass
@@ -117,11 +141,12 @@ class RecordCheck:
 
     def look_at(self, image_id: str, input_digest: str) -> None:
         """Check the record of one image that entered the step."""
-        record = self.results.journals[self.stage].get(image_id)
+        journal = self.results.journals[self.stage]
+        record = journal.get(image_id)
         self.entered.add(image_id)
         if record is None:
             self.missing.append(image_id)
-        elif record["input"] != input_digest:
+        elif not journal.is_about(image_id, input_digest):
             self.outdated.append(image_id)
         elif not self._makes_sense(record):
             self.senseless.append(image_id)
