@@ -19,7 +19,7 @@ from ictc.engines.base import (
     JsonAnswer,
     TextAnswer,
 )
-from ictc.engines.chat_completions import strip_thinking
+from ictc.engines.openai.reading import strip_thinking
 from ictc.engines.vllm_failure import one_line
 
 MAX_SCORED_OPTIONS = 128

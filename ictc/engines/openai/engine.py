@@ -1,0 +1,179 @@
+"""An engine over one or more servers: each request goes to the one with the least to do that may be asked.
+
+Knows how busy each server is and when all of them are in trouble. What one server says and means is its own module's
+matter (`server`); no image is given up on for the fault of a server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import AsyncGenerator, AsyncIterable, Sequence
+from contextlib import suppress
+
+from ictc.config import ModelSpec
+from ictc.engines.base import (
+    Engine,
+    GenerationRequest,
+    GenerationResult,
+    ItemError,
+    ItemErrorKind,
+    generate_in_window,
+)
+from ictc.engines.openai.connecting import check_server, connect
+from ictc.engines.openai.options import OpenAIOptions, parse_options
+from ictc.engines.openai.protocol import Call, build_fields, build_messages, encode_image
+from ictc.engines.openai.server import RefusesAllError, Server, Trouble, Verdict
+from ictc.errors import ConfigError, EngineUnavailableError
+
+logger = logging.getLogger(__name__)
+
+FIRST_BACKOFF_S = 0.5
+MAX_BACKOFF_S = 8.0
+"""Between tries of a request that a server failed on."""
+
+
+async def load_openai_engine(spec: ModelSpec) -> Engine:
+    """Connect to the servers of `spec.base_urls` and check that each serves `spec.model`.
+
+    Raises:
+        ConfigError: no server is named, or a URL, the key or `spec.options` are wrong.
+        EngineLoadError: a server cannot be reached, refuses the key or does not serve the model.
+    """
+    if not spec.base_urls:
+        raise ConfigError("--engine openai: --base_url names no server; give one such as http://localhost:8000/v1")
+    options = parse_options(spec.options)
+    engine = OpenAIEngine([connect(url, spec.model, options) for url in spec.base_urls], options)
+    try:
+        await engine.check(spec)
+    except BaseException:
+        await engine.close()
+        raise
+    return engine
+
+
+class OpenAIEngine:
+    """An `Engine` over servers that others run."""
+
+    def __init__(self, servers: Sequence[Server], options: OpenAIOptions) -> None:
+        self._servers = servers
+        self._options = options
+        self._changed = asyncio.Event()
+        for server in servers:
+            server.on_change = self._announce
+
+    @property
+    def window(self) -> int:
+        return self._options.window * len(self._servers)
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether no server may be asked, so that nothing is to be expected of this engine."""
+        return not any(server.gate.is_open for server in self._servers)
+
+    def generate(self, requests: AsyncIterable[GenerationRequest]) -> AsyncGenerator[GenerationResult, None]:
+        return generate_in_window(requests, self._answer, self.window)
+
+    async def close(self) -> None:
+        for server in self._servers:
+            await server.client.close()
+
+    async def check(self, spec: ModelSpec) -> None:
+        """Check that every server is there and serves `spec.model`.
+
+        Raises:
+            EngineLoadError: one is not, or does not.
+        """
+        for server in self._servers:
+            await check_server(server, spec, self._options)
+
+    async def _answer(self, request: GenerationRequest) -> GenerationResult:
+        image_url = None if request.image is None else await asyncio.to_thread(encode_image, request.image)
+        call = Call(request, build_messages(request, image_url), build_fields(request) | self._options.extra_body)
+        while True:
+            result, server = await self._try_repeatedly(call)
+            if not isinstance(result, Trouble):
+                return result
+            if await self._is_to_blame(call, server):
+                kind = ItemErrorKind.TRANSIENT if result.verdict is Verdict.FAILED else ItemErrorKind.REFUSED
+                return ItemError(request.request_id, kind, result.reason)
+            # The server's fault: `call` waits with all others.
+
+    async def _is_to_blame(self, call: Call, server: Server) -> bool:
+        """Return whether `server` answers other requests of this kind.
+
+        Raises:
+            EngineUnavailableError: it answers none, and no other server does.
+        """
+        try:
+            return await server.can_answer(call)
+        except RefusesAllError as error:
+            if not any(call.has_image in other.answered for other in self._servers if other is not server):
+                raise
+            logger.warning("%s", error)
+            server.shut()
+            return False
+
+    async def _try_repeatedly(self, call: Call) -> tuple[GenerationResult | Trouble, Server]:
+        """Return the result, or the trouble that every try met, and the server that was asked last."""
+        failed: list[Server] = []
+        while True:
+            server = await self._next_server(failed)
+            result = await server.ask(call)
+            if not isinstance(result, Trouble) or result.verdict is Verdict.DOUBTED:
+                return result, server
+            if result.verdict is Verdict.AGAIN:
+                continue
+            failed.append(server)
+            if len(failed) >= max(1 + self._options.max_retries, len(self._servers)):
+                return result, server
+            if result.verdict is Verdict.FAILED and len(failed) >= len(self._servers):
+                await asyncio.sleep(_backoff_s(len(failed) - len(self._servers)))
+
+    async def _next_server(self, failed: Sequence[Server]) -> Server:
+        """Return a server that may be asked, rather one that has not `failed`; wait until there is one.
+
+        One that is due for a trial comes first: nobody knows otherwise that it is back.
+
+        Raises:
+            EngineUnavailableError: all have been in trouble for too long.
+        """
+
+        def doubt(server: Server) -> tuple[int, bool]:
+            return failed.count(server), server.is_avoided
+
+        while True:
+            self._raise_if_hopeless()
+            is_open = [server for server in self._servers if server.gate.is_open]
+            least = min(map(doubt, is_open), default=None)
+            ready = [server for server in self._servers if server.may_be_asked]
+            best = [server for server in ready if not server.gate.is_open or doubt(server) == least]
+            if best:
+                return min(best, key=lambda server: (server.gate.is_open, server.in_flight))
+            await self._wait_for_change()
+
+    async def _wait_for_change(self) -> None:
+        """Wait until a server may be asked that may not now."""
+        next_try_s = min(server.gate.seconds_left for server in self._servers)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(next_try_s or None):
+                await self._changed.wait()
+
+    def _announce(self) -> None:
+        """Wake all requests that wait for a server."""
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    def _raise_if_hopeless(self) -> None:
+        if not all(server.gate.has_lasted_too_long for server in self._servers):
+            return
+        troubles = "; ".join(server.describe_trouble() for server in self._servers)
+        raise EngineUnavailableError(
+            f"no server can be asked any more: {troubles}; wait for them or restart them, then run the same command "
+            "again to resume. No image was rejected for it"
+        )
+
+
+def _backoff_s(num_failures: int) -> float:
+    return min(FIRST_BACKOFF_S * 2.0**num_failures, MAX_BACKOFF_S) * random.uniform(0.8, 1.0)

@@ -1,0 +1,308 @@
+"""Finds the answer in what a server sends back, in whatever shape it comes.
+
+Knows the shapes that servers are seen to use, and the form that was asked for. Nothing is guessed: the one JSON value
+that satisfies the schema, or the one option that is named, is the answer; of two different ones neither is.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ictc.engines.base import AnswerFormat, ChoiceAnswer, GenerationRequest, JsonAnswer, cut_to_lengths
+from ictc.engines.openai.scores import CHOICE_KEY
+
+MAX_JSON_STARTS = 200
+"""Most places of a text where JSON is looked for; an answer has it at one of the first."""
+MAX_DEPTH = 4
+"""How deep a document may lie inside of others."""
+
+THINKING_PARTS = ("thinking", "reasoning", "redacted_thinking")
+REASONING_FIELDS = ("reasoning_content", "reasoning")
+
+_OPENED_THINKING = re.compile(r"\s*<(think|thinking|reasoning)>")
+_CLOSED_THINKING = "</think>"
+_FENCE = re.compile(r"\A\s*`{3,}[\w-]*[ \t]*\n?(.*?)\n?\s*(?:`{3,}\s*)?\Z", re.DOTALL)
+_LEAD = re.compile(
+    r"\A(?:(?:the|my|final|correct|best)\s+)*(?:answer|choice|option|cluster|category)(?:\s+is)?(?:\W*[:=]\W*|\s+)",
+    re.I,
+)
+_AROUND = " \t\r\n`'\"*_()[]{}<>.,:;!“”‘’«»"
+_AFTER_LETTER = re.compile(r"\A(\w{1,2})\s*[.):\-–—]+\s+(\S.*)\Z", re.DOTALL)
+
+
+class NoAnswer(ValueError):
+    """What came holds no answer; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a message says, by where it stands.
+
+    Attributes:
+        content: the text meant for the reader.
+        arguments: those of tools that the model called instead.
+        reasoning: what the server took for thinking.
+    """
+
+    content: str
+    arguments: tuple[str, ...] = ()
+    reasoning: str = ""
+
+    @property
+    def raw_text(self) -> str:
+        """All of it that tells something."""
+        return self.content or "\n".join(self.arguments) or self.reasoning
+
+
+def read_reply(choice: Mapping[str, Any]) -> Reply:
+    """Return what a choice of a completion says, whatever its shape."""
+    message = choice.get("message")
+    if isinstance(message, str):
+        return Reply(message)
+    if not isinstance(message, Mapping):
+        return Reply(_text_of(choice.get("text")))
+    called = message.get("tool_calls")
+    calls = called if isinstance(called, list) else []
+    functions = [call.get("function") for call in calls if isinstance(call, Mapping)] + [message.get("function_call")]
+    arguments = (one.get("arguments") for one in functions if isinstance(one, Mapping))
+    return Reply(
+        _text_of(message.get("content")),
+        tuple(text for text in map(_text_of, arguments) if text),
+        next(filter(None, (_text_of(message.get(name)) for name in REASONING_FIELDS)), ""),
+    )
+
+
+def _text_of(value: Any) -> str:
+    """Return the text of a string, of a list of parts, or of a document that a proxy has parsed already."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list):
+        return "".join(_text_of(part) for part in value if not _is_thinking(part))
+    if isinstance(value, Mapping):
+        is_part = isinstance(value.get("type"), str) and set(value) & {"text", "content"}
+        return _text_of(value.get("text", value.get("content"))) if is_part else json.dumps(dict(value))
+    return ""
+
+
+def _is_thinking(part: Any) -> bool:
+    return isinstance(part, Mapping) and part.get("type") in THINKING_PARTS
+
+
+def read_answer(request: GenerationRequest, reply: Reply, *, is_cut_off: bool) -> str:
+    """Return the answer in the form that was asked for.
+
+    Raises:
+        NoAnswer: there is none, or more than one.
+    """
+    answer, content = request.answer, strip_thinking(reply.content)
+    if not isinstance(answer, JsonAnswer | ChoiceAnswer):
+        return content
+    places = [content, *reply.arguments]
+    if not content and not reply.arguments and not is_cut_off:
+        # A server takes the whole answer for thinking where it expects a model that always thinks.
+        places = [_end_of(reply.reasoning or _opened_thinking(reply.content))]
+    found = _find_in(places, request, is_cut_off=is_cut_off)
+    if len(found) == 1:
+        return found[0]
+    raise NoAnswer(_describe(places, found, answer, reply))
+
+
+def _find_in(places: list[str], request: GenerationRequest, *, is_cut_off: bool) -> list[str]:
+    """Return the different answers in the first place that has any."""
+    for text in places:
+        if isinstance(request.answer, JsonAnswer):
+            found = _find_documents(text, request.answer.schema)
+        else:
+            found = _find_choices(text, request, is_cut_off=is_cut_off)
+        if found:
+            return list(dict.fromkeys(found))
+    return []
+
+
+def _describe(places: list[str], found: list[str], answer: AnswerFormat, reply: Reply) -> str:
+    if found:
+        return f"{len(found)} different answers in one"
+    if reply.reasoning and not (reply.content.strip() or reply.arguments):
+        return (
+            f"the content is empty and {len(reply.reasoning)} characters, none of them an answer, are in the server's "
+            "reasoning field: turn its reasoning parser (--reasoning-parser) or the model's thinking off"
+        )
+    if not any(text.strip() for text in places):
+        return "the answer is empty"
+    if isinstance(answer, ChoiceAnswer):
+        return "not one of the options"
+    return _explain_document(next(filter(None, places)), answer.schema) if isinstance(answer, JsonAnswer) else ""
+
+
+# Thinking
+
+
+def strip_thinking(text: str) -> str:
+    """Return `text` without its sections of thinking, closed or not.
+
+    A template may open the first of them in the prompt, so that only its end is in the text. What stands inside of
+    a JSON string is none.
+    """
+    while (opened := _OPENED_THINKING.match(text)) is not None:
+        _, tag, text = text[opened.end() :].partition(f"</{opened[1]}>")
+        if not tag:
+            return ""
+    end = text.find(_CLOSED_THINKING)
+    if end >= 0 and not any(start < end < stop for start, stop, _ in _iter_json(text)):
+        return strip_thinking(text[end + len(_CLOSED_THINKING) :])
+    return text.strip()
+
+
+def _opened_thinking(text: str) -> str:
+    """Return what follows a section of thinking that is never closed."""
+    opened = _OPENED_THINKING.match(text)
+    return text[opened.end() :] if opened else ""
+
+
+def _end_of(reasoning: str) -> str:
+    """Return the JSON document or line that reasoning ends with: an answer, not a draft on the way to one."""
+    text = strip_thinking(reasoning) or reasoning
+    bare = text.rstrip().rstrip("`").rstrip()
+    spans = [(start, stop) for start, stop, _ in _iter_json(bare)]
+    if spans and spans[-1][1] == len(bare):
+        return bare[spans[-1][0] :]
+    return text if len(text.splitlines()) == 1 else ""
+
+
+# Documents
+
+
+def _iter_json(text: str) -> Iterator[tuple[int, int, Any]]:
+    """Yield the JSON objects in a text: where each begins and ends, and what it is."""
+    decoder = json.JSONDecoder(strict=False)  # constrained decoding may let bare control characters through
+    start, starts = text.find("{"), 0
+    while start >= 0 and starts < MAX_JSON_STARTS:
+        starts += 1
+        try:
+            document, stop = decoder.raw_decode(text, start)
+        except (ValueError, RecursionError):
+            start = text.find("{", start + 1)
+            continue
+        yield start, stop, document
+        start = text.find("{", stop)
+
+
+def _find_documents(text: str, schema: Mapping[str, Any]) -> list[str]:
+    """Return the documents in `text` that satisfy `schema`, cut to its lengths."""
+    from jsonschema.validators import validator_for
+
+    validator = validator_for(dict(schema))(dict(schema))
+    outermost = (_outermost(document, schema, validator.is_valid) for document in _documents_of(text))
+    return [json.dumps(document) for documents in outermost for document in documents]
+
+
+def _documents_of(text: str) -> list[Any]:
+    """Return the documents in `text`; one that is a JSON string of a document is that."""
+    try:
+        whole = json.loads(text, strict=False)
+    except (ValueError, RecursionError):
+        return [document for _, _, document in _iter_json(text)]
+    return _documents_of(whole) if isinstance(whole, str) else [whole]
+
+
+def _outermost(document: Any, schema: Mapping[str, Any], is_valid: Any, depth: int = 0) -> Iterator[Any]:
+    """Yield what satisfies `schema`: `document`, or what it is wrapped around.
+
+    Strings are not looked into: words from an image are in them.
+    """
+    candidate = cut_to_lengths(document, schema)
+    if is_valid(candidate):
+        yield candidate
+    elif depth < MAX_DEPTH:
+        inner = document.values() if isinstance(document, dict) else document if isinstance(document, list) else ()
+        for one in inner:
+            yield from _outermost(one, schema, is_valid, depth + 1)
+
+
+def _explain_document(text: str, schema: Mapping[str, Any]) -> str:
+    from jsonschema.exceptions import best_match
+    from jsonschema.validators import validator_for
+
+    documents = _documents_of(text)
+    if not documents:
+        return "not JSON"
+    error = best_match(validator_for(dict(schema))(dict(schema)).iter_errors(cut_to_lengths(documents[0], schema)))
+    return "not JSON" if error is None else f"not as the schema says, at {error.json_path}: {error.message[:200]}"
+
+
+# Choices
+
+
+def _find_choices(text: str, request: GenerationRequest, *, is_cut_off: bool) -> list[str]:
+    """Return the options that `text` names."""
+    assert isinstance(request.answer, ChoiceAnswer)
+    match = _Matcher(request)
+    text = fenced[1] if (fenced := _FENCE.match(text)) else text
+    if is_cut_off:
+        return _find_cut_off(text, request.answer)
+    try:
+        document = json.loads(text, strict=False)
+    except (ValueError, RecursionError):
+        document = None
+    if isinstance(document, str):
+        return match.bare(document)
+    documents = [document] if isinstance(document, dict) else [one for _, _, one in _iter_json(text)]
+    if documents:
+        return [option for one in documents for option in match.bare(_value_of(one))]
+    return match.bare(text)
+
+
+def _find_cut_off(text: str, answer: ChoiceAnswer) -> list[str]:
+    """Return the option of an answer that ran out of tokens; a model may fill the rest with white space."""
+    if text in answer.options:
+        return [text] if not any(one != text and one.startswith(text) for one in answer.options) else []
+    # Once the option is complete, a brace is all that can follow.
+    documents = [one for _, _, one in _iter_json(text.removesuffix("}") + "}")]
+    return [option for one in documents if (option := _value_of(one)) in answer.options]
+
+
+def _value_of(document: Any) -> str:
+    """Return the choice that a document holds: under the key that was asked for, or as its only value."""
+    value = document.get(CHOICE_KEY, next(iter(document.values())) if len(document) == 1 else None)
+    return value if isinstance(value, str) else ""
+
+
+class _Matcher:
+    """Tells which option some words name: letter by letter, or, where that is clear, in another case or by its name."""
+
+    def __init__(self, request: GenerationRequest) -> None:
+        assert isinstance(request.answer, ChoiceAnswer)
+        self._options = request.answer.options
+        described = request.inputs.get("options")
+        self._names = {
+            option: str(one.get("name", "")) for option, one in (described or {}).items() if isinstance(one, Mapping)
+        }
+
+    def bare(self, text: str) -> list[str]:
+        """Return the option that `text` is, with or without what writers put around it; [] if none."""
+        text = text.strip()
+        for words in (text, text.strip(_AROUND), _LEAD.sub("", text.strip(_AROUND)).strip(_AROUND)):
+            if found := self._named(words):
+                return found
+        return self._letter_and_name(text.strip(_AROUND))
+
+    def _named(self, words: str) -> list[str]:
+        if words in self._options:
+            return [words]
+        folded = words.casefold()
+        options = [option for option in self._options if option.casefold() == folded]
+        names = [option for option, name in self._names.items() if name and name.casefold() == folded]
+        either = list(dict.fromkeys(options + names))
+        return either if len(either) == 1 else []
+
+    def _letter_and_name(self, text: str) -> list[str]:
+        """Return the option of `B. Winter sports`, where the name is that of the letter."""
+        parts = _AFTER_LETTER.match(text)
+        if parts is None or not (option := self._named(parts[1])):
+            return []
+        name = self._names.get(option[0], "").casefold()
+        return option if name and parts[2].casefold().startswith(name) else []
