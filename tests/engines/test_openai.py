@@ -10,30 +10,23 @@ import logging
 import math
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
 import pytest
 from PIL import Image
 from support.fault_server import MODEL, FaultServer, Reply, completion, failure
+from support.openai_engine import PATIENT, answer_with, ask, collect, engine_on, on_server, spec_of, words_of
 
 from ictc.config import ModelSpec
 from ictc.engines.base import (
     Answer,
     AnswerFormat,
     ChoiceAnswer,
-    Engine,
-    GenerationRequest,
     GenerationResult,
     ItemError,
     ItemErrorKind,
     JsonAnswer,
-    Message,
-    SamplingParams,
-    Task,
-    TextAnswer,
 )
 from ictc.engines.openai import load_openai_engine
 from ictc.engines.openai.reading import strip_thinking
@@ -49,94 +42,11 @@ SCHEMA = {
 OPTIONS = ("Food", "Fashion", "Travel")
 
 
-def ask(
-    request_id: str = "ad_1", *, answer: AnswerFormat | None = None, image: DecodedImage | None = None
-) -> GenerationRequest:
-    return GenerationRequest(
-        request_id=request_id,
-        task=Task.LABEL,
-        messages=(Message("system", "You sort ads."), Message("user", f"Sort {request_id}.")),
-        answer=answer or TextAnswer(),
-        sampling=SamplingParams(max_tokens=50, temperature=0.5, top_p=0.9, seed=7),
-        image=image,
-    )
-
-
-def spec_of(*urls: str, model: str = MODEL, vision: bool = True, **options: Any) -> ModelSpec:
-    return ModelSpec(
-        engine="openai",
-        model=model,
-        vision=vision,
-        base_urls=urls,
-        options={"max_retries": 0, "max_outage_s": 0, "max_pause_s": 0} | options,
-    )
-
-
-PATIENT = {"max_pause_s": 60.0, "max_outage_s": 60.0}
-
-
-@pytest.fixture
-def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ictc.engines.openai.gate.FIRST_WAIT_S", 0.01)
-    monkeypatch.setattr("ictc.engines.openai.gate.MIN_WAIT_S", 0.01)
-    monkeypatch.setattr("ictc.engines.openai.engine.FIRST_BACKOFF_S", 0.01)
-
-
-def words_of(server: FaultServer) -> list[str]:
-    """Return what the user's turns of all requests said."""
-    return [json.dumps(body["messages"][-1]["content"]) for body in server.requests]
-
-
-@asynccontextmanager
-async def engine_on(*servers: FaultServer, **options: Any) -> AsyncIterator[Engine]:
-    engine = await load_openai_engine(spec_of(*(server.url for server in servers), **options))
-    try:
-        yield engine
-    finally:
-        await engine.close()
-
-
-async def collect(
-    engine: Engine, requests: Iterable[GenerationRequest], results: list[GenerationResult] | None = None
-) -> list[GenerationResult]:
-    """Return the results of `requests`; `results` keeps those before an error."""
-
-    async def feed() -> AsyncIterator[GenerationRequest]:
-        for request in requests:
-            yield request
-
-    results = [] if results is None else results
-    async for result in engine.generate(feed()):
-        results.append(result)
-    return results
-
-
-def answer_with(
-    script: Sequence[Reply], *requests: GenerationRequest, **options: Any
-) -> tuple[list[GenerationResult], FaultServer]:
-    """Send `requests` to one server with `script`; return the results in the order of the ids, and the server."""
-
-    async def run() -> tuple[list[GenerationResult], FaultServer]:
-        async with FaultServer(script) as server, engine_on(server, **options) as engine:
-            results = await collect(engine, requests)
-            return sorted(results, key=lambda result: result.request_id), server
-
-    return asyncio.run(run())
-
-
 def error_of_loading(spec: ModelSpec) -> str:
     with pytest.raises(EngineLoadError) as caught:
         asyncio.run(load_openai_engine(spec))
     assert "\n" not in str(caught.value)
     return str(caught.value)
-
-
-def on_server(run: Callable[[FaultServer], Coroutine[Any, Any, None]], **server_options: Any) -> None:
-    async def main() -> None:
-        async with FaultServer(**server_options) as server:
-            await run(server)
-
-    asyncio.run(main())
 
 
 # What a request says
@@ -356,12 +266,13 @@ def test_retry_after_is_honored() -> None:
 )
 def test_a_lasting_failure_is_an_error_of_that_item_only(fault: Reply, options: dict[str, Any]) -> None:
     requests = (ask("a"), ask("b"))
-    (failed, answered), server = answer_with([fault], *requests, window=1, **options)
+    (failed, answered), server = answer_with([fault, completion("fine"), fault], *requests, window=1, **options)
     assert isinstance(failed, ItemError)
     assert failed.kind is ItemErrorKind.TRANSIENT
     assert failed.message
     assert isinstance(answered, Answer)
-    assert [said.count("Sort") for said in words_of(server)] == [1, 0, 1]  # a trivial question tells whose fault it was
+    # A question that is beyond doubt tells whose fault it was.
+    assert [said.count("Sort") for said in words_of(server)] == [1, 0, 1, 1]
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,9 @@ def failure(status: int, message: str = "it broke", *, headers: Mapping[str, str
     return Reply(status, json.dumps({"error": {"message": message}}).encode(), headers or {})
 
 
+LISTING = Reply(body=json.dumps({"object": "list", "data": [{"id": MODEL}]}).encode())
+
+
 def satisfy(body: Mapping[str, Any]) -> Reply:
     """Answer what `body` asks for: the first choice, a JSON object of words, or the words of the last turn."""
     if "response_format" not in body:
@@ -62,7 +65,9 @@ class FaultServer:
     Attributes:
         requests: the bodies of all chat requests so far.
         die_after: chat requests after which the server breaks every connection and listens no more.
+        is_dead: whether it has done so.
         keys: the `Authorization` headers that came in.
+        paths: what was asked for.
         max_in_flight: the most chat requests that were open at a time.
     """
 
@@ -76,19 +81,24 @@ class FaultServer:
     ) -> None:
         self.requests: list[dict[str, Any]] = []
         self.keys: set[str] = set()
+        self.paths: set[str] = set()
+        self.is_dead = False
         self.die_after = die_after
         self.max_in_flight = 0
         self._in_flight = 0
         self._script = iter(script)
-        self._models = models or Reply(body=json.dumps({"object": "list", "data": [{"id": MODEL}]}).encode())
+        self._models = models or LISTING
         self._answer = answer
         self._connections: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, limit=2**26)
-        port = self._server.sockets[0].getsockname()[1]
-        self.url = f"http://127.0.0.1:{port}/v1"
+        await self._listen(0)
+        self.url = f"http://127.0.0.1:{self._port}/v1"
         return self
+
+    async def _listen(self, port: int) -> None:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", port, limit=2**26)
+        self._port = self._server.sockets[0].getsockname()[1]
 
     async def __aexit__(self, *_: object) -> None:
         connections = list(self._connections)
@@ -98,10 +108,21 @@ class FaultServer:
 
     def die(self) -> None:
         """Listen no more and break every connection."""
+        self.is_dead = True
         self._server.close()
         for task, writer in self._connections.items():
             writer.transport.abort()
             task.cancel()
+
+    async def revive(self) -> None:
+        """Listen again, at the same address."""
+        await self._server.wait_closed()
+        self.die_after, self.is_dead = None, False
+        await self._listen(self._port)
+
+    def list_models(self) -> None:
+        """Have the model from now on."""
+        self._models = LISTING
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -121,7 +142,9 @@ class FaultServer:
         headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
         body = await reader.readexactly(int(headers.get("content-length", 0)))
         self.keys.add(headers["authorization"])
-        reply = await self._reply(request_line.split()[1], body)
+        path = request_line.split()[1]
+        self.paths.add(path)
+        reply = await self._reply(path, body)
         if reply.reset:
             return False
         fields = {"Content-Type": "application/json", **reply.headers, "Content-Length": str(len(reply.body))}
@@ -131,7 +154,7 @@ class FaultServer:
         return True
 
     async def _reply(self, path: str, body: bytes) -> Reply:
-        if path.endswith("/models"):
+        if path.partition("?")[0].endswith("/models"):
             return self._models
         document = json.loads(body)
         self.requests.append(document)

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
+import time
 from collections.abc import AsyncGenerator, AsyncIterable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 
 from ictc.config import ModelSpec
 from ictc.engines.base import (
@@ -29,6 +32,8 @@ from ictc.errors import ConfigError, EngineUnavailableError
 
 logger = logging.getLogger(__name__)
 
+MAX_CRASHES = 5
+"""A request that a server goes down with so often is to blame."""
 FIRST_BACKOFF_S = 0.5
 MAX_BACKOFF_S = 8.0
 """Between tries of a request that a server failed on."""
@@ -51,6 +56,19 @@ async def load_openai_engine(spec: ModelSpec) -> Engine:
         await engine.close()
         raise
     return engine
+
+
+@dataclass
+class History:
+    """What a request has been through.
+
+    Attributes:
+        first_failed_at: when the first try was made that a server failed on.
+        crashes: how often a server went down with it.
+    """
+
+    first_failed_at: float = math.inf
+    crashes: int = 0
 
 
 class OpenAIEngine:
@@ -91,23 +109,31 @@ class OpenAIEngine:
     async def _answer(self, request: GenerationRequest) -> GenerationResult:
         image_url = None if request.image is None else await asyncio.to_thread(encode_image, request.image)
         call = Call(request, build_messages(request, image_url), build_fields(request) | self._options.extra_body)
+        history = History()
         while True:
-            result, server = await self._try_repeatedly(call)
+            result, server = await self._try_repeatedly(call, history)
             if not isinstance(result, Trouble):
                 return result
-            if await self._is_to_blame(call, server):
+            if await self._is_to_blame(call, result, history, server):
                 kind = ItemErrorKind.TRANSIENT if result.verdict is Verdict.FAILED else ItemErrorKind.REFUSED
                 return ItemError(request.request_id, kind, result.reason)
-            # The server's fault: `call` waits with all others.
+            # The server's fault: `call` waits with all others, and is tried anew.
 
-    async def _is_to_blame(self, call: Call, server: Server) -> bool:
-        """Return whether `server` answers other requests of this kind.
+    async def _is_to_blame(self, call: Call, trouble: Trouble, history: History, server: Server) -> bool:
+        """Return whether a request is at fault, not the server that was asked last."""
+        if trouble.verdict is Verdict.CRASHED or server.proven_at > history.first_failed_at:
+            return True
+        is_answering = await self._is_answering(server, call)
+        return is_answering and trouble.verdict is Verdict.DOUBTED  # what failed is tried once more
+
+    async def _is_answering(self, server: Server, call: Call, *, unless_open: bool = False) -> bool:
+        """Return whether `server` answers other requests of this kind, so that `call` is to blame.
 
         Raises:
             EngineUnavailableError: it answers none, and no other server does.
         """
         try:
-            return await server.can_answer(call)
+            return await server.can_answer(call, unless_open=unless_open)
         except RefusesAllError as error:
             if not any(call.has_image in other.answered for other in self._servers if other is not server):
                 raise
@@ -115,21 +141,33 @@ class OpenAIEngine:
             server.shut()
             return False
 
-    async def _try_repeatedly(self, call: Call) -> tuple[GenerationResult | Trouble, Server]:
+    async def _try_repeatedly(self, call: Call, history: History) -> tuple[GenerationResult | Trouble, Server]:
         """Return the result, or the trouble that every try met, and the server that was asked last."""
         failed: list[Server] = []
         while True:
             server = await self._next_server(failed)
+            asked_at = time.monotonic()
             result = await server.ask(call)
             if not isinstance(result, Trouble) or result.verdict is Verdict.DOUBTED:
                 return result, server
-            if result.verdict is Verdict.AGAIN:
-                continue
-            failed.append(server)
-            if len(failed) >= max(1 + self._options.max_retries, len(self._servers)):
-                return result, server
-            if result.verdict is Verdict.FAILED and len(failed) >= len(self._servers):
-                await asyncio.sleep(_backoff_s(len(failed) - len(self._servers)))
+            if result.verdict is Verdict.CRASHED:
+                history.crashes += 1
+                if history.crashes == MAX_CRASHES:
+                    return result, server
+                await self._wait_for_restart(server, call)
+            if result.verdict is Verdict.FAILED:
+                history.first_failed_at = min(history.first_failed_at, asked_at)
+                failed.append(server)
+                if len(failed) >= max(1 + self._options.max_retries, len(self._servers)):
+                    return result, server
+                if len(failed) >= len(self._servers):
+                    await asyncio.sleep(_backoff_s(len(failed) - len(self._servers)))
+
+    async def _wait_for_restart(self, server: Server, call: Call) -> None:
+        """Wait until a server answers again. What it may have died of is not what to try that with."""
+        while self.is_waiting:
+            self._raise_if_hopeless()
+            await self._is_answering(server, call, unless_open=True)
 
     async def _next_server(self, failed: Sequence[Server]) -> Server:
         """Return a server that may be asked, rather one that has not `failed`; wait until there is one.

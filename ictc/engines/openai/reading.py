@@ -170,7 +170,7 @@ def _end_of(reasoning: str) -> str:
     spans = [(start, stop) for start, stop, _ in _iter_json(bare)]
     if spans and spans[-1][1] == len(bare):
         return bare[spans[-1][0] :]
-    return text if len(text.splitlines()) == 1 else ""
+    return text if not spans and len(text.splitlines()) == 1 else ""
 
 
 # Documents

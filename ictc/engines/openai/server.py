@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -39,6 +40,8 @@ LEARNABLE_STATUSES = (400, 404, 415, 422, 500, 501)
 """With these a server says that it doesn't take something."""
 AVOID_S = 15.0
 """How long a server that failed gets no requests while others answer; after that, one at a time until it answers."""
+CRASH_STATUSES = (502, 504)
+"""With these a gateway says that the server behind it went away or fell silent amid a request."""
 MAX_LESSONS = 12
 """Most that one request may teach: a server that finds fault with everything must not be asked for ever."""
 
@@ -84,7 +87,8 @@ class Server:
         name: its URL, without what is secret in it.
         on_change: told when other requests may pass, or never will.
         answered: the last call of each kind (with an image or without) that it answered.
-        failures: requests failed since the last one that it answered, the last of them at `failed_at`.
+        proven_at: when the last request was sent that it has answered.
+        failures: requests failed since then, the last of them at `failed_at`.
     """
 
     name: str
@@ -96,6 +100,7 @@ class Server:
     features: Features = field(default_factory=Features)
     in_flight: int = 0
     last_failure: str = ""
+    proven_at: float = -math.inf
     failures: int = 0
     failed_at: float = 0.0
     answered: dict[bool, Call] = field(default_factory=dict)
@@ -128,21 +133,24 @@ class Server:
             self.on_change()
         if not isinstance(reply, Failure):
             self.answered[call.has_image] = call
-            self.failures = 0
-            self.gate.record_answer(entered_at)
-            self.on_change()
+            self._record_answer(entered_at)
             return read_completion(call.request, reply)
         self.last_failure = reply.text
         meaning = self._meaning_of(reply, call)
         if meaning in (Meaning.PAUSED, Meaning.DOWN):
             self._close(reply, meaning, entered_at)
-            crashed = was_open and reply.is_sent and meaning is Meaning.DOWN
+            crashed = was_open and reply.status in CRASH_STATUSES
             return Trouble(Verdict.CRASHED if crashed else Verdict.AGAIN, reply.text)
         if meaning is Meaning.FAILED:
             self.failures, self.failed_at = self.failures + 1, time.monotonic()
         else:
             self.gate.record_answer(entered_at)  # it is there, and asks for no pause
         return self._judge(reply, meaning, call)
+
+    def _record_answer(self, entered_at: float) -> None:
+        self.proven_at, self.failures = max(self.proven_at, entered_at), 0
+        self.gate.record_answer(entered_at)
+        self.on_change()
 
     def _meaning_of(self, failure: Failure, call: Call) -> Meaning:
         meaning = meaning_of(failure)
@@ -205,10 +213,13 @@ class Server:
 
     # Whose fault
 
-    async def can_answer(self, call: Call) -> bool:
+    async def can_answer(self, call: Call, *, unless_open: bool = False) -> bool:
         """Return whether this server answers a request of this kind that is beyond doubt, so that `call` is to blame.
 
         One that it answered before is asked again; a first one is neutral. False: it is down or asks to wait.
+
+        Args:
+            unless_open: ask only if nothing else has opened the gate meanwhile.
 
         Raises:
             RefusesAllError: it answers none, and never did: all requests have that in common.
@@ -216,11 +227,13 @@ class Server:
         """
         async with self._judging:
             await asyncio.sleep(self.gate.seconds_left)
+            if unless_open and self.gate.is_open:
+                return True
             entered_at, probe = time.monotonic(), self.answered.get(call.has_image) or neutral_call(call)
             failure = await self._probe(probe)
             if failure is None:
                 self.answered.setdefault(call.has_image, probe)
-                self.gate.record_answer(entered_at)
+                self._record_answer(entered_at)
                 return True
             meaning = self._meaning_of(failure, probe)
             if meaning in (Meaning.ACCOUNT, Meaning.GONE):
