@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Collection
 
 import pytest
@@ -10,9 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ictc.config import ModelSpec
+from ictc.engines import scripted
 from ictc.engines.base import Answer, GenerationRequest, GenerationResult, Message, SamplingParams, Task, TextAnswer
+from ictc.engines.scripted import ScriptedEngine, ScriptedOptions
 from ictc.errors import EngineDeadError, EngineLoadError
-from ictc.executors.engine_host import MAX_DEATHS_IN_A_ROW, EngineHost, HostLimits
+from ictc.executors import engine_host
+from ictc.executors.engine_host import MAX_DEATHS_IN_A_ROW, EngineHost, HostLimits, SuspectRequests
 from ictc.stages.outcome import Outcome
 
 NUMBERS = [str(number) for number in range(20)]
@@ -37,7 +41,7 @@ def check_quarantined(answers: dict[str, GenerationResult | Outcome], culprits: 
     for number, answer in answers.items():
         if number in culprits:
             assert isinstance(answer, Outcome)
-            assert answer.data["reason"].startswith("quarantined: the engine died 2 times with this image")
+            assert re.match(r"quarantined: the engine died \d+ times with this image", answer.data["reason"])
         else:
             assert isinstance(answer, Answer)
             assert answer.request_id == number
@@ -66,3 +70,36 @@ def test_an_engine_that_dies_of_everything_is_given_up() -> None:
 def test_one_that_does_not_start_says_why() -> None:
     with pytest.raises(EngineLoadError, match="Extra inputs"):
         ask_all(HostLimits(None, 600.0), what=1)
+
+
+def test_one_that_does_not_come_back_at_once_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    loads: list[str] = []
+
+    async def load_engine(spec: ModelSpec) -> ScriptedEngine:
+        loads.append(spec.model)
+        if len(loads) in (2, 3):
+            raise EngineLoadError("no memory")
+        return ScriptedEngine(ScriptedOptions(window=8, die_on=frozenset({"7"} if len(loads) == 1 else ())))
+
+    monkeypatch.setattr(scripted, "load_scripted_engine", load_engine)
+    monkeypatch.setattr(engine_host, "RELOAD_PAUSE_S", 0.0)
+    check_quarantined(ask_all(HostLimits(None, 600.0)), [])
+    assert len(loads) == 4
+
+
+def test_what_a_dead_engine_had_is_asked_in_halves_and_nobody_else_meanwhile() -> None:
+    async def scenario() -> list[tuple[bool, bool]]:
+        suspects = SuspectRequests()
+        suspects.blame(["a", "b", "c", "d"])
+        turns = [(suspects.is_turn("b"), suspects.is_turn("d"))]
+        suspects.blame(["a", "b"])
+        turns.append((suspects.is_turn("b"), suspects.is_turn("a")))
+        suspects.acquit("a", answered=True)
+        suspects.acquit("b", answered=True)
+        turns.append((suspects.is_turn("d"), suspects.is_turn("x")))
+        suspects.acquit("c", answered=True)
+        suspects.acquit("d", answered=True)
+        turns.append((suspects.is_turn("x"), suspects.is_turn("y")))
+        return turns
+
+    assert asyncio.run(scenario()) == [(True, False), (False, True), (True, False), (True, True)]
