@@ -71,12 +71,13 @@ def collection_rows(plan: Plan) -> list[Row]:
 def describe_copies(plan: Plan) -> str:
     """Return how many images are copies of others, and how that was found out."""
     sample = plan.scenario.sample
-    if not sample.num_compared:
+    if not sample.copies.num_compared:
         return "not looked for, as the files are not on this machine"
     copies = sample.num_usable - sample.num_distinct
     share = copies / max(sample.num_usable, 1)
     note = "" if plan.scenario.dedupe else "; --dedupe off asks about each"
-    return f"about {copies:,} ({share:.0%}), from comparing {len(sample.sizes):,} with {sample.num_compared:,}{note}"
+    error = f" ± {2 * sample.copies.error:.1%}" if sample.copies.error else ""
+    return f"about {copies:,} ({share:.0%}{error}), from comparing {sample.copies.num_compared:,} by size{note}"
 
 
 def model_rows(plan: Plan, model: ModelPlan) -> list[Row]:
@@ -204,7 +205,8 @@ def plan_as_json(plan: Plan, price_per_hour: float | None) -> str:
         "besides": plan.left_out,
         "looked_at": sample.num_looked_at,
         "unreadable": sample.num_unreadable,
-        "distinct_share": sample.distinct_share,
+        "distinct_share": sample.copies.distinct_share,
+        "distinct_share_error": sample.copies.error,
         "image_tokens": sample.mean_image_tokens(scenario.engine.max_image_tokens),
         "text_tokens_by": plan.token_source,
         "gpu": scenario.gpu.gpu.name,

@@ -6,25 +6,14 @@ Knows files and their headers; decodes no pixels, so that a file that is damaged
 from __future__ import annotations
 
 import warnings
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
-from hashlib import blake2b
-from itertools import chain
+from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
 from ictc.dataset.decoding.fit import fit_to_tokens
 from ictc.dataset.fetching.files import ImageFiles
-from ictc.records import IMAGE_TOKEN_SIDE_PX, BrokenImage, ImageRecord, Source
-
-MAX_COMPARED = 200_000
-"""Units whose files the sample is compared with; in a larger collection, so many of them, drawn at random."""
-HEAD_BYTES = 64 * 1024
-
-ListImages = Callable[[range], Iterable[ImageRecord]]
-"""From a range of units to the records of their images, with the sizes of their files."""
+from ictc.planning.copies import Copies, ListImages, estimate_copies
+from ictc.records import IMAGE_TOKEN_SIDE_PX, BrokenImage, ImageRecord
 
 
 @dataclass(frozen=True)
@@ -36,16 +25,14 @@ class Sample:
         num_looked_at: images whose headers were read.
         readable: those that can be read.
         sizes: their widths and heights in pixels.
-        distinct_share: estimated share of the images that is left when each copy is counted once, in (0, 1].
-        num_compared: how many images the sample was compared with, 0 if copies were not looked for.
+        copies: how many are exact copies of others, which is looked for in the whole part.
     """
 
     num_images: int
     num_looked_at: int
     readable: tuple[ImageRecord, ...]
     sizes: tuple[tuple[int, int], ...]
-    distinct_share: float
-    num_compared: int
+    copies: Copies = field(default_factory=Copies)
 
     @property
     def num_unreadable(self) -> int:
@@ -59,7 +46,7 @@ class Sample:
     @property
     def num_distinct(self) -> int:
         """Usable images without their exact copies."""
-        return round(self.num_usable * self.distinct_share)
+        return round(self.num_usable * self.copies.distinct_share)
 
     def image_tokens(self, max_image_tokens: int) -> list[int]:
         """Return what each readable image costs under a budget, in ascending order."""
@@ -88,7 +75,7 @@ async def draw_sample(
         files: where the bytes of the images are.
         units: the part of the collection that is planned for.
         max_images: the most that will be used of it.
-        compare: whether to look for exact copies, which reads the files of equal size.
+        compare: whether to look for exact copies, which lists all images and reads of some of equal size.
 
     Raises:
         InputError: two images have the same id.
@@ -100,15 +87,12 @@ async def draw_sample(
     num_images = round(len(units) * len(looked_at) / max(num_units, 1))
     looked_at = looked_at[:num_sampled]
     sizes = [(record, size) for record in looked_at if (size := await read_size(files, record))]
-    compared = _list_units(list_images, _draw(random, units, MAX_COMPARED) if compare else range(0))
-    groups, num_compared = _group_by_size(compared)
     return Sample(
         num_images=num_images if max_images is None else min(num_images, max_images),
         num_looked_at=len(looked_at),
         readable=tuple(record for record, _ in sizes),
         sizes=tuple(size for _, size in sizes),
-        distinct_share=await Comparison(files, groups).distinct_share([record for record, _ in sizes]),
-        num_compared=num_compared,
+        copies=await estimate_copies(list_images, files, units, seed=seed) if compare else Copies(),
     )
 
 
@@ -123,25 +107,6 @@ def _draw_images(
             return records, num_units
         records += list_images(range(unit, unit + 1))
     return records, len(drawn)
-
-
-def _draw(random: Random, units: range, count: int) -> range | list[int]:
-    return units if count >= len(units) else sorted(random.sample(units, count))
-
-
-def _list_units(list_images: ListImages, units: range | list[int]) -> Iterator[ImageRecord]:
-    if isinstance(units, range):
-        return iter(list_images(units))
-    return chain.from_iterable(list_images(range(unit, unit + 1)) for unit in units)
-
-
-def _group_by_size(records: Iterable[ImageRecord]) -> tuple[Mapping[int, list[ImageRecord]], int]:
-    """Return the images by the size of their files, and how many there are."""
-    groups: dict[int, list[ImageRecord]] = defaultdict(list)
-    for record in records:
-        if record.problem is None and record.num_bytes:
-            groups[record.num_bytes].append(record)
-    return groups, sum(map(len, groups.values()))
 
 
 async def read_size(files: ImageFiles, record: ImageRecord) -> tuple[int, int] | None:
@@ -165,53 +130,3 @@ def _read_header(path: Path) -> tuple[int, int] | None:
                 return image.size
     except Exception:  # as in decoding: no file is an error of ours
         return None
-
-
-class Comparison:
-    """Finds exact copies; only files of equal size are read, and whole only if they begin alike."""
-
-    def __init__(self, files: ImageFiles, groups: Mapping[int, Sequence[ImageRecord]]) -> None:
-        """Compare with the images in `groups`, which has them by the size of their files in bytes."""
-        self._files = files
-        self._groups = groups
-        self._digests: dict[tuple[str, bool], str] = {}
-
-    async def distinct_share(self, sample: Sequence[ImageRecord]) -> float:
-        """Return the share of distinct files among all, from the copies that those in `sample` have.
-
-        An image of which there are m copies stands for 1/m distinct images, so the mean of 1/m over a random sample
-        estimates the share without bias.
-        """
-        shares = [1 / await self._count_copies(record) for record in sample]
-        return sum(shares) / len(shares) if shares else 1.0
-
-    async def _count_copies(self, record: ImageRecord) -> int:
-        """Return how many files have the same bytes, the image's own among them."""
-        alike = self._groups.get(record.num_bytes, ())
-        for whole in (False, True):
-            if len(alike) < 2:
-                return 1
-            digest = await self._digest(record, whole=whole)
-            alike = [other for other in alike if await self._digest(other, whole=whole) == digest]
-        return max(len(alike), 1)
-
-    async def _digest(self, record: ImageRecord, *, whole: bool) -> str:
-        key = (record.path, whole)
-        if key not in self._digests:
-            async with self._files.open(record) as file:
-                digest = None if isinstance(file, BrokenImage) else (_digest_all if whole else _digest_head)(file.path)
-            self._digests[key] = record.path if digest is None else digest  # unreadable: like no other
-        return self._digests[key]
-
-
-def _digest_head(path: Path) -> str | None:
-    with suppress(OSError), path.open("rb") as file:
-        return blake2b(file.read(HEAD_BYTES)).hexdigest()
-    return None
-
-
-def _digest_all(path: Path) -> str | None:
-    from ictc.dataset.decoding.source import find_source
-
-    source = find_source(path, look=False)
-    return source.digest if isinstance(source, Source) else None

@@ -9,6 +9,7 @@ import pytest
 
 from ictc.config import EngineSettings
 from ictc.errors import ConfigError
+from ictc.planning.copies import Copies
 from ictc.planning.estimate import Scenario, estimate
 from ictc.planning.gpus import GPUS, find_gpu
 from ictc.planning.levers import Lever, find_levers
@@ -16,7 +17,7 @@ from ictc.planning.prompts import ESTIMATE, count_text_tokens, load_token_counte
 from ictc.planning.sample import Sample
 from ictc.tracks import BUILT_IN_TRACKS
 
-PHONE_SCREENS = Sample(86_446, 200, (), ((1080, 1920),) * 200, distinct_share=1.0, num_compared=200)
+PHONE_SCREENS = Sample(86_446, 200, (), ((1080, 1920),) * 200)
 TOKENS = count_text_tokens([(BUILT_IN_TRACKS[0], "Marketing Strategy")], 5, 60, ESTIMATE)
 
 
@@ -82,7 +83,7 @@ def test_a_lever_is_offered_only_where_it_does_something() -> None:
 
 
 def test_copies_cost_nothing_unless_dedupe_is_off() -> None:
-    copied = replace(scenario(), sample=replace(PHONE_SCREENS, distinct_share=0.6))
+    copied = replace(scenario(), sample=replace(PHONE_SCREENS, copies=Copies(0.6)))
     lever = levers(copied)["--dedupe off"]
     assert lever.hours == pytest.approx(estimate(scenario()).hours, rel=0.01)
     assert estimate(copied).hours == pytest.approx(0.6 * lever.hours, rel=0.01)

@@ -6,15 +6,12 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from support.collections import draw_image, draw_observation
 
 from ictc.config import InputSettings
 from ictc.dataset.fetching.files import LocalFiles
-from ictc.planning.sample import Comparison, Sample
+from ictc.planning.sample import Sample
 from ictc.planning.source import list_source
-from ictc.records import ImageRecord
 
 
 def look(ads_dir: Path, num_sampled: int = 1000, end: int | None = None, **settings: object) -> Sample:
@@ -52,28 +49,13 @@ def copies(tmp_path: Path) -> Path:
 def test_looking_at_everything_counts_the_copies_exactly(copies: Path) -> None:
     sample = look(copies)
     assert sample.num_distinct == 12
-    assert sample.num_compared == 20
+    assert (sample.copies.num_compared, sample.copies.error) == (20, 0)
 
 
-def test_a_sample_is_compared_with_the_whole_collection(copies: Path) -> None:
+def test_copies_are_looked_for_in_the_whole_collection(copies: Path) -> None:
     sample = look(copies, num_sampled=10)
-    assert (sample.num_looked_at, sample.num_compared) == (10, 20)
-    assert 0.3 < sample.distinct_share < 1
-
-
-@given(st.lists(st.sampled_from([b"a", b"b", b"cc", b"dd", b"eee"]), min_size=1, max_size=12))
-def test_the_estimate_is_exact_for_a_full_sample(
-    tmp_path_factory: pytest.TempPathFactory, contents: list[bytes]
-) -> None:
-    folder = tmp_path_factory.mktemp("files")
-    groups: dict[int, list[ImageRecord]] = {}
-    for number, content in enumerate(contents):
-        (folder / str(number)).write_bytes(content)
-        record = ImageRecord(str(number), str(number), num_bytes=len(content))
-        groups.setdefault(len(content), []).append(record)
-    records = [record for group in groups.values() for record in group]
-    share = asyncio.run(Comparison(LocalFiles(folder), groups).distinct_share(records))
-    assert share == pytest.approx(len(set(contents)) / len(contents))
+    assert (sample.num_looked_at, sample.copies.num_compared) == (10, 20)
+    assert sample.copies.distinct_share == 12 / 20
 
 
 def test_only_the_part_that_will_run_is_counted(copies: Path) -> None:
