@@ -83,11 +83,7 @@ class CachedCopies:
     def find(self, image_id: str) -> Path | None:
         """Return the copy of an image, None if there is none."""
         image = self._images.get(image_id)
-        held = None if image is None else self._cache.find(self._places.find(image).cache_key)
-        if held is None:
-            return None
-        with held:
-            return held.path
+        return None if image is None else self._cache.locate(self._places.find(image).cache_key)
 
 
 def build_finder(directory: Path, ads_dir: Path | None = None) -> ImageFinder:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
+import os
+import socket
+import subprocess
+import sys
 import tempfile
 from hashlib import sha256
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ictc.dataset.fetching.cache import ContentCache
+from ictc.dataset.fetching.cache import SHARE_UNSEEN, ContentCache
 
 ADDRESSES = st.sampled_from([f"https://example.org/{number}" for number in range(5)])
 CONTENTS = st.integers(0, 4).map(lambda number: bytes([number]) * (100 * number + 1))
@@ -65,6 +72,72 @@ def test_what_is_in_use_stays_and_the_rest_goes_least_recently_used_first(tmp_pa
     held.close()
     put(cache, "newer", b"r" * 100)
     assert (get(cache, "held"), get(cache, "new")) == (None, b"n" * 100)
+
+
+def test_what_is_in_use_outlives_its_removal(tmp_path: Path) -> None:
+    cache, other = ContentCache(tmp_path, 250), ContentCache(tmp_path, 250)
+    put(cache, "held", b"h" * 100)
+    held = cache.find("held")
+    assert held is not None
+    for name in "abc":
+        put(other, name, name.encode() * 100)
+    assert other.find("held") is None
+    assert (held.path.read_bytes(), held.sha256) == (b"h" * 100, sha256(b"h" * 100).hexdigest())
+    held.close()
+    held.close()
+    assert not list((tmp_path / "held").glob("*/*"))
+    assert size_of(tmp_path) <= 250
+
+
+def test_what_several_processes_add_stays_within_the_bound(tmp_path: Path) -> None:
+    caches = [ContentCache(tmp_path, 10_000) for _ in range(4)]
+    for number in range(200):
+        put(caches[number % 4], str(number), number.to_bytes(2, "big") * 100)
+        assert size_of(tmp_path) <= 10_000 * (1 + len(caches) * SHARE_UNSEEN)
+
+
+def test_the_index_holds_only_what_is_there(tmp_path: Path) -> None:
+    cache = ContentCache(tmp_path, 1000)
+    for number in range(40):
+        put(cache, str(number), number.to_bytes(2, "big") * 50)
+        put(cache, f"again {number}", number.to_bytes(2, "big") * 50)
+    there = {path.name for path in (tmp_path / "objects").glob("*/*")}
+    links = [path.readlink().name for path in (tmp_path / "index").glob("*/*")]
+    assert set(links) == there
+    assert len(links) <= 2 * len(there) < 40
+
+
+def test_file_systems_without_links_or_locks_get_copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on some network file systems; a lock of the kernel is asked for nowhere."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EOPNOTSUPP, "not supported")
+
+    monkeypatch.setattr(os, "link", refuse)
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    monkeypatch.setattr(fcntl, "lockf", refuse)
+    cache = ContentCache(tmp_path, 500)
+    put(cache, "held", b"h" * 100)
+    held = cache.find("held")
+    assert held is not None
+    for number in range(20):
+        put(cache, str(number), bytes([number]) * 100)
+        assert get(cache, str(number)) == bytes([number]) * 100
+        assert size_of(tmp_path) <= 500
+    assert held.path.read_bytes() == b"h" * 100
+
+
+def test_what_a_killed_process_was_using_is_removed(tmp_path: Path) -> None:
+    ContentCache(tmp_path, 1000)
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    host = socket.gethostname()
+    for owner in (f"{host}-{ended.pid}-0", f"{host}-{os.getpid()}-0", "another-host-1-0", "strange"):
+        (tmp_path / "held" / owner).mkdir(parents=True)
+        (tmp_path / "held" / owner / "content").write_bytes(b"x")
+    os.utime(tmp_path / "held" / "strange", (0, 0))
+    ContentCache(tmp_path, 1000)
+    assert {path.name for path in (tmp_path / "held").iterdir()} == {f"{host}-{os.getpid()}-0", "another-host-1-0"}
 
 
 def test_a_damaged_content_is_none(tmp_path: Path) -> None:

@@ -3,22 +3,26 @@
     CACHE/
     ├── objects/ab/<SHA-256 of the content>
     ├── index/ab/<SHA-256 of the address>    a symbolic link whose target is the digest of the content
+    ├── held/<process>/                      names of its own for what a process is using
     └── drafts/                              what is being written
 
-Every name appears at once and complete, so a kill at any time leaves a cache that is in order. Several processes may
-share one: a content is locked while it is in use, and only what nobody holds is removed to keep the bound.
+Every name appears at once and complete, so a kill at any time leaves a cache that is in order. Several processes, of
+several machines, may share one, on whatever file system: nobody locks anything. Who uses a content gives it a second
+name (a hard link), under which it lives on when it is removed to keep the bound.
 """
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
+import shutil
+import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
@@ -29,21 +33,23 @@ from ictc.errors import StorageError
 SHARE_KEPT = 0.9
 """Of the bound, what a cleaning leaves: so that not every new image starts another."""
 
-MAX_DRAFT_AGE_S = 86_400
-"""An older draft belongs to a process that was killed."""
+SHARE_UNSEEN = 0.05
+"""Of the bound, what one process adds before it looks again at what the others did."""
+
+MAX_AGE_S = 86_400
+"""An older draft, or what a process was using that made no step for so long, is left from a kill."""
 
 
 class Held:
-    """A content in use: `path` stays valid until `close`."""
+    """A content in use: `path` stays valid until `close`.
 
-    def __init__(self, path: Path, file: IO[bytes]) -> None:
+    Attributes:
+        sha256: of the content, in hex.
+    """
+
+    def __init__(self, path: Path, sha256: str) -> None:
         self.path = path
-        self._file = file
-
-    @property
-    def sha256(self) -> str:
-        """Of the content, in hex."""
-        return self.path.name
+        self.sha256 = sha256
 
     def __enter__(self) -> Self:
         return self
@@ -58,7 +64,8 @@ class Held:
 
     def close(self) -> None:
         """Let the content go; may be called twice."""
-        self._file.close()
+        with suppress(OSError):
+            self.path.unlink()
 
 
 @dataclass
@@ -81,7 +88,8 @@ class ContentCache:
     """
 
     def __init__(self, folder: Path, max_bytes: int) -> None:
-        self._objects, self._index, self._drafts = (folder / name for name in ("objects", "index", "drafts"))
+        names = ("objects", "index", "drafts", "held")
+        self._objects, self._index, self._drafts, self._all_held = (folder / name for name in names)
         self._max_bytes = max_bytes
         self._lock = threading.Lock()
         try:
@@ -91,11 +99,18 @@ class ContentCache:
                 there = {folder.name for folder in path.iterdir()}
                 for name in sorted({f"{number:02x}" for number in range(256)} - there):
                     (path / name).mkdir(exist_ok=True)
-            self._remove_old_drafts()
+            self._remove_leftovers()
             self._num_bytes = sum(size for _, size, _ in self._iter_objects())
         except OSError as error:
             raise StorageError(f"cannot use {folder}: {error.strerror}; choose another --cache_dir") from None
-        self._clean_above = max_bytes
+        self._num_unseen = 0
+
+    @cached_property
+    def _held(self) -> Path:
+        """The folder for what this process is using."""
+        path = self._all_held / f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:8]}"
+        path.mkdir(parents=True)
+        return path
 
     def knows(self, address: str) -> bool:
         """Whether the address was ever added, at next to no cost; its content may be gone."""
@@ -103,20 +118,33 @@ class ContentCache:
 
     def find(self, address: str) -> Held | None:
         """Return the content of an address, None if it is not (any more) there."""
+        path = self._object_of(address)
+        if path is None:
+            return None
+        held = Held(self._held / uuid4().hex, path.name)
         try:
-            content = self._index_path(address).readlink().name
-            path = self._object_path(content)
-            file = path.open("rb", buffering=0)
+            _give_name(path, held.path)
+            if _is_whole(held.path, path.name):
+                os.utime(path)
+                return held
+        except OSError:
+            pass
+        held.close()
+        return None
+
+    def locate(self, address: str) -> Path | None:
+        """Return where the content of an address is now, None if it is not there; a cleaning may remove it."""
+        path = self._object_of(address)
+        try:
+            return path if path is not None and _is_whole(path, path.name) else None
         except OSError:
             return None
-        held = Held(path, file)
-        # After a power failure, a file may not hold what its name says.
-        if not _lock_shared(file, path) or _digest(file) != content:
-            held.close()
+
+    def _object_of(self, address: str) -> Path | None:
+        try:
+            return self._object_path(self._index_path(address).readlink().name)
+        except OSError:
             return None
-        with suppress(OSError):
-            os.utime(path)
-        return held
 
     @contextmanager
     def draft(self) -> Iterator[Draft]:
@@ -139,14 +167,15 @@ class ContentCache:
 
     def add(self, address: str, draft: Draft) -> Held:
         """Make a finished draft the content of an address, and return it in use."""
-        _lock(draft.file, fcntl.LOCK_SH)
         content, size = _digest(draft.file), os.fstat(draft.file.fileno()).st_size
-        path = self._object_path(content)
-        draft.path.replace(path)  # an equal one that was there lives on for those who hold it
+        draft.file.close()
+        held = Held(self._held / uuid4().hex, content)
+        _give_name(draft.path, held.path)
+        draft.path.replace(self._object_path(content))
         draft.is_added = True
         self._point(address, content)
         self._grow(size)
-        return Held(path, draft.file)
+        return held
 
     def _point(self, address: str, content: str) -> None:
         link = self._index_path(address)
@@ -160,20 +189,35 @@ class ContentCache:
     def _grow(self, size: int) -> None:
         with self._lock:
             self._num_bytes += size
-            if self._num_bytes > self._clean_above:
+            self._num_unseen += size
+            if self._num_bytes > self._max_bytes or self._num_unseen > SHARE_UNSEEN * self._max_bytes:
                 self._clean()
 
     def _clean(self) -> None:
-        """Remove what was used least recently, until the rest is below the bound again."""
+        """See how much there is; if it is too much, remove what was used least recently, until there is room again."""
         objects = sorted(self._iter_objects())
         self._num_bytes = sum(size for _, size, _ in objects)
+        self._num_unseen = 0
+        if self._num_bytes <= self._max_bytes:
+            return
+        kept = {path.name for _, _, path in objects}
         for _, size, path in objects:
             if self._num_bytes <= SHARE_KEPT * self._max_bytes:
                 break
-            if _remove_unused(path):
-                self._num_bytes -= size
-        # Where everything is in use, the next cleaning waits until there is something to gain.
-        self._clean_above = max(self._max_bytes, self._num_bytes + int((1 - SHARE_KEPT) * self._max_bytes))
+            path.unlink(missing_ok=True)
+            kept.remove(path.name)
+            self._num_bytes -= size
+        self._clean_index(kept)
+
+    def _clean_index(self, kept: Set[str]) -> None:
+        """Remove the entries of contents that are gone."""
+        for folder in self._index.iterdir():
+            with os.scandir(folder) as links:
+                for link in links:
+                    with suppress(FileNotFoundError):
+                        content = os.readlink(link.path)  # noqa: PTH115 - there may be millions
+                        if content not in kept and not self._object_path(content).exists():
+                            os.unlink(link.path)  # noqa: PTH108
 
     def _iter_objects(self) -> Iterator[tuple[float, int, Path]]:
         """Yield when each content was last used, its size and its path."""
@@ -191,11 +235,34 @@ class ContentCache:
         name = hashlib.sha256(address.encode("utf-8", "surrogateescape")).hexdigest()
         return self._index / name[:2] / name
 
-    def _remove_old_drafts(self) -> None:
+    def _remove_leftovers(self) -> None:
+        """Remove what processes left that were killed."""
         for path in self._drafts.iterdir():
             with suppress(FileNotFoundError):
-                if time.time() - path.lstat().st_mtime > MAX_DRAFT_AGE_S:
+                if _age_s(path) > MAX_AGE_S:
                     path.unlink()
+        for path in self._all_held.iterdir() if self._all_held.is_dir() else ():
+            with suppress(FileNotFoundError):
+                if _is_over(path.name) or _age_s(path) > MAX_AGE_S:
+                    shutil.rmtree(path, ignore_errors=True)
+
+
+def _age_s(path: Path) -> float:
+    return time.time() - path.lstat().st_mtime
+
+
+def _is_over(owner: str) -> bool:
+    """Whether a process of this machine is known to have ended; of another machine's nobody here knows."""
+    host, pid, _ = owner.rsplit("-", 2) if owner.count("-") >= 2 else ("", "", "")
+    if host != socket.gethostname() or not pid.isdecimal():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _digest(file: IO[bytes]) -> str:
@@ -203,34 +270,21 @@ def _digest(file: IO[bytes]) -> str:
     return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
 
 
-def _lock_shared(file: IO[bytes], path: Path) -> bool:
-    """Hold an open content; return whether it is still there, and not being removed."""
-    if not _lock(file, fcntl.LOCK_SH | fcntl.LOCK_NB):
-        return False
+def _is_whole(path: Path, sha256: str) -> bool:
+    """Whether a file holds what its name says: after a power failure it may not."""
+    with path.open("rb", buffering=0) as file:
+        return _digest(file) == sha256
+
+
+def _give_name(path: Path, name: Path) -> None:
+    """Give a content one more name, where the file system has such; else copy it.
+
+    Raises:
+        OSError: it is not there (any more), or the disk refused.
+    """
     try:
-        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+        os.link(path, name)
     except FileNotFoundError:
-        return False
-
-
-def _lock(file: IO[bytes], operation: int) -> bool:
-    """Lock an open file; return False if another has it. Where the file system knows no locks, nobody has any."""
-    try:
-        fcntl.flock(file, operation)
-    except BlockingIOError:
-        return False
+        raise
     except OSError:
-        return operation & fcntl.LOCK_SH != 0
-    return True
-
-
-def _remove_unused(path: Path) -> bool:
-    """Remove a content unless somebody holds it; where nobody could tell, it stays."""
-    try:
-        with path.open("rb", buffering=0) as file:
-            if not _lock(file, fcntl.LOCK_EX | fcntl.LOCK_NB):
-                return False
-            path.unlink(missing_ok=True)
-    except FileNotFoundError:
-        pass
-    return True
+        shutil.copyfile(path, name)
