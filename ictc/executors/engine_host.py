@@ -19,7 +19,7 @@ from ictc.engines.provider import build_engine
 from ictc.errors import EngineDeadError, EngineLoadError
 from ictc.stages.outcome import Outcome, rejected
 from ictc.stages.supervisor import MAX_FAILURES, RELOAD_PAUSE_S, watch
-from ictc.stages.suspects import DEATHS_TO_QUARANTINE, halve
+from ictc.stages.suspects import DEATHS_TO_QUARANTINE, KILLS_ENGINES, halve
 
 logger = logging.getLogger(__name__)
 
@@ -128,9 +128,9 @@ class SuspectRequests:
         self._deaths.update(request_ids)
         for request_id in request_ids:
             self._drop(request_id)
-        if len(request_ids) == 1:
+        if len(request_ids) == 1 and self._deaths[request_ids[0]] >= DEATHS_TO_QUARANTINE:
             self._deaths_in_a_row += 1
-            self._convicts.update(one for one in request_ids if self._deaths[one] >= DEATHS_TO_QUARANTINE)
+            self._convicts.add(request_ids[0])
         halves = [set(half) for half in halve([one for one in request_ids if one not in self._convicts]) if half]
         self._groups.extendleft(reversed(halves))
         self._changed.set()
@@ -139,7 +139,7 @@ class SuspectRequests:
         """Return why a request is not asked again, None if it is."""
         if request_id not in self._convicts:
             return None
-        return f"the engine died {self._deaths[request_id]} times with this image, the last time with it alone"
+        return KILLS_ENGINES
 
     def raise_if_hopeless(self, error: EngineDeadError) -> None:
         """Raise if it is not the requests that the engine dies of.

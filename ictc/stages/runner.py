@@ -289,8 +289,12 @@ class MapRunner(Generic[ItemT]):
 
     # What is done about the dead.
 
-    def suspect(self, seat: Seat[ItemT], lost: Sequence[Prepared[ItemT]]) -> None:
-        """Have what a dead engine had in flight asked again, in halves; what was alone at its second death, never."""
+    def suspect(self, seat: Seat[ItemT], lost: Sequence[Prepared[ItemT]]) -> bool:
+        """Have what a dead engine had in flight asked again, in halves; what was alone at its second death, never.
+
+        Returns:
+            Whether it had anything that is asked again.
+        """
         pendings = [pending for pending, _ in lost]
         for pending in pendings:
             self._leave(pending)
@@ -309,6 +313,7 @@ class MapRunner(Generic[ItemT]):
         seat.flow = None
         self._convict()
         self._wake.set()
+        return bool(lost) and not convicts
 
     def _convict(self) -> None:
         """Reject what has cost engines, once one has answered anything: else it may be the engine."""

@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 ResultT = TypeVar("ResultT")
 
 MAX_FAILURES = 5
-"""How often in a row an engine may fail before it is left out: not start, die idle, or die with one image alone."""
+"""How often in a row an engine may fail before it is left out: not start, die idle, or die of an image alone again."""
 
 RELOAD_PAUSE_S = 10.0
 """After the n-th failure to start, n times so long is waited: what a dead engine held is not free at once."""
@@ -83,8 +83,8 @@ class Work(Protocol[ItemT]):
         """Give an engine its requests and take its results, until nothing is left to do or a stop is asked for."""
         ...
 
-    def suspect(self, seat: Seat[ItemT], lost: Sequence[Prepared[ItemT]]) -> None:
-        """Take back what an engine had when it died."""
+    def suspect(self, seat: Seat[ItemT], lost: Sequence[Prepared[ItemT]]) -> bool:
+        """Take back what an engine had when it died; return whether its next death will tell more."""
         ...
 
     def hand_over(self, seat: Seat[ItemT]) -> None:
@@ -145,9 +145,8 @@ class Supervisor(Generic[ItemT]):
         logger.info("%s died with %s in flight", self._name(seat), ids, exc_info=error)
         seat.in_flight.clear()
         seat.engine = seat.probe = None
-        seat.failures += len(lost) < 2  # else its suspects get fewer
         self.note(f"{self._name(seat)} died ({error}) with {count_images(lost)}; restarting it{self._others()}")
-        self.work.suspect(seat, lost)
+        seat.failures += not self.work.suspect(seat, lost)
         await self.engines.drop(seat.place)
         if seat.failures >= MAX_FAILURES:
             self._leave_out(seat, error)

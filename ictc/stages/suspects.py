@@ -26,6 +26,9 @@ T = TypeVar("T")
 DEATHS_TO_QUARANTINE = 2
 LONELY_PROCESS_DEATHS_TO_QUARANTINE = 3
 
+KILLS_ENGINES = f"the engine died {DEATHS_TO_QUARANTINE} times with this image, the last time with it alone"
+"""It may have been more often; that depends on what was beside it, and equal runs are to give equal records."""
+
 
 class Suspects:
     """What one stage has in flight, and what was in flight at past deaths.
@@ -65,7 +68,7 @@ class Suspects:
     def verdict(self, image_id: str) -> str | None:
         """Return why this image is quarantined, None if it is not."""
         if image_id in self._alone and self._deaths[image_id] >= DEATHS_TO_QUARANTINE:
-            return f"the engine died {self._deaths[image_id]} times with this image, the last time with it alone"
+            return KILLS_ENGINES
         if self._process_deaths[image_id] >= LONELY_PROCESS_DEATHS_TO_QUARANTINE:
             return f"the program died {self._process_deaths[image_id]} times with this image alone in flight"
         return None

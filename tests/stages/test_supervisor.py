@@ -160,3 +160,12 @@ def test_a_hung_engine_among_four_costs_its_own_share_of_the_rate(tmp_path: Path
     check_all_answered(report, 960)
     took, lost_s = report.times[-1] - report.times[0], 1.2 / 4
     assert took < undisturbed.times[-1] - undisturbed.times[0] + lost_s + 0.5
+
+
+@pytest.mark.parametrize("window", [1, 4])
+def test_four_culprits_in_a_row_at_the_very_beginning_are_not_taken_for_the_engines_fault(
+    tmp_path: Path, window: int
+) -> None:
+    culprits = frozenset({"i0", "i1", "i2", "i3"})
+    report = run_side_by_side(tmp_path, Texts(20), [(Script(window, die_on=culprits),)])
+    check_all_answered(report, 20, quarantined=culprits)

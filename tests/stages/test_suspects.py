@@ -45,7 +45,7 @@ def test_two_deaths_convict_what_was_alone_at_the_last(path: Path) -> None:
     suspects.start("b")
     suspects.blame([["b"]], alone=True)
     assert suspects.verdict("a") is None
-    assert "died 3 times with this image, the last time with it alone" in (suspects.verdict("b") or "")
+    assert "died 2 times with this image, the last time with it alone" in (suspects.verdict("b") or "")
     suspects.close()
 
 
