@@ -30,9 +30,9 @@ from measuring import Usage, measure
 from PIL import Image
 
 from ictc.cli.main import run_command
-from ictc.dataset.fetching.files import FetchOptions, ImageFiles, ImagePlaces, open_image_files
+from ictc.dataset.fetching.files import FetchOptions, ImageFile, ImageFiles, ImagePlaces, open_image_files
 from ictc.dataset.fetching.http import HttpLimits
-from ictc.records import BrokenImage, ImageRecord
+from ictc.records import ImageRecord
 
 CONCURRENCY = 64
 FAILURE_EVERY = 100
@@ -131,7 +131,7 @@ async def read_ahead(files: ImageFiles, urls: list[str]) -> Counter[str]:
 
     async def read(url: str) -> str:
         async with slots, files.open(ImageRecord(url, url)) as file:
-            return "failed" if isinstance(file, BrokenImage) else "read"
+            return "read" if isinstance(file, ImageFile) else "failed"
 
     return Counter(await asyncio.gather(*map(read, urls)))
 

@@ -3,6 +3,7 @@
     IctcError                  one line for the user: what, where, what to do
     ├── ConfigError            the command or configuration must change (exit code 2)
     ├── InputError             the images or their metadata must change
+    ├── AccessError            the images can't be read for too long; the run stops, finished records are kept
     ├── TrackError             a track module must change
     ├── EngineError            the engine cannot go on; the run stops, finished records are kept
     │   ├── EngineLoadError    it never started: wrong model, no memory, no GPU, no server
@@ -31,6 +32,10 @@ class ConfigError(IctcError):
 
 class InputError(IctcError):
     """The images or their metadata cannot be used as they are."""
+
+
+class AccessError(IctcError):
+    """No image can be read for longer than the user wants to wait; the same command goes on once they can be."""
 
 
 class TrackError(IctcError):

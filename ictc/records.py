@@ -94,10 +94,12 @@ class UnreadableImage:
     """An image whose bytes can't be had now, with the reason in words for the user; they may be in order.
 
     Attributes:
+        of_disk: whether the disk failed. Files that were read before may seem in order even so.
         is_dead_link: whether it is an address on the web, of which many lead nowhere for good.
     """
 
     reason: str
+    of_disk: bool = False
     is_dead_link: bool = False
 
 

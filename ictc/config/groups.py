@@ -228,6 +228,12 @@ class ControlSettings(SettingsGroup):
     max_rejected: float = Field(
         0.2, gt=0, le=1, description="Stop when a larger share of a step's images is rejected; judged from 200 on."
     )
+    access_timeout_s: float = Field(
+        600,
+        gt=0,
+        description="Wait so many seconds while no image can be read (a disk, a network or a login that is gone), then "
+        "end; the same command goes on.",
+    )
     hang_timeout_s: float = Field(600, gt=0, description="Restart an engine that gives no result for so many seconds.")
     ckpt_vlm: int = Field(1000, ge=1, description="Most captions that a crash may cost.")
     ckpt_llm: int = Field(5000, ge=1, description="Most labels or assignments that a crash may cost.")

@@ -7,16 +7,23 @@ at the same time get it decoded once.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 from types import TracebackType
-from typing import Generic, Literal, Self, TypeVar
+from typing import Generic, Literal, Self, TypeVar, get_args
 from weakref import WeakValueDictionary
 
 from ictc.dataset.decoding.pool import DecodePool
-from ictc.dataset.fetching.files import ImageFiles
+from ictc.dataset.fetching.files import ImageFile, ImageFiles, Medium
+from ictc.dataset.patience import Patience
 from ictc.records import BrokenImage, DecodedImage, ImageRecord, Source, UnreadableImage
 
+logger = logging.getLogger(__name__)
+
 Dedupe = Literal["off", "exact", "near"]
+
+ACCESS_TIMEOUT_S = 600.0
 
 FETCHES_AHEAD = 8
 """Images to fetch ahead for each that is fetched at a time: as many as take the time of a bad one's attempts."""
@@ -30,13 +37,27 @@ class ImageReader:
     Args:
         files: where the bytes are.
         dedupe: what images are compared by: nothing, their bytes, or how they look; only the last needs their looks.
+        access_timeout_s: how long to wait while no image can be read.
+        note: tells the user one line.
     """
 
-    def __init__(self, pool: DecodePool, files: ImageFiles, dedupe: Dedupe = "exact") -> None:
+    def __init__(
+        self,
+        pool: DecodePool,
+        files: ImageFiles,
+        dedupe: Dedupe = "exact",
+        *,
+        access_timeout_s: float = ACCESS_TIMEOUT_S,
+        note: Callable[[str], None] = logger.warning,
+    ) -> None:
         self._pool = pool
         self._files = files
         self._dedupe = dedupe
-        self._sources: Once[tuple[str], Source | None] = Once()
+        self._patience = {
+            medium: Patience(access_timeout_s, note, place_of=files.place_of, answers=self._answers)
+            for medium in get_args(Medium)
+        }
+        self._sources: Once[tuple[str], Source | UnreadableImage | None] = Once()
         self._decodings: Once[tuple[str, int], DecodedImage | BrokenImage | UnreadableImage] = Once()
         self._in_use: WeakValueDictionary[tuple[str, int], DecodedImage] = WeakValueDictionary()
 
@@ -59,30 +80,57 @@ class ImageReader:
         await self._sources.cancel()
         await self._decodings.cancel()
 
-    async def find_source(self, image: ImageRecord) -> Source | None:
-        """Return what equal images share, None if this one cannot be read."""
-        return await self._sources.get((image.path,), lambda: self._find_source(image))
+    def remember(self, images: Iterable[ImageRecord]) -> None:
+        """Note images that earlier runs could read: whether they still can be read tells what another failure means."""
+        for image in images:
+            self._patience[self._files.medium_of(image)].remember(image)
+
+    async def find_source(self, image: ImageRecord) -> Source | UnreadableImage | None:
+        """Return what equal images share, None if there are no bytes to compare.
+
+        Raises:
+            AccessError: no image can be read, for too long.
+        """
+        reading = partial(self._find_source, image)
+        return await self._sources.get((image.path,), lambda: self._read(image, reading))
 
     async def decode(self, image: ImageRecord, max_image_tokens: int) -> DecodedImage | BrokenImage | UnreadableImage:
-        """Return the pixels within the budget, or why there are none; from memory while somebody still has them."""
+        """Return the pixels within the budget, or why there are none; from memory while somebody still has them.
+
+        Raises:
+            AccessError: no image can be read, for too long.
+        """
         key = (image.path, max_image_tokens)
         in_use = self._in_use.get(key)
         if in_use is not None:
             return in_use
-        return await self._decodings.get(key, lambda: self._decode(image, max_image_tokens))
+        decoding = partial(self._decode, image, max_image_tokens)
+        return await self._decodings.get(key, lambda: self._read(image, decoding))
 
-    async def _find_source(self, image: ImageRecord) -> Source | None:
+    async def _read(
+        self, image: ImageRecord, attempt: Callable[[], Awaitable[ResultT | UnreadableImage]]
+    ) -> ResultT | UnreadableImage:
+        return await self._patience[self._files.medium_of(image)].read(image, attempt)
+
+    async def _answers(self, image: ImageRecord) -> bool:
+        path = self._files.find(image)
+        if path is None:
+            return await self._files.answers(image)
+        return isinstance(await self._pool.find_source(path, look=False), Source)
+
+    async def _find_source(self, image: ImageRecord) -> Source | UnreadableImage | None:
         async with self._files.open(image) as file:
+            if isinstance(file, UnreadableImage):
+                return file
             if isinstance(file, BrokenImage):
                 return None
             if file.sha256 is not None and self._dedupe != "near":
                 return Source.of_content(file.sha256)
-            source = await self._pool.find_source(file.path, look=self._dedupe == "near")
-            return source if isinstance(source, Source) else None
+            return await self._pool.find_source(file.path, look=self._dedupe == "near")
 
     async def _decode(self, image: ImageRecord, max_image_tokens: int) -> DecodedImage | BrokenImage | UnreadableImage:
         async with self._files.open(image) as file:
-            if isinstance(file, BrokenImage):
+            if not isinstance(file, ImageFile):
                 return file
             decoded = await self._pool.decode(file.path, max_image_tokens)
         if isinstance(decoded, DecodedImage):

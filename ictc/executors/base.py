@@ -52,6 +52,7 @@ class Executor(Protocol):
         """Finish every image of the lanes, which are over the same images, or stop early if told to.
 
         Raises:
+            AccessError: no image can be read, for too long.
             EngineError: the engines cannot go on; what had finished is in the journals.
             StageError: too many images are rejected.
             StorageError: the disk refused.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ictc.engines.base import GenerationRequest
 from ictc.errors import IctcError
-from ictc.records import Source
+from ictc.records import Source, UnreadableImage
 from ictc.stages.outcome import Outcome
 
 if TYPE_CHECKING:
@@ -40,10 +40,10 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What tells the image of a job from others; None if its input digest does."""
+    """What tells the image of a job from others, if it can be read; None if its input digest does."""
 
     number: int
-    source: Source | None
+    source: Source | UnreadableImage | None
 
 
 @dataclass(frozen=True, slots=True)

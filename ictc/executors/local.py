@@ -16,6 +16,7 @@ from ictc.engines.provider import EngineProvider, Role
 from ictc.errors import EngineDeadError
 from ictc.executors.base import ImageAccess, Note, role_of, try_twice
 from ictc.stages.lane import Lane
+from ictc.stages.rounds import run_in_rounds
 from ictc.stages.runner import Limits, MapRunner
 from ictc.stages.supervisor import watch
 from ictc.stages.synthesize import Synthesis, SynthesizeStage
@@ -30,6 +31,7 @@ class LocalExecutor:
     def __init__(self, settings: RunSettings, images: ImageAccess, note: Note, requests_per_image: int) -> None:
         self._settings = settings
         self._images = images
+        self._note = note
         self._engines = EngineProvider(settings.engine, settings.control.seed, note, requests_per_image)
         self._reader: ImageReader | None = None
 
@@ -40,7 +42,9 @@ class LocalExecutor:
         async with (
             self._images.open() as files,
             DecodePool(control.decode_workers) as pool,
-            ImageReader(pool, files, control.dedupe) as reader,
+            ImageReader(
+                pool, files, control.dedupe, access_timeout_s=control.access_timeout_s, note=self._note
+            ) as reader,
         ):
             self._reader = reader
             yield reader
@@ -54,9 +58,13 @@ class LocalExecutor:
         await self._engines.get(role)
 
     async def run(self, lanes: Sequence[Lane[Any]], stop: asyncio.Event, note: Note) -> None:
-        """Run the lanes through the deaths of their engines."""
+        """Run the lanes through the deaths of their engines, and again for what could not be read."""
         role = role_of(lanes[0].stage)
-        await MapRunner(lanes, stop, self._limits(role), note).run(await self._engines.get(role))
+
+        async def run() -> None:
+            await MapRunner(lanes, stop, self._limits(role), note).run(await self._engines.get(role))
+
+        await run_in_rounds(lanes, stop, run)
 
     def _limits(self, role: Role) -> Limits:
         """Return how much the engines get to do at a time."""

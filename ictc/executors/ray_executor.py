@@ -25,10 +25,12 @@ from ictc.executors.jobs import Finished, Found, Job
 from ictc.executors.ray_pipeline import BLOCKS_AT_AN_ENGINE, Pool, add_workers, build_dataset, stream_rows
 from ictc.executors.ray_workers import Ask, FindSources, LaneWork, Prepare, run_synthesize
 from ictc.executors.remote_reader import RemoteReader
-from ictc.records import IMAGE_TOKEN_SIDE_PX
+from ictc.records import IMAGE_TOKEN_SIDE_PX, UnreadableImage
 from ictc.stages.assign import AssignStage
 from ictc.stages.label import LabelStage
 from ictc.stages.lane import Lane, Pending
+from ictc.stages.outcome import unreadable
+from ictc.stages.rounds import run_in_rounds
 from ictc.stages.runner import MAX_IMAGE_BYTES
 from ictc.stages.synthesize import Synthesis, SynthesizeStage
 from ictc.stages.work import MapStage
@@ -46,7 +48,7 @@ class RayExecutor:
     def __init__(self, settings: RunSettings, images: ImageAccess, requests_per_image: int) -> None:
         self._settings = settings
         self._images = images
-        self._reader = RemoteReader(images, settings.control.dedupe)
+        self._reader = RemoteReader(images, settings.control.dedupe, settings.control.access_timeout_s)
         self._max_decoders = settings.control.decode_workers
         self._requests_per_image = requests_per_image
         self._connection = ExitStack()
@@ -82,6 +84,10 @@ class RayExecutor:
             self._reader.num_sharing = self._max_decoders
 
     async def run(self, lanes: Sequence[Lane[Any]], stop: asyncio.Event, note: Note) -> None:
+        """Run the lanes, and again for what could not be read."""
+        await run_in_rounds(lanes, stop, partial(self._run, lanes, stop))
+
+    async def _run(self, lanes: Sequence[Lane[Any]], stop: asyncio.Event) -> None:
         """Run the lanes; results that come twice, from a node that was taken for dead, are recorded once."""
         work = [LaneWork(detach(lane.stage), lane.prefix) for lane in lanes]
         todo = Todo(lanes)
@@ -105,7 +111,7 @@ class RayExecutor:
         found: list[Found]
         async for found in stream_rows(dataset, stop):
             for one in found:
-                todo.pending[one.number].content = one.source
+                todo.identify(one)
 
     async def _answer(
         self, images: Sequence[list[Job]], todo: Todo, work: Sequence[LaneWork], stop: asyncio.Event
@@ -203,9 +209,17 @@ class Todo:
     def leading(self) -> Iterable[list[Job]]:
         """Yield the jobs of each image that is to be asked about; the others follow or are quarantined."""
         for jobs in self.images:
-            leading = [job for job in jobs if self._leads(self.pending[job.number])]
+            there = (job for job in jobs if job.number in self.pending)
+            leading = [job for job in there if self._leads(self.pending[job.number])]
             if leading:
                 yield leading
+
+    def identify(self, found: Found) -> None:
+        """Take what tells an image from others; one that could not be read is done with."""
+        if isinstance(found.source, UnreadableImage):
+            self.finish(Finished(found.number, unreadable(found.source), 0))
+        else:
+            self.pending[found.number].content = found.source
 
     def _leads(self, pending: Pending[Any]) -> bool:
         if not pending.lane.lead_or_follow(pending):

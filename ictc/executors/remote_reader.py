@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from contextlib import AsyncExitStack
 from functools import cached_property
 from weakref import WeakValueDictionary
@@ -22,13 +23,19 @@ class RemoteReader:
         num_sharing: how many workers read at the same time, and so share what servers may be asked.
     """
 
-    def __init__(self, images: ImageAccess, dedupe: Dedupe) -> None:
+    def __init__(self, images: ImageAccess, dedupe: Dedupe, access_timeout_s: float) -> None:
         self.num_sharing = 1
         self._images = images
         self._dedupe: Dedupe = dedupe
+        self._access_timeout_s = access_timeout_s
+        self._readable: list[ImageRecord] = []
 
-    async def find_source(self, image: ImageRecord) -> Source | None:
-        """Return what equal images share, None if this one cannot be read."""
+    def remember(self, images: Iterable[ImageRecord]) -> None:
+        """Note images that earlier runs could read; before this is sent to workers."""
+        self._readable += images
+
+    async def find_source(self, image: ImageRecord) -> Source | UnreadableImage | None:
+        """Return what equal images share, None if there are no bytes to compare."""
         return await (await self._reader).find_source(image)
 
     async def decode(self, image: ImageRecord, max_image_tokens: int) -> DecodedImage | BrokenImage | UnreadableImage:
@@ -54,4 +61,6 @@ class RemoteReader:
         self._opened = AsyncExitStack()  # kept: what nobody holds would be closed
         files = await self._opened.enter_async_context(self._images.open(self.num_sharing))
         pool = await self._opened.enter_async_context(DecodePool(num_workers=1))
-        return await self._opened.enter_async_context(ImageReader(pool, files, self._dedupe))
+        reader = ImageReader(pool, files, self._dedupe, access_timeout_s=self._access_timeout_s)
+        reader.remember(self._readable)
+        return await self._opened.enter_async_context(reader)

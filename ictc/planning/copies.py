@@ -15,8 +15,8 @@ from hashlib import blake2b
 from math import sqrt
 from pathlib import Path
 
-from ictc.dataset.fetching.files import ImageFiles
-from ictc.records import BrokenImage, ImageRecord
+from ictc.dataset.fetching.files import ImageFile, ImageFiles
+from ictc.records import ImageRecord
 
 ListImages = Callable[[range], Iterable[ImageRecord]]
 """From a range of units to the records of their images, with the sizes of their files."""
@@ -119,7 +119,7 @@ async def count_distinct(files: ImageFiles, alike: Iterable[ImageRecord]) -> int
 
 async def _read(files: ImageFiles, record: ImageRecord, read: Callable[[Path, int], bytes]) -> bytes:
     async with files.open(record) as file:
-        if not isinstance(file, BrokenImage):
+        if isinstance(file, ImageFile):
             with suppress(OSError):
                 return read(file.path, record.num_bytes)
     return b"unreadable " + record.path.encode(errors="surrogatepass")

@@ -11,9 +11,9 @@ from pathlib import Path
 from random import Random
 
 from ictc.dataset.decoding.fit import fit_to_tokens
-from ictc.dataset.fetching.files import ImageFiles
+from ictc.dataset.fetching.files import ImageFile, ImageFiles
 from ictc.planning.copies import Copies, ListImages, estimate_copies
-from ictc.records import IMAGE_TOKEN_SIDE_PX, BrokenImage, ImageRecord
+from ictc.records import IMAGE_TOKEN_SIDE_PX, ImageRecord
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ async def read_size(files: ImageFiles, record: ImageRecord) -> tuple[int, int] |
     if record.problem is not None:
         return None
     async with files.open(record) as file:
-        return None if isinstance(file, BrokenImage) else _read_header(file.path)
+        return _read_header(file.path) if isinstance(file, ImageFile) else None
 
 
 def _read_header(path: Path) -> tuple[int, int] | None:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from ictc.stages.caption import CaptionStage, ImageReader
 from ictc.stages.export import Exports
 from ictc.stages.histogram import LabelHistogram, build_histogram
 from ictc.stages.label import LabelStage
+from ictc.stages.outcome import Status
 from ictc.stages.results import Results
 from ictc.stages.survey import Survey, survey
 from ictc.stages.synthesize import Synthesis, SynthesizeStage
@@ -34,6 +36,9 @@ from ictc.storage.rundir import RunDirectory
 from ictc.tracks import Track
 
 STAGES: tuple[StageName, ...] = ("caption", "label", "synthesize", "assign")
+NUM_REMEMBERED = 200
+"""Images that could be read before, of which the reader keeps one a server."""
+
 STEP_OF_STAGE: dict[StageName, Step] = {"caption": "1", "label": "2a", "synthesize": "2b", "assign": "3"}
 
 
@@ -95,7 +100,12 @@ class TrackRun:
 
     def prepare_captions(self, reader: ImageReader) -> MapStep[ImageRecord] | None:
         """Return Step 1 if it is asked for."""
-        return self._prepare(self.caption_stage(reader), self.keys.caption()) if "1" in self.steps else None
+        if "1" not in self.steps:
+            return None
+        step = self._prepare(self.caption_stage(reader), self.keys.caption())
+        if step.surveyed.done:
+            reader.remember(islice(self.results.iter_images(Status.DONE), NUM_REMEMBERED))
+        return step
 
     def export_captions(self) -> None:
         """Write what Step 1 leaves behind."""

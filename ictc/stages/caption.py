@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from ictc.engines.base import Answer, GenerationRequest, JsonAnswer, Task
 from ictc.records import BrokenImage, Caption, DecodedImage, ImageRecord, Source, StageName, UnreadableImage
-from ictc.stages.outcome import Outcome, Status, rejected
+from ictc.stages.outcome import Outcome, Status, unreadable
 from ictc.stages.retry import Attempt
 from ictc.stages.work import WorkItem
 from ictc.storage.keys import digest
@@ -21,8 +21,12 @@ MIN_IMAGE_TOKENS = 64
 class ImageReader(Protocol):
     """Reads the pixels of an image, and what tells it from others."""
 
-    async def find_source(self, image: ImageRecord) -> Source | None:
-        """Return what equal images share, None if this one cannot be read."""
+    def remember(self, images: Iterable[ImageRecord]) -> None:
+        """Note images that earlier runs could read."""
+        ...
+
+    async def find_source(self, image: ImageRecord) -> Source | UnreadableImage | None:
+        """Return what equal images share, None if there are no bytes to compare."""
         ...
 
     async def decode(self, image: ImageRecord, max_image_tokens: int) -> DecodedImage | BrokenImage | UnreadableImage:
@@ -50,7 +54,7 @@ class CaptionStage:
     def iter_items(self) -> Iterator[WorkItem[ImageRecord]]:
         return map(_work_item, self.images)
 
-    async def find_source(self, item: ImageRecord) -> Source | None:
+    async def find_source(self, item: ImageRecord) -> Source | UnreadableImage | None:
         assert self.reader is not None
         return None if item.problem is not None else await self.reader.find_source(item)
 
@@ -63,7 +67,7 @@ class CaptionStage:
         if isinstance(image, BrokenImage):
             return Outcome(Status.BROKEN, {"reason": image.reason})
         if isinstance(image, UnreadableImage):
-            return rejected(f"cannot be read: {image.reason}")
+            return unreadable(image)
         return GenerationRequest(
             request_id=item.image_id,
             task=Task.CAPTION,

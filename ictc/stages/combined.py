@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from ictc.engines.base import Answer, GenerationRequest, JsonAnswer
-from ictc.records import ImageRecord, Source, StageName
+from ictc.records import ImageRecord, Source, StageName, UnreadableImage
 from ictc.stages.caption import MAX_TOKENS, CaptionStage, caption_outcome
 from ictc.stages.lane import Lane, Pending
 from ictc.stages.outcome import Outcome, Status
@@ -34,7 +34,7 @@ class CombinedCaptionStage:
     def iter_items(self) -> Iterator[WorkItem[ImageRecord]]:
         return self.stages[0].iter_items()
 
-    async def find_source(self, item: ImageRecord) -> Source | None:
+    async def find_source(self, item: ImageRecord) -> Source | UnreadableImage | None:
         return await self.stages[0].find_source(item)
 
     async def build_request(self, item: ImageRecord, attempt: Attempt) -> GenerationRequest | Outcome:

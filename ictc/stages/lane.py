@@ -6,7 +6,7 @@ Knows the journal of its stage and nothing of engines; `ictc.stages.runner` feed
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Generic
 
@@ -82,6 +82,8 @@ class Lane(Generic[ItemT]):
         prefix: tells its requests from those of the lanes beside it.
         num_finished: images written to the journal by this lane.
         num_shared: those of them that got the answer of another image.
+        num_left: images that have no record, as they could not be read, or follow one that couldn't.
+        gives_up: whether an image that can't be read is to be recorded all the same.
     """
 
     stage: MapStage[ItemT]
@@ -94,6 +96,8 @@ class Lane(Generic[ItemT]):
     prefix: str = ""
     num_finished: int = 0
     num_shared: int = 0
+    num_left: int = 0
+    gives_up: bool = False
     _num_rejected: int = 0
     _followers: dict[str, list[Pending[ItemT]]] = field(default_factory=dict)  # by the source that they follow
     _retried: set[str] = field(default_factory=set)
@@ -167,16 +171,32 @@ class Lane(Generic[ItemT]):
         return rejected(f"quarantined: {verdict}") if verdict is not None else None
 
     def finish(self, pending: Pending[ItemT], outcome: Outcome) -> None:
-        """Record the outcome of an image, and of all that follow it.
+        """Record the outcome of an image, and of all that follow it; leave what could not be read to be tried again.
 
         Raises:
             StageError: too many images are rejected.
             StorageError: the disk refused.
         """
-        self._record(pending, outcome)
-        self.suspects.end(pending.image_id)
-        for follower in self._followers.pop(pending.source, ()):
+        followers = self._followers.pop(pending.source, [])
+        if outcome.is_of_access:
+            self._leave(followers if self.gives_up else [pending, *followers])
+            # What it holds is not known to be what others hold, so nobody follows it.
+            pending.content, pending.source, followers = Source(pending.input_digest), pending.input_digest, []
+        if not outcome.is_of_access or self.gives_up:
+            self._record(pending, outcome)
+            self.suspects.end(pending.image_id)
+        for follower in followers:
             self._share(follower, outcome)
+
+    def _leave(self, pendings: Sequence[Pending[ItemT]]) -> None:
+        self.num_left += len(pendings)
+        for pending in pendings:
+            self.suspects.end(pending.image_id)
+
+    def begin_round(self, *, gives_up: bool) -> None:
+        """Forget what the last round left, as another one begins."""
+        self.num_left, self.gives_up = 0, gives_up
+        self._followers.clear()
 
     def sync(self) -> None:
         """Make all records durable."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
-from ictc.records import Source
+from ictc.records import Source, UnreadableImage
 from ictc.secrecy import scrub
 from ictc.storage.journal import Journal
 
@@ -27,10 +27,16 @@ RETRIED = frozenset({Status.REJECTED, Status.BROKEN})
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The end of one image in one stage; `data` is the stage's own (a caption, say, or `reason` and `raw_text`)."""
+    """The end of one image in one stage.
+
+    Attributes:
+        data: the stage's own (a caption, say, or `reason` and `raw_text`).
+        is_of_access: whether the image could not be read, so that nothing is known of it: another try may do better.
+    """
 
     status: Status
     data: Mapping[str, Any] = field(default_factory=dict)
+    is_of_access: bool = False
 
 
 def rejected(reason: str, raw_text: str = "") -> Outcome:
@@ -42,6 +48,13 @@ def rejected(reason: str, raw_text: str = "") -> Outcome:
 def _printable(text: str) -> str:
     """Return `text` with a `?` for each half of a character: JSON can hold one, a file of UTF-8 can't."""
     return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def unreadable(image: UnreadableImage) -> Outcome:
+    """Return the outcome of an image that could not be read, if it has to have one."""
+    if image.is_dead_link:
+        return Outcome(Status.BROKEN, {"reason": image.reason}, is_of_access=True)
+    return replace(rejected(f"cannot be read: {image.reason}"), is_of_access=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,11 +18,11 @@ from typing import Generic
 
 from ictc.engines.base import Engines, GenerationRequest, GenerationResult
 from ictc.errors import EngineError
-from ictc.records import Source, add_counts
+from ictc.records import Source, UnreadableImage, add_counts
 from ictc.stages.flow import Flow, Prepared
 from ictc.stages.judging import count_tokens, judge
 from ictc.stages.lane import Lane, Pending
-from ictc.stages.outcome import Outcome
+from ictc.stages.outcome import Outcome, unreadable
 from ictc.stages.prefetch import map_ahead
 from ictc.stages.retry import next_attempt
 from ictc.stages.supervisor import Seat, Supervisor
@@ -89,6 +89,7 @@ class MapRunner(Generic[ItemT]):
         An engine that fails after a stop was asked for is no error: the signal may have reached it as well.
 
         Raises:
+            AccessError: no image can be read, for too long.
             EngineError: no engine can go on; what had finished is in the journals.
             StageError: too many images are rejected.
             StorageError: the disk refused.
@@ -351,15 +352,18 @@ async def _each(pendings: Sequence[Pending[ItemT]]) -> AsyncGenerator[Pending[It
         yield pending
 
 
-async def _find_source(pending: Pending[ItemT]) -> Source | None:
+async def _find_source(pending: Pending[ItemT]) -> Source | UnreadableImage | None:
     return pending.content or await pending.lane.stage.find_source(pending.item)
 
 
 async def _leading(
-    identified: AsyncIterator[tuple[Pending[ItemT], Source | None]],
+    identified: AsyncIterator[tuple[Pending[ItemT], Source | UnreadableImage | None]],
 ) -> AsyncGenerator[Pending[ItemT], None]:
     """Yield the images that are to be asked about."""
     async for pending, content in identified:
+        if isinstance(content, UnreadableImage):
+            pending.lane.finish(pending, unreadable(content))
+            continue
         pending.content = content
         if pending.lane.lead_or_follow(pending):
             yield pending

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Generic, Protocol, TypeVar
 
 from ictc.engines.base import Answer, GenerationRequest
-from ictc.records import Source, StageName
+from ictc.records import Source, StageName, UnreadableImage
 from ictc.stages.outcome import Outcome, Status
 from ictc.stages.retry import Attempt
 
@@ -38,7 +38,7 @@ class MapStage(Protocol[ItemT]):
         """Yield every image that enters the stage, done or not, in the order of the manifest."""
         ...
 
-    async def find_source(self, item: ItemT) -> Source | None:
+    async def find_source(self, item: ItemT) -> Source | UnreadableImage | None:
         """Return what tells images apart that would get the same answer; None if their input digests do."""
         ...
 

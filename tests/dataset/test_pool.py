@@ -160,7 +160,7 @@ def test_image_that_kills_its_worker_costs_only_itself(
 @pytest.mark.parametrize(
     ("when", "expected"),
     [
-        ("reading", UnreadableImage("nothing came of it for 1 s")),
+        ("reading", UnreadableImage("nothing came of it for 1 s", of_disk=True)),
         ("decoding", BrokenImage("decoding took longer than 1 s")),
     ],
 )
@@ -187,8 +187,9 @@ def test_what_the_file_system_refuses_is_not_the_image_s_fault(
     sabotage(f"raise OSError({number}, os.strerror({number}))")
 
     async def body(pool: DecodePool) -> None:
-        assert await pool.decode(trap, BUDGET) == UnreadableImage(os.strerror(number))
-        assert await pool.find_source(trap, look=False) == UnreadableImage(os.strerror(number))
+        expected = UnreadableImage(os.strerror(number), of_disk=code != "EACCES")
+        assert await pool.decode(trap, BUDGET) == expected
+        assert await pool.find_source(trap, look=False) == expected
         assert isinstance(await pool.decode(good, BUDGET), DecodedImage)
 
     with_pool(body)

@@ -55,8 +55,8 @@ def test_a_disk_that_fails_within_a_file_breaks_no_image(
     picture: Path, share: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fail_after(int(share * picture.stat().st_size), monkeypatch)
-    assert decode_image(picture, 256) == UnreadableImage("Input/output error")
-    assert find_source(picture, look=True) == UnreadableImage("Input/output error")
+    assert decode_image(picture, 256) == UnreadableImage("Input/output error", of_disk=True)
+    assert find_source(picture, look=True) == UnreadableImage("Input/output error", of_disk=True)
 
 
 def test_a_file_that_is_cut_off_is_broken_wherever_that_is(picture: Path) -> None:
@@ -89,8 +89,8 @@ def test_a_mount_that_is_gone_breaks_no_image(tmp_path: Path, left: str, by_link
         (tmp_path / "ads" / "another.jpg").touch()
         (tmp_path / "ads" / "picture.jpg").symlink_to(path)
         path = tmp_path / "ads" / "picture.jpg"
-    reason = "No such file or directory, and nothing else is in its folder"
-    assert decode_image(path, 256) == find_source(path, look=False) == UnreadableImage(reason)
+    reason = "No such file or directory; its folder is gone or empty"
+    assert decode_image(path, 256) == find_source(path, look=False) == UnreadableImage(reason, of_disk=True)
 
 
 def test_reading_is_timed_piece_by_piece_and_decoding_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,7 +60,7 @@ def decode_image(
             with open_watched(path, timer) as file:
                 decoded = _decode_known(file, max_image_tokens)
     except UnreadableFile as error:
-        return UnreadableImage(str(error))
+        return error.as_result()
     except MemoryError:
         return UnreadableImage(NO_MEMORY)
     except Exception as error:

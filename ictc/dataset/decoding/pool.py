@@ -142,7 +142,9 @@ class _WorkerLost(Exception):
 
     def as_result(self) -> BrokenImage | UnreadableImage:
         """Return what that means for the image."""
-        return BrokenImage(str(self)) if self.is_bytes_fault else UnreadableImage(str(self))
+        if self.is_bytes_fault:
+            return BrokenImage(str(self))
+        return UnreadableImage(str(self), of_disk=self.in_reading)
 
 
 class _Worker:
@@ -209,7 +211,7 @@ class _Worker:
         if "broken" in reply:
             return BrokenImage(reply["broken"])
         if "unreadable" in reply:
-            return UnreadableImage(reply["unreadable"])
+            return UnreadableImage(**reply["unreadable"])
         width, height = reply["width"], reply["height"]
         return DecodedImage(width, height, os.pread(self._shared.fileno(), width * height * 3, TIMES.size))
 
@@ -217,7 +219,7 @@ class _Worker:
         """Raises _WorkerLost if the process gives no answer."""
         reply = await self._ask({"path": str(path), "look": look})
         if "unreadable" in reply:
-            return UnreadableImage(reply["unreadable"])
+            return UnreadableImage(**reply["unreadable"])
         return Source(**reply["source"]) if reply["source"] else None
 
     async def _ask(self, request: dict[str, Any]) -> dict[str, Any]:

@@ -35,7 +35,7 @@ def find_source(path: Path, *, look: bool, timer: ReadTimer = UNTIMED) -> Source
     except UnusableFile:
         return None
     except UnreadableFile as error:
-        return UnreadableImage(str(error))
+        return error.as_result()
     if not look:
         return Source.of_content(sha256)
     decoded = decode_image(path, LOOK_TOKENS, timer)

@@ -19,6 +19,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ictc.records import UnreadableImage
+
 ResultT = TypeVar("ResultT")
 
 BUFFER_BYTES = 2**16
@@ -36,7 +38,19 @@ class UnusableFile(Exception):
 
 
 class UnreadableFile(Exception):
-    """The bytes of the file can't be had now, whatever they are; the message is the reason."""
+    """The bytes of the file can't be had now, whatever they are; the message is the reason.
+
+    Attributes:
+        of_disk: whether the disk failed, rather than refused.
+    """
+
+    def __init__(self, reason: str, *, of_disk: bool = True) -> None:
+        super().__init__(reason)
+        self.of_disk = of_disk
+
+    def as_result(self) -> UnreadableImage:
+        """Return the same as a result."""
+        return UnreadableImage(str(self), of_disk=self.of_disk)
 
 
 class ReadTimer:
@@ -143,9 +157,11 @@ def explain(error: OSError, path: Path) -> UnusableFile | UnreadableFile:
     cause = error.strerror or type(error).__name__
     is_gone = isinstance(error, FileNotFoundError)
     if is_gone and not has_neighbors(path):
-        return UnreadableFile(f"{cause}, and nothing else is in its folder")
+        return UnreadableFile(f"{cause}; its folder is gone or empty")
     is_wrong = is_gone or error.errno in WRONG_NAMES
-    return UnusableFile(f"the file cannot be read: {cause}") if is_wrong else UnreadableFile(cause)
+    if is_wrong:
+        return UnusableFile(f"the file cannot be read: {cause}")
+    return UnreadableFile(cause, of_disk=not isinstance(error, PermissionError))
 
 
 def has_neighbors(path: Path) -> bool:

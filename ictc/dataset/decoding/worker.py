@@ -60,7 +60,7 @@ def _answer(request: dict[str, Any], shared_fd: int, timer: ReadTimer) -> dict[s
 def _describe(failure: BrokenImage | UnreadableImage | None) -> dict[str, object]:
     match failure:
         case UnreadableImage():
-            return {"unreadable": failure.reason}
+            return {"unreadable": asdict(failure)}
         case BrokenImage():
             return {"broken": failure.reason}
     return {"source": None}

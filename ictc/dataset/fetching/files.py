@@ -11,25 +11,29 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import IO, Protocol, TypeVar
+from typing import IO, Literal, Protocol, TypeVar
+from urllib.parse import urlsplit
 from weakref import WeakValueDictionary
 
+from ictc.dataset.decoding.watched import UnusableFile, explain
 from ictc.dataset.fetching.cache import ContentCache, Held
 from ictc.dataset.fetching.data_uris import decode_data_uri, is_data_uri
 from ictc.dataset.fetching.http import HttpDownloader, HttpLimits
 from ictc.dataset.fetching.locations import is_http, is_url, join, shard_of
 from ictc.dataset.fetching.remote import describe, download
 from ictc.errors import IctcError
-from ictc.records import BrokenImage, ImageRecord
+from ictc.records import BrokenImage, ImageRecord, UnreadableImage
 
 MAX_FAILURES = 10_000
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 
 CACHE_THREADS = 1
 """More take turns at the interpreter's lock, and twice the processor's time; one keeps hundreds of images a second."""
+
+Medium = Literal["disk", "network", "table"]
 
 ResultT = TypeVar("ResultT")
 
@@ -56,8 +60,24 @@ class ImageFiles(Protocol):
     @property
     def concurrency(self) -> int: ...
 
-    def open(self, image: ImageRecord) -> AbstractAsyncContextManager[ImageFile | BrokenImage]:
+    def open(self, image: ImageRecord) -> AbstractAsyncContextManager[ImageFile | BrokenImage | UnreadableImage]:
         """Yield a file that holds the image's bytes inside the block, or why there is none."""
+        ...
+
+    def medium_of(self, image: ImageRecord) -> Medium:
+        """Return by what an image is read, so that it says nothing of images that are read by something else."""
+        ...
+
+    def place_of(self, image: ImageRecord) -> str:
+        """Return the name of what fails together with an image: its server or shard, "" for files of this machine."""
+        ...
+
+    def find(self, image: ImageRecord) -> Path | None:
+        """Return the file of an image, None if this machine has none but perhaps a copy."""
+        ...
+
+    async def answers(self, image: ImageRecord) -> bool:
+        """Whether the place of an image that is no file here can be asked now, whatever copies there are."""
         ...
 
 
@@ -70,8 +90,20 @@ class LocalFiles:
         self._folder = folder
 
     @asynccontextmanager
-    async def open(self, image: ImageRecord) -> AsyncIterator[ImageFile | BrokenImage]:
-        yield ImageFile(self._folder / image.path)
+    async def open(self, image: ImageRecord) -> AsyncIterator[ImageFile | BrokenImage | UnreadableImage]:
+        yield ImageFile(self.find(image))
+
+    def medium_of(self, _: ImageRecord) -> Medium:
+        return "disk"
+
+    def place_of(self, _: ImageRecord) -> str:
+        return ""
+
+    def find(self, image: ImageRecord) -> Path:
+        return self._folder / image.path
+
+    async def answers(self, _: ImageRecord) -> bool:
+        raise NotImplementedError("every image is a file here")
 
 
 @dataclass(frozen=True)
@@ -180,19 +212,44 @@ class FetchedFiles:
         return ContentCache(self._options.cache_dir, self._options.cache_bytes)
 
     @asynccontextmanager
-    async def open(self, image: ImageRecord) -> AsyncIterator[ImageFile | BrokenImage]:
+    async def open(self, image: ImageRecord) -> AsyncIterator[ImageFile | BrokenImage | UnreadableImage]:
         place = self._places.find(image)
         if place.is_file:
             yield ImageFile(Path(place.url))
             return
         held = await self._hold(place)
-        if isinstance(held, BrokenImage):
+        if not isinstance(held, Held):
             yield held
             return
         with held:
             yield ImageFile(held.path, held.sha256)
 
-    async def _hold(self, place: Place) -> Held | BrokenImage:
+    def medium_of(self, image: ImageRecord) -> Medium:
+        url = self._places.find(image).url
+        if is_data_uri(url):
+            return "table"
+        return "network" if is_url(url) else "disk"
+
+    def place_of(self, image: ImageRecord) -> str:
+        place = self._places.find(image)
+        if place.is_file:
+            return ""
+        return urlsplit(place.shown).netloc if is_url(place.url) else place.url
+
+    def find(self, image: ImageRecord) -> Path | None:
+        place = self._places.find(image)
+        return Path(place.url) if place.is_file else None
+
+    async def answers(self, image: ImageRecord) -> bool:
+        place = self._places.find(image)
+        if is_http(place.url):
+            assert self._downloader is not None
+            return await self._downloader.answers(place.url)
+        start = place.span[0] if place.span is not None else 0
+        with self._cache.draft() as draft:
+            return await self._copy(replace(place, span=(start, start + 1)), draft.path) is None
+
+    async def _hold(self, place: Place) -> Held | BrokenImage | UnreadableImage:
         """Return the copy, made by whoever asks first."""
         lock = self._locks.get(place.cache_key)
         if lock is None:
@@ -215,7 +272,7 @@ class FetchedFiles:
         known = self._cache.knows(place.cache_key)
         return await _run_in(self._caching, self._cache.find, place.cache_key) if known else None
 
-    async def _fetch(self, place: Place) -> Held | BrokenImage:
+    async def _fetch(self, place: Place) -> Held | BrokenImage | UnreadableImage:
         with self._cache.draft() as draft:
             if is_data_uri(place.url):
                 failure = _unpack(place, draft.file)
@@ -228,7 +285,7 @@ class FetchedFiles:
                 return failure
             return await _run_in(self._caching, self._cache.add, place.cache_key, draft)
 
-    async def _copy(self, place: Place, draft: Path) -> BrokenImage | None:
+    async def _copy(self, place: Place, draft: Path) -> BrokenImage | UnreadableImage | None:
         try:
             await _run_in(self._copying, copy_bytes, place, draft)
         except IctcError:
@@ -236,7 +293,7 @@ class FetchedFiles:
         except Exception as error:  # each service has its own
             if isinstance(error, OSError) and error.errno in FULL_DISK:
                 raise
-            return BrokenImage(f"cannot be read: {describe(error)}")
+            return explain_copying(error, place)
         return None
 
 
@@ -251,6 +308,17 @@ def _unpack(place: Place, target: IO[bytes]) -> BrokenImage | None:
     except ValueError as error:
         return BrokenImage(f"data URI: {error}")
     return None
+
+
+def explain_copying(error: Exception, place: Place) -> BrokenImage | UnreadableImage:
+    """Return what an error of copying means: the object, or the shard, is not there, or its bytes can't be had now."""
+    if is_url(place.url):
+        is_gone = isinstance(error, FileNotFoundError)
+        return BrokenImage(f"cannot be read: {describe(error)}") if is_gone else UnreadableImage(describe(error))
+    if not isinstance(error, OSError):
+        return UnreadableImage(describe(error))
+    meaning = explain(error, Path(place.url))
+    return BrokenImage(str(meaning)) if isinstance(meaning, UnusableFile) else meaning.as_result()
 
 
 def copy_bytes(place: Place, target: Path) -> None:

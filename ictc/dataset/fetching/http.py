@@ -22,7 +22,7 @@ import ictc
 from ictc.dataset.fetching.addresses import PrivateAddressError, open_public_socket
 from ictc.dataset.fetching.bodies import Body, NoImageError
 from ictc.errors import ConfigError
-from ictc.records import BrokenImage
+from ictc.records import BrokenImage, UnreadableImage
 
 if TYPE_CHECKING:
     import aiohttp
@@ -30,7 +30,10 @@ if TYPE_CHECKING:
 
 ATTEMPTS = 4
 FIRST_BACKOFF_S = 0.5
-MAX_RETRY_AFTER_S = 300.0
+MAX_RETRY_AFTER_S = 3600.0
+MAX_UNCOUNTED_S = 600.0
+"""Pauses that a server asks for count as no attempt, until they add up to this."""
+
 MAX_REDIRECTS = 5
 CONNECT_TIMEOUT_S = 10.0
 READ_TIMEOUT_S = 20.0
@@ -39,6 +42,8 @@ READ_TIMEOUT_S = 20.0
 CHUNK_BYTES = 2**16
 MAX_BYTES = 100 * 2**20
 TRANSIENT_STATUSES = frozenset((408, 425, 429, 500, 502, 503, 504))
+REFUSED_STATUSES = frozenset((400, 401, 402, 403, 407))
+"""What servers say to a signature or a login that is out of date, which says nothing of the image."""
 
 
 @dataclass(frozen=True)
@@ -62,13 +67,22 @@ class _Failure(Exception):
 
     Attributes:
         is_transient: whether another attempt may do better.
+        is_of_access: whether the image may be there even so; so it is with all that is transient.
         retry_after_s: how long the server wants to be left alone.
     """
 
-    def __init__(self, reason: str, *, is_transient: bool = False, retry_after_s: float = 0.0) -> None:
+    def __init__(
+        self, reason: str, *, is_transient: bool = False, is_of_access: bool = False, retry_after_s: float = 0.0
+    ) -> None:
         super().__init__(reason)
         self.is_transient = is_transient
+        self.is_of_access = is_of_access or is_transient
         self.retry_after_s = retry_after_s
+
+    def as_result(self) -> BrokenImage | UnreadableImage:
+        """Return what that means for the image."""
+        reason = f"HTTP: {self}"
+        return UnreadableImage(reason, is_dead_link=True) if self.is_of_access else BrokenImage(reason)
 
 
 @dataclass(eq=False)
@@ -106,20 +120,30 @@ class HttpDownloader:
         async with open_session(limits) as session:
             yield cls(session, limits)
 
-    async def download(self, url: str, target: IO[bytes]) -> BrokenImage | None:
+    async def download(self, url: str, target: IO[bytes]) -> BrokenImage | UnreadableImage | None:
         """Write what is at `url` into a file; return why that can't be had, if it can't."""
-        from yarl import URL
-
         try:
-            address = URL(url, encoded=all("!" <= character <= "~" for character in url))
+            address = _parse(url)
             host = self._host(address)
         except ValueError:
             return BrokenImage("HTTP: not a valid address")
-        return await self._try_repeatedly(address, host, target)
+        failure = await self._try_repeatedly(address, host, target)
+        return failure.as_result() if failure is not None else None
 
-    async def _try_repeatedly(self, url: URL, host: _Host, target: IO[bytes]) -> BrokenImage | None:
-        left_s = self._limits.deadline_s
-        for attempt in range(1, ATTEMPTS + 1):
+    async def answers(self, url: str) -> bool:
+        """Whether the server of an address that was good before is there, and knows us: one attempt, no body."""
+        try:
+            async with asyncio.timeout(self._limits.deadline_s):
+                await self._get(_parse(url))
+        except TimeoutError:
+            return False
+        except _Failure as failure:
+            return not failure.is_of_access
+        return True
+
+    async def _try_repeatedly(self, url: URL, host: _Host, target: IO[bytes]) -> _Failure | None:
+        left_s, paused_s, attempt = self._limits.deadline_s, 0.0, 0
+        while True:
             async with host.slots:  # not while it backs off: others may ask meanwhile
                 await host.wait()
                 async with self._slots:
@@ -130,11 +154,13 @@ class HttpDownloader:
                     return None
                 if failure.retry_after_s:
                     host.pause(failure.retry_after_s)
-            if not failure.is_transient or left_s <= 0:
-                break
-            if attempt < ATTEMPTS:
-                await asyncio.sleep(FIRST_BACKOFF_S * 2 ** (attempt - 1) * random.uniform(0.5, 1.0))
-        return BrokenImage(f"HTTP: {failure}")
+            if failure.retry_after_s and paused_s < MAX_UNCOUNTED_S and left_s > 0:
+                paused_s += max(failure.retry_after_s, 1.0)
+                continue
+            attempt += 1
+            if not failure.is_transient or left_s <= 0 or attempt == ATTEMPTS:
+                return failure
+            await asyncio.sleep(FIRST_BACKOFF_S * 2 ** (attempt - 1) * random.uniform(0.5, 1.0))
 
     async def _try(self, url: URL, target: IO[bytes], deadline_s: float) -> _Failure | None:
         """Return why this attempt got no image, if it got none."""
@@ -142,19 +168,20 @@ class HttpDownloader:
             async with asyncio.timeout(deadline_s):
                 await self._get(url, target)
         except TimeoutError:
-            return _Failure(f"took longer than {self._limits.deadline_s:.0f} s")
+            return _Failure(f"took longer than {self._limits.deadline_s:.0f} s", is_of_access=True)
         except _Failure as failure:
             return failure
         return None
 
-    async def _get(self, url: URL, target: IO[bytes]) -> None:
-        """Raises _Failure."""
+    async def _get(self, url: URL, target: IO[bytes] | None = None) -> None:
+        """Ask for an image, and write it where there is a target. Raises _Failure."""
         import aiohttp
 
         try:
             async with self._session.get(url, max_redirects=MAX_REDIRECTS) as response:
                 check_response(response)
-                await save_body(response, target)
+                if target is not None:
+                    await save_body(response, target)
         except aiohttp.ClientError as error:
             raise explain(error) from None
 
@@ -209,6 +236,7 @@ def check_response(response: aiohttp.ClientResponse) -> None:
         raise _Failure(
             phrase,
             is_transient=response.status in TRANSIENT_STATUSES,
+            is_of_access=response.status >= 500 or response.status in REFUSED_STATUSES,
             retry_after_s=parse_retry_after(response.headers.get("Retry-After", "")),
         )
     if (response.content_length or 0) > MAX_BYTES:
@@ -264,7 +292,18 @@ def explain(error: aiohttp.ClientError) -> _Failure:
     }
     meanings = {**permanent, **transient}
     kind = next(kind for kind in meanings if isinstance(error, kind))
-    return _Failure(meanings[kind], is_transient=kind in transient)
+    return _Failure(meanings[kind], is_transient=kind in transient, is_of_access=kind is aiohttp.ClientSSLError)
+
+
+def _parse(url: str) -> URL:
+    """Return an address as it is to be asked for.
+
+    Raises:
+        ValueError: it is none.
+    """
+    from yarl import URL
+
+    return URL(url, encoded=all("!" <= character <= "~" for character in url))
 
 
 def parse_retry_after(text: str) -> float:
