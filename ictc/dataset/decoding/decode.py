@@ -19,7 +19,8 @@ from ictc.dataset.decoding.deep_color import load_colors
 from ictc.dataset.decoding.fit import fit_to_tokens
 from ictc.dataset.decoding.pixels import UnusablePixels, place, to_rgb, turn_upright
 from ictc.dataset.decoding.repair import repaired
-from ictc.dataset.decoding.watched import ReadTimer, UnreadableFile, UnusableFile, open_watched
+from ictc.dataset.decoding.watched import ReadTimer, open_watched
+from ictc.dataset.file_errors import UnreadableFile, UnusableFile
 from ictc.records import BrokenImage, DecodedImage, UnreadableImage
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF")

@@ -11,7 +11,8 @@ from pathlib import Path
 from PIL import Image
 
 from ictc.dataset.decoding.decode import UNTIMED, decode_image
-from ictc.dataset.decoding.watched import ReadTimer, UnreadableFile, UnusableFile, open_watched
+from ictc.dataset.decoding.watched import ReadTimer, open_watched
+from ictc.dataset.file_errors import UnreadableFile, UnusableFile
 from ictc.records import DecodedImage, Source, UnreadableImage
 
 LOOK_SIDE = 16

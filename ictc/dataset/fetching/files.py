@@ -18,12 +18,12 @@ from typing import IO, Literal, Protocol, TypeVar
 from urllib.parse import urlsplit
 from weakref import WeakValueDictionary
 
-from ictc.dataset.decoding.watched import UnusableFile, explain
 from ictc.dataset.fetching.cache import ContentCache, Held
 from ictc.dataset.fetching.data_uris import decode_data_uri, is_data_uri
 from ictc.dataset.fetching.http import HttpDownloader, HttpLimits
 from ictc.dataset.fetching.locations import is_http, is_url, join, shard_of
 from ictc.dataset.fetching.remote import describe, download
+from ictc.dataset.file_errors import UnusableFile, explain
 from ictc.errors import IctcError
 from ictc.records import BrokenImage, ImageRecord, UnreadableImage
 
@@ -275,7 +275,7 @@ class FetchedFiles:
     async def _fetch(self, place: Place) -> Held | BrokenImage | UnreadableImage:
         with self._cache.draft() as draft:
             if is_data_uri(place.url):
-                failure = _unpack(place, draft.file)
+                failure: BrokenImage | UnreadableImage | None = _unpack(place, draft.file)
             elif is_http(place.url):
                 assert self._downloader is not None
                 failure = await self._downloader.download(place.url, draft.file)
