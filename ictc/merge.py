@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from ictc.config import Step
 from ictc.errors import ConfigError
 from ictc.pipeline import approve, closing_on_error, finish_runs, load_given_clusters, run_texts_alone
 from ictc.records import ClusterDefinition
-from ictc.runs.adoption import adopt_stage
+from ictc.runs.adoption import adopt_manifest, adopt_stage
 from ictc.runs.locking import hold_locks
 from ictc.runs.parts import (
     STAGES_OF_A_PART,
@@ -32,8 +33,7 @@ from ictc.runs.reporter import Reporter
 from ictc.runs.settings import held_track, load_settings
 from ictc.runs.summary import TrackSummary
 from ictc.runs.track_run import TrackRun
-from ictc.stages.export import mark_stale
-from ictc.storage.manifest import Manifest, load_manifest, save_manifest
+from ictc.storage.manifest import Manifest
 from ictc.storage.rundir import RunDirectory
 
 CLUSTERING_STEPS: tuple[Step, ...] = ("2b", "3")
@@ -184,12 +184,8 @@ def merge_manifests(target: RunDirectory, parts: Sequence[Part], *, allow_missin
     key = {**parts[0].manifest.key, "start": 0, "end": None}
     if allow_missing and (missing := count_missing(parts)):
         key["missing"] = missing
-    manifest = load_manifest(target.manifest_path, key)
-    if manifest is None:
-        mark_stale(target.path, "caption")  # its exports are about other images
-        images = iter_merged(parts, only_finished=allow_missing)
-        manifest = save_manifest(target.manifest_path, key, images, lambda: count_left_out(parts))
-    return manifest
+    list_images = partial(iter_merged, parts, only_finished=allow_missing)
+    return adopt_manifest(target, key, list_images, lambda: count_left_out(parts))
 
 
 def adopt_assignments(target: RunDirectory, parts: Sequence[Part]) -> tuple[ClusterDefinition, ...]:

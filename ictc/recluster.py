@@ -12,7 +12,7 @@ from ictc.config import Step
 from ictc.errors import ConfigError
 from ictc.pipeline import approve, closing_on_error, finish_runs, load_given_clusters, run_texts_alone
 from ictc.records import StageName
-from ictc.runs.adoption import adopt_stage, drop_adopted
+from ictc.runs.adoption import adopt_manifest, adopt_stage, drop_adopted
 from ictc.runs.locking import hold_locks
 from ictc.runs.plan import check_preconditions
 from ictc.runs.progress import RecordingReporter
@@ -21,8 +21,7 @@ from ictc.runs.reporter import Reporter
 from ictc.runs.settings import held_track, load_settings
 from ictc.runs.summary import TrackSummary
 from ictc.runs.track_run import TrackRun
-from ictc.stages.export import mark_stale
-from ictc.storage.manifest import Manifest, find_manifest, load_manifest, save_manifest
+from ictc.storage.manifest import Manifest, find_manifest
 from ictc.storage.rundir import RunDirectory
 from ictc.tracks import load_track
 
@@ -168,8 +167,4 @@ def copy_manifest(source: RunDirectory, target: RunDirectory) -> Manifest:
     manifest = find_manifest(source.manifest_path)
     if manifest is None:
         raise ConfigError(f"{source.path}: Step 0 has not finished there; finish that run first")
-    copied = load_manifest(target.manifest_path, manifest.key)
-    if copied is None:
-        mark_stale(target.path, "caption")  # its exports are about other images
-        copied = save_manifest(target.manifest_path, manifest.key, manifest, lambda: manifest.left_out)
-    return copied
+    return adopt_manifest(target, manifest.key, lambda: manifest, lambda: manifest.left_out)

@@ -11,7 +11,7 @@ import orjson
 import pytest
 import yaml
 from support.cli import Ictc, exported_bytes, load, start_ictc
-from support.collections import draw_flat
+from support.collections import draw_flat, draw_image
 
 from ictc.recluster import DEFAULTS, ReclusterRequest, Target, build_overrides
 from ictc.runs.settings import load_settings
@@ -203,6 +203,21 @@ class TestSourcesOfManyParts:
         later.close()
         recluster(ictc, merged, tmp_path / "out", "--num_clusters", 3)
         assert load(tmp_path / "out", "step2a_hooks.json")["ad_001"] == "said later"
+
+    def test_a_replaced_image_of_the_source_comes_through(self, ictc: Ictc, tmp_path: Path) -> None:
+        ads = draw_flat(tmp_path / "ads", 8)
+        for shard in (0, 1):
+            ictc.succeed(ads, tmp_path / "shards", "--num_shards", 2, "--shard_index", shard)
+        merge = ("merge", tmp_path / "shards", "--output_dir", tmp_path / "merged")
+        assert ictc(*merge).exit_code == 0
+        recluster(ictc, tmp_path / "merged", tmp_path / "out", "--num_clusters", 3)
+        draw_image(ads / "ad_005.png", 77)
+        ictc.succeed(ads, tmp_path / "shards", "--num_shards", 2, "--shard_index", 1)
+        assert ictc(*merge).exit_code == 0
+        recluster(ictc, tmp_path / "merged", tmp_path / "out", "--num_clusters", 3)
+        ictc.succeed(ads, tmp_path / "direct")
+        assert exported_bytes(tmp_path / "out") == exported_bytes(tmp_path / "direct")
+        assert ictc("verify", tmp_path / "out").exit_code == 0
 
 
 class TestDefaults:

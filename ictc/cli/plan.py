@@ -15,16 +15,20 @@ from pydantic import Field
 from ictc.cli.calibration import measure
 from ictc.cli.plan_tables import plan_as_json, plan_as_text
 from ictc.config import OutputSettings, RunSettings
+from ictc.errors import ConfigError
 from ictc.pipeline import choose_criterion, choose_tracks, load_given_clusters
 from ictc.planning.estimate import Scenario, estimate
 from ictc.planning.gpus import find_gpu
 from ictc.planning.levers import find_levers
-from ictc.planning.plan import Plan
+from ictc.planning.plan import ClusterPlan, Plan
 from ictc.planning.prompts import count_text_tokens, load_token_counter
 from ictc.planning.source import list_source
+from ictc.records import ClusterDefinition
+from ictc.runs.context import check_context, size_context
 from ictc.runs.discovery import FoundImages
 from ictc.runs.shards import resolve_shard, shard_range
 from ictc.tracks import Track
+from ictc.tracks.context import count_context
 
 PLANNING = Group("Planning", sort_key=0)
 
@@ -97,8 +101,9 @@ async def make_plan(settings: RunSettings, gpu: str, *, num_sampled: int, calibr
         if calibrate:
             names = ",".join(track.source or track.name for track, _ in tracks)
             measured = await measure(settings, names, source, sample.readable[:calibrate])
+    clusters = plan_clusters(settings, tracks, given, sample.num_images)
     scenario = Scenario(
-        settings.engine,
+        size_context(settings.engine, [clusters.need] if clusters else []),
         gpu_model,
         sample,
         tokens,
@@ -107,7 +112,35 @@ async def make_plan(settings: RunSettings, gpu: str, *, num_sampled: int, calibr
         dedupe=settings.control.dedupe != "off",
     )
     levers = find_levers(scenario)
-    return Plan(settings.input.source, scenario, counter.source, estimate(scenario), levers, measured, source.left_out)
+    place = settings.input.source
+    return Plan(place, scenario, counter.source, estimate(scenario), levers, measured, source.left_out, clusters)
+
+
+def plan_clusters(
+    settings: RunSettings,
+    tracks: Sequence[tuple[Track, str]],
+    given: tuple[ClusterDefinition, ...],
+    num_images: int,
+) -> ClusterPlan | None:
+    """Return whether K, the labels and the context go together, None if the run makes no clusters."""
+    if not {"2b", "3"} & set(settings.steps):
+        return None
+    sizes = {
+        "num_clusters": len(given) or settings.clustering.num_clusters,
+        "num_labels": min(settings.clustering.num_labels, num_images),
+    }
+    needs = [count_context(track, criterion, **sizes, given=given) for track, criterion in tracks]
+    need = max(needs, key=lambda one: (one.least, one.ample))
+    problem = ""
+    try:
+        check_context(settings.engine, settings.steps, need)
+    except ConfigError as error:
+        problem = str(error)
+    if not given and num_images < sizes["num_clusters"]:
+        problem = f"{num_images:,} images can't make {sizes['num_clusters']} clusters: lower --num_clusters"
+    sized = size_context(settings.engine, [need])
+    context = sized.context_length("llm") if sized.engine == "vllm" else None
+    return ClusterPlan(**sizes, need=need, context=context, problem=problem)
 
 
 def choose_criteria(settings: RunSettings) -> Sequence[tuple[Track, str]]:

@@ -9,7 +9,7 @@ import orjson
 
 from ictc.config.engine import ENGINES_WITH_OWN_MODELS
 from ictc.planning.estimate import ModelPlan, StepEstimate
-from ictc.planning.plan import Plan
+from ictc.planning.plan import ClusterPlan, Plan
 from ictc.planning.roofline import REALISTIC_SHARE, request_flop
 from ictc.records import StageName
 from ictc.runs.reporter import TITLES
@@ -22,6 +22,7 @@ def plan_as_text(plan: Plan, price_per_hour: float | None) -> list[str]:
     """Return the lines of the plan."""
     sections = [align(collection_rows(plan), num_left=2)]
     sections += [align(model_rows(plan, model), num_left=2) for model in plan.estimate.models if has_gpu(plan)]
+    sections.append(align(cluster_rows(plan.clusters), num_left=2) if plan.clusters else [])
     if plan.total_hours is not None:
         sections.append(align(step_rows(plan, price_per_hour), num_left=1))
     sections.append(list(footnotes(plan)))
@@ -78,6 +79,17 @@ def describe_copies(plan: Plan) -> str:
     note = "" if plan.scenario.dedupe else "; --dedupe off asks about each"
     error = f" ± {2 * sample.copies.error:.1%}" if sample.copies.error else ""
     return f"about {copies:,} ({share:.0%}{error}), from comparing {sample.copies.num_compared:,} by size{note}"
+
+
+def cluster_rows(clusters: ClusterPlan) -> list[Row]:
+    """Return whether K, the labels and the context go together."""
+    need = clusters.need
+    if clusters.problem:
+        fit = f"no: {clusters.problem}"
+    else:
+        has = "" if clusters.context is None else f", of {clusters.context:,}"
+        fit = f"Step {need.step} takes {need.least:,} to {need.ample:,} tokens{has}"
+    return [("Clusters", f"{clusters.num_clusters} of at most {clusters.num_labels:,} labels"), ("  context", fit)]
 
 
 def model_rows(plan: Plan, model: ModelPlan) -> list[Row]:
@@ -211,6 +223,7 @@ def plan_as_json(plan: Plan, price_per_hour: float | None) -> str:
         "text_tokens_by": plan.token_source,
         "gpu": scenario.gpu.gpu.name,
         "num_gpus": plan.estimate.num_gpus,
+        "clusters": None if plan.clusters is None else clusters_as_json(plan.clusters),
         "models": [model_as_json(model) for model in plan.estimate.models] if has_gpu(plan) else [],
         "steps": [step_as_json(plan, stage) for stage in scenario.stages],
         "hours_at_peak": plan.estimate.hours_at(1) if plan.estimate.steps else None,
@@ -223,6 +236,18 @@ def plan_as_json(plan: Plan, price_per_hour: float | None) -> str:
         ],
     }
     return orjson.dumps(document).decode()
+
+
+def clusters_as_json(clusters: ClusterPlan) -> dict[str, object]:
+    """Return whether K, the labels and the context go together."""
+    return {
+        "num_clusters": clusters.num_clusters,
+        "labels": clusters.num_labels,
+        "fits": not clusters.problem,
+        "problem": clusters.problem or None,
+        "context_needed": {"step": clusters.need.step, "least": clusters.need.least, "ample": clusters.need.ample},
+        "context": clusters.context,
+    }
 
 
 def model_as_json(model: ModelPlan) -> dict[str, object]:

@@ -9,6 +9,7 @@ from ictc.planning.estimate import Estimate, Scenario
 from ictc.planning.levers import Lever
 from ictc.planning.roofline import REALISTIC_SHARE
 from ictc.records import StageName
+from ictc.tracks.context import ContextNeed
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,24 @@ class Pace:
     tokens: float | None
 
 
+@dataclass(frozen=True, slots=True)
+class ClusterPlan:
+    """Whether the clusters and the labels that they are made from fit into the context of the model.
+
+    Attributes:
+        num_labels: most labels that Step 2b will read.
+        need: what the text steps take of the context, of the track that takes most.
+        context: tokens that the model will have for them, None where the engine has its own context.
+        problem: why they do not fit and what to change, "" if they do.
+    """
+
+    num_clusters: int
+    num_labels: int
+    need: ContextNeed
+    context: int | None
+    problem: str = ""
+
+
 @dataclass(frozen=True)
 class Plan:
     """What a run would cost.
@@ -35,6 +54,7 @@ class Plan:
         token_source: how text tokens were counted.
         measured: by step, None where nothing was measured.
         left_out: what lies among the images and is none, for people.
+        clusters: None where no clusters are made.
     """
 
     place: str
@@ -44,6 +64,7 @@ class Plan:
     levers: Sequence[Lever]
     measured: Mapping[StageName, Pace] | None = None
     left_out: str = ""
+    clusters: ClusterPlan | None = None
 
     def hours(self, stage: StageName) -> float | None:
         """Return the hours of a step, as measured or else at a realistic share of the peak; None if neither tells."""

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from itertools import zip_longest
 from pathlib import Path
+from typing import Any
 
-from ictc.records import StageName
+from ictc.records import ImageRecord, StageName
 from ictc.stages.export import mark_stale
 from ictc.storage.atomic import atomic_writer, storage_errors
 from ictc.storage.journal import list_segments
 from ictc.storage.keys import StageKey
+from ictc.storage.manifest import Manifest, load_manifest, save_manifest
 from ictc.storage.rundir import RunDirectory
 
 WRITER = "part"
@@ -40,6 +43,24 @@ def adopt_stage(target: RunDirectory, sources: Sequence[RunDirectory], stage: St
         }
         copy_segments(target, stage, key, segments)
     target.start_stage(stage, key)
+
+
+def adopt_manifest(
+    target: RunDirectory,
+    key: StageKey,
+    list_images: Callable[[], Iterable[ImageRecord]],
+    count_left_out: Callable[[], Mapping[str, Any]],
+) -> Manifest:
+    """Return the list of images that was made from `key`, written anew if `target` has another or none.
+
+    Raises:
+        StorageError: the disk refused.
+    """
+    held = load_manifest(target.manifest_path, key)
+    if held is not None and all(ours == theirs for ours, theirs in zip_longest(held, list_images())):
+        return held
+    mark_stale(target.path, "caption")  # its exports are about other images
+    return save_manifest(target.manifest_path, key, list_images(), count_left_out)
 
 
 def copy_segments(target: RunDirectory, stage: StageName, key: StageKey, segments: Mapping[str, Path]) -> None:

@@ -60,6 +60,34 @@ def test_copies_are_asked_about_once(ictc: Ictc, ads: Path) -> None:
     assert planned["steps"][0]["requests"] == 8
 
 
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ((), r"5 of at most 12 labels\n +context +Step 2b takes [\d,]+ to [\d,]+ tokens, of 4,096"),
+        (("--num_clusters", 12, "--max_model_len", 512), r"no: Step 2b takes at least .* set --max_model_len to"),
+        (("--num_clusters", 50), r"no: 12 images can't make 50 clusters: lower --num_clusters"),
+        (("--engine", "openai", "--base_url", "http://localhost:1/v1"), r"Step 2b takes [\d,]+ to [\d,]+ tokens\n"),
+    ],
+)
+def test_whether_clusters_labels_and_context_go_together(
+    ictc: Ictc, ads: Path, flags: tuple[object, ...], words: str
+) -> None:
+    outcome = ictc("plan", "--ads_dir", ads, *flags)
+    assert outcome.exit_code == 0, outcome.stderr
+    assert re.search(words, outcome.stdout), outcome.stdout
+    clusters = plan(ictc, ads, *flags)["clusters"]
+    assert clusters["fits"] == ("no: " not in words)
+    assert plan(ictc, ads, *flags, "--steps", "1,2a")["clusters"] is None
+
+
+def test_many_clusters_are_planned_with_the_context_that_they_need(ictc: Ictc, ads: Path) -> None:
+    for number in range(150):
+        (ads / f"more_{number}.png").write_bytes((ads / "ad_001.png").read_bytes())
+    clusters = plan(ictc, ads, "--num_clusters", 100)["clusters"]
+    assert clusters["fits"]
+    assert clusters["context"] >= clusters["context_needed"]["ample"] > 4096
+
+
 def test_a_price_makes_costs(ictc: Ictc, ads: Path) -> None:
     planned = plan(ictc, ads, "--price_per_hour", 2.5, "--replicas", 2)
     assert planned["num_gpus"] == 2
