@@ -56,6 +56,7 @@ class Listing:
         tars: paths of tar files.
         unknown: paths of files whose names don't say what they are.
         left_out: what there is besides.
+        place: what `left_out` has before the paths.
         others: names of files right below that are not counted.
         apart: those of them that are there.
     """
@@ -65,6 +66,7 @@ class Listing:
     tars: list[str] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)
     left_out: Tally = field(default_factory=Tally)
+    place: str = ""
     others: Container[str] = ()
     apart: list[str] = field(default_factory=list)
 
@@ -78,20 +80,24 @@ class Listing:
         elif path in self.others:
             self.apart.append(path)
         elif suffix in OTHER_SUFFIXES:
-            self.left_out.add_other(path, suffix)
+            self.left_out.add_other(self.place + path, suffix)
         else:
             self.unknown.append(path)
+
+    def leave_out(self, reason: Reason, path: str) -> None:
+        """Count what is no file of a kind that is told by its suffix."""
+        self.left_out.add(reason, self.place + path)
 
     def settle(self, heads: Iterable[tuple[str, bytes | None]]) -> None:
         """Put the unknown files where their first bytes say; None stands for those that nobody may read."""
         for path, head in heads:
             if head is None:
-                self.left_out.add(Reason.UNREADABLE, f"{path}: {UNREADABLE_FILE}")
+                self.leave_out(Reason.UNREADABLE, f"{path}: {UNREADABLE_FILE}")
             elif is_image_content(head):
                 self.images.append(path)
-                self.left_out.add(Reason.BY_CONTENT, path)
+                self.leave_out(Reason.BY_CONTENT, path)
             else:
-                self.left_out.add_other(path, suffix_of(path))
+                self.left_out.add_other(self.place + path, suffix_of(path))
         self.unknown.clear()
 
 
@@ -107,17 +113,19 @@ def list_folder(folder: Path) -> Listing:
     return listing
 
 
-def list_tree(root: Path, others: Container[str] = ()) -> Listing:
+def list_tree(root: Path, tree: Listing | None = None, above: tuple[Path, ...] = ()) -> Listing:
     """List the images at any depth below a folder; links are followed, but not back into a folder above.
 
     Args:
-        others: names of files right below the root that are not counted.
+        tree: an empty listing to fill.
+        above: folders that no link may lead back into either.
 
     Raises:
         OSError: the folder cannot be read, or the disk fails.
     """
-    tree = Listing(others=others)
-    pending = [_Branch("", (root,), below_link=False)]
+    tree = tree or Listing()
+    start = _Branch("", (*above, root), below_link=bool(above) and root.is_symlink())
+    pending = [] if _leads_back(start, tree) else [start]
     while pending:
         branch = pending.pop()
         children = map(branch.child, _scan_branch(branch, tree))
@@ -133,7 +141,7 @@ def _scan(folder: Path, prefix: str, listing: Listing) -> list[str]:
         for entry in entries:
             name = entry.name
             if name.startswith("."):
-                listing.left_out.add(Reason.HIDDEN, prefix + name)
+                listing.leave_out(Reason.HIDDEN, prefix + name)
             elif _is_folder(entry):
                 folders.append(name)
             elif _is_file(entry):
@@ -148,7 +156,7 @@ def _add_odd(entry: os.DirEntry[str], path: str, listing: Listing) -> None:
     if is_link and is_image_name(path):
         listing.images.append(path)  # decoding says where it leads
     else:
-        listing.left_out.add(Reason.NOWHERE if is_link else Reason.SPECIAL, path)
+        listing.leave_out(Reason.NOWHERE if is_link else Reason.SPECIAL, path)
 
 
 def _scan_branch(branch: _Branch, tree: Listing) -> list[str]:
@@ -157,14 +165,14 @@ def _scan_branch(branch: _Branch, tree: Listing) -> list[str]:
     except OSError as error:
         if not branch.prefix or error.errno not in LASTING:
             raise
-        tree.left_out.add(Reason.UNREADABLE, f"{branch.prefix.rstrip('/')}: {error.strerror}")
+        tree.leave_out(Reason.UNREADABLE, f"{branch.prefix.rstrip('/')}: {error.strerror}")
         return []
 
 
 def _leads_back(branch: _Branch, tree: Listing) -> bool:
     is_cycle = branch.closes_cycle()
     if is_cycle:
-        tree.left_out.add(Reason.CYCLE, branch.prefix.rstrip("/"))
+        tree.leave_out(Reason.CYCLE, branch.prefix)
     return is_cycle
 
 

@@ -23,8 +23,6 @@ from ictc.dataset.catalog.tally import Reason, Tally
 from ictc.errors import InputError
 from ictc.records import ImageRecord
 
-_METADATA = frozenset(METADATA_NAMES)
-
 
 class LocalTree(Collection):
     """The images below a folder."""
@@ -47,7 +45,7 @@ class LocalTree(Collection):
 
     def _iter_folder(self, ads_dir: Path, unit: str, frames: Frames, left_out: Tally) -> Iterator[ImageRecord]:
         try:
-            listing = _list_observation(ads_dir / unit, unit, left_out)
+            listing = _list_observation(ads_dir, unit, left_out)
             names = [name for name in METADATA_NAMES if name in listing.apart]
             metadata = load_metadata(ads_dir / unit, names, unit, left_out)
         except NotADirectoryError:  # a plain image among the folders
@@ -62,11 +60,10 @@ class LocalTree(Collection):
             yield from iter_observation(unit, listing.images, metadata, frames, left_out)
 
 
-def _list_observation(folder: Path, unit: str, left_out: Tally) -> Listing:
-    listing = list_tree(folder, _METADATA)
+def _list_observation(ads_dir: Path, unit: str, left_out: Tally) -> Listing:
+    listing = list_tree(ads_dir / unit, Listing(left_out=left_out, place=f"{unit}/", others=METADATA_NAMES), (ads_dir,))
     for path in listing.tars:
-        listing.left_out.add(Reason.TARS, path)
-    left_out.update(listing.left_out, f"{unit}/")
+        listing.leave_out(Reason.TARS, path)
     return listing
 
 

@@ -75,11 +75,9 @@ def choose_metadata(names: Iterable[str], read: Callable[[str], bytes | None], u
         if chosen is not None:
             left_out.add_other(f"{unit}/{name}", ".json")
         elif (content := read(name)) is not None:
-            data = load_json_object(content)
-            if data is None:
+            chosen = parse_known(content)
+            if chosen is None:
                 left_out.add(Reason.METADATA, f"{unit}/{name}")
-            else:
-                chosen = parse_metadata(data)
     return chosen or Metadata()
 
 
@@ -135,6 +133,12 @@ def load_json_object(content: bytes) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return data if isinstance(data, dict) else None
+
+
+def parse_known(content: bytes) -> Metadata | None:
+    """Return what a metadata file says, None if it has no field that is known."""
+    data = load_json_object(content)
+    return parse_metadata(data) if data and any(field in data for field in FIELDS) else None
 
 
 def parse_metadata(data: dict[str, Any]) -> Metadata:

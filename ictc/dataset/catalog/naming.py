@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Literal
 
-from ictc.dataset.catalog.listing import frame_order, is_image_name, without_suffix
+from ictc.dataset.catalog.listing import IMAGE_SUFFIXES, frame_order, without_suffix
 from ictc.dataset.catalog.metadata import TIME_COLUMN, Metadata
 from ictc.dataset.catalog.tally import Reason, Tally
 from ictc.records import ImageRecord
@@ -62,7 +63,8 @@ def find_ambiguous(paths: Collection[str], shorten: Callable[[str], str]) -> set
 
 def short_name(path: str) -> str:
     """Return the path of an image without the suffix that says so; the path itself if it has none."""
-    return file_id(path) if is_image_name(path) else path
+    stem, suffix = os.path.splitext(path)  # noqa: PTH122 - ten times as fast as Path
+    return stem if suffix.lower() in IMAGE_SUFFIXES and has_name(stem) else path
 
 
 def file_record(path: str, ambiguous: Collection[str] = ()) -> ImageRecord:
@@ -74,7 +76,12 @@ def file_record(path: str, ambiguous: Collection[str] = ()) -> ImageRecord:
 def file_id(path: str) -> str:
     """Return the id of a plain image: its path without the suffix."""
     stem = without_suffix(path)
-    return stem if PurePosixPath(stem).name.strip() else path
+    return stem if has_name(stem) else path
+
+
+def has_name(path: str) -> bool:
+    """Whether the last part of a path is more than spaces."""
+    return bool(path.rpartition("/")[2].strip())
 
 
 def make_record(

@@ -30,7 +30,7 @@ class Reason(StrEnum):
     TARS = "tar file{s} beside images, which --layout tar takes"
     BESIDE_TARS = "image{s} beside the tar shards, which --layout flat takes"
     FRAMES = "further image{s} of a folder or key that has one, which --frames all takes"
-    METADATA = "metadata file{s} that cannot be used"
+    METADATA = "metadata file{s} without a known field"
     REPEATED = "member{s} whose name is repeated later in the shard"
     BY_CONTENT = "image{s} without a known suffix, told by content"
     BY_PATH = "image{s} of a repeated id, named by path"

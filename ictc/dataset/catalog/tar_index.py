@@ -14,7 +14,7 @@ from posixpath import dirname, join, normpath
 from typing import IO, Literal
 
 from ictc.dataset.catalog.listing import IMAGE_SUFFIXES, OTHER_SUFFIXES, is_hidden, is_image_name, suffix_of
-from ictc.dataset.catalog.metadata import MAX_METADATA_BYTES, Metadata, load_json_object, parse_metadata
+from ictc.dataset.catalog.metadata import MAX_METADATA_BYTES, Metadata, parse_known
 from ictc.dataset.catalog.tally import Reason, Tally
 from ictc.dataset.fetching.content import HEAD_BYTES, is_image_content, name_compression
 
@@ -195,8 +195,7 @@ def _to_file(name: str, entry: tarfile.TarInfo, file: IO[bytes]) -> Member:
 
 
 def _parse(member: Member, file: IO[bytes]) -> Metadata | None:
-    data = load_json_object(_read(member, file, member.size)) if member.size <= MAX_METADATA_BYTES else None
-    return None if data is None else parse_metadata(data)
+    return parse_known(_read(member, file, member.size)) if member.size <= MAX_METADATA_BYTES else None
 
 
 def _read(member: Member, file: IO[bytes], num_bytes: int) -> bytes:
