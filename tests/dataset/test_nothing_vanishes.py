@@ -14,7 +14,6 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import fsspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.sources import KINDS, Kind, Laid
@@ -22,7 +21,7 @@ from support.sources import KINDS, Kind, Laid
 from ictc.dataset.catalog.collection import Collection
 from ictc.dataset.catalog.discover import iter_images, list_collection
 from ictc.dataset.catalog.tally import Tally
-from ictc.dataset.fetching.files import ImagePlaces
+from ictc.dataset.fetching.files import ImagePlaces, copy_bytes
 from ictc.errors import InputError
 from ictc.records import ImageRecord
 
@@ -86,11 +85,9 @@ def read(collection: Collection, record: ImageRecord) -> bytes | None:
     if record.problem is not None:
         return None
     place = ImagePlaces(collection.location).find(record)
-    start, end = place.span or (None, None)
-    try:
-        files, path = fsspec.core.url_to_fs(place.url)
-        content: bytes = files.cat_file(path, start=start, end=end)
-    except FileNotFoundError:
-        assert Path(place.url).is_symlink()  # to nowhere
-        return None
-    return content
+    if place.is_file:
+        path = Path(place.url)
+        return path.read_bytes() if path.exists() or not path.is_symlink() else None  # a link to nowhere
+    with tempfile.NamedTemporaryFile() as file:
+        copy_bytes(place, Path(file.name))
+        return file.read()

@@ -146,6 +146,19 @@ def open_filesystem(url: str) -> tuple[AbstractFileSystem, str]:
     return files, path
 
 
+def open_object(url: str) -> tuple[AbstractFileSystem, str]:
+    """Return what reads an object that was listed, and its path there: its name may hold what would chain URLs.
+
+    Raises:
+        ConfigError: a package is missing, or nothing can read such a URL.
+    """
+    plain = url
+    while "::" in plain:
+        plain = plain.rpartition("/")[0]
+    files, path = open_filesystem(plain)
+    return files, path + url[len(plain) :]
+
+
 def calm_gcsfs() -> None:
     """Have one line a failure: gcsfs logs what it raises, and a warning a file where it has no credentials."""
     logging.getLogger("gcsfs").setLevel(logging.CRITICAL)
@@ -162,7 +175,7 @@ def download(url: str, target: Path, span: tuple[int, int] | None = None) -> Non
     Raises:
         Exception: each service has its own.
     """
-    files, path = open_filesystem(url)
+    files, path = open_object(url)
     if span is None:
         files.get_file(path, str(target))
     else:
