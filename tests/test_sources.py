@@ -24,6 +24,7 @@ from support.s3 import S3, s3_server
 from support.s3_listing import many_keys
 
 from ictc.dataset.catalog.discover import iter_images, list_collection
+from ictc.errors import InputError
 from ictc.report.images import build_finder
 
 NUM_MANY = 100_000
@@ -97,6 +98,65 @@ def test_images_in_and_exports_out_of_a_bucket_are_those_of_a_disk(
     assert {"run.json", "config.yaml"} < published.keys()
     assert manifest_lines(tmp_path / "work") == manifest_lines(tmp_path / "out")
     assert ictc("verify", tmp_path / "work").exit_code == 0
+
+
+def test_names_of_objects_are_taken_by_the_letter(ictc: Ictc, store: S3 | Gcs, tmp_path: Path) -> None:
+    ads = tmp_path / "ads"
+    for number, name in enumerate(["ad [1]", "ad [2]", "what?", "x*y", "a#b", "50%", "a::b", "é", "plus+", "a&b=c"]):
+        draw_observation(ads, name, number, observation_id=f"id of {name}", observation={"platform": name})
+    draw_image(ads / "blob.png", 20).rename(ads / "blob")
+    (ads / "_SUCCESS").touch()
+    ictc.succeed(ads, tmp_path / "disk")
+    url = store.put_tree(ads, "letters")
+    ictc.succeed(url, tmp_path / "bucket")
+    assert manifest_lines(tmp_path / "bucket") == manifest_lines(tmp_path / "disk")
+    assert exported_bytes(tmp_path / "bucket") == exported_bytes(tmp_path / "disk")
+    said = "left out: 1 other file (1 without suffix: '_SUCCESS')"
+    assert list_collection(url).left_out.describe().startswith(said)
+
+
+def test_keys_that_no_disk_has(s3: S3) -> None:
+    keys = ["odd/a//b.png", "odd//c.png", "odd/folder/", "odd/full/", "odd/https://host/x.png", "odd/d.tar/e.png"]
+    for key in [*keys, "oddly/not.png"]:
+        body = b"" if key == "odd/folder/" else b"\x89PNG\r\n\x1a\n"
+        s3.client.put_object(Bucket="ads-bucket", Key=key, Body=body)
+    collection = list_collection("s3://ads-bucket/odd")
+    records = {record.path: record for record in iter_images(collection)}
+    assert sorted(records) == ["/c.png", "a//b.png", "d.tar/e.png", "https://host/x.png"]
+    assert records["https://host/x.png"].problem == "its name looks like a URL; copy it to another name"
+    assert collection.left_out.describe() == "left out: 1 name of neither a file nor a folder ('full/')"
+    (record,) = iter_images(list_collection("s3://ads-bucket/odd/d.tar/"))
+    assert record.image_id == "e"
+    with pytest.raises(InputError, match=r"d\.tar does not exist; .* end a folder's address in a slash"):
+        list_collection("s3://ads-bucket/odd/d.tar")
+
+
+def test_what_is_left_out_is_told_by_every_command_that_lists(ictc: Ictc, tmp_path: Path) -> None:
+    for number in range(4):
+        draw_observation(tmp_path / "ads", f"ad_{number}", number)
+        draw_image(tmp_path / "ads" / f"ad_{number}" / "more.png", 10 + number)
+        (tmp_path / "ads" / f"ad_{number}" / "notes.txt").touch()
+    (tmp_path / "ads" / ".DS_Store").touch()
+    said = (
+        "Step 0: left out: 1 hidden name ('.DS_Store'), 4 other files (4 .txt: 'ad_0/notes.txt', 'ad_1/notes.txt', …), "
+        "4 further images of a folder or key that has one, which --frames all takes"
+    )
+    for _ in range(2):  # the second time, the list of images is there already
+        outcome = ictc.run(tmp_path / "ads", tmp_path / "out")
+        assert said in outcome.stderr + outcome.stdout
+    for shard in range(2):
+        part = ("--num_shards", 2, "--shard_index", shard, "--steps", "1,2a")
+        ictc.run(tmp_path / "ads", tmp_path / "parts", *part)
+    ictc("merge", *(tmp_path / "parts" / f"shard_{n}" for n in range(2)), "--output_dir", tmp_path / "merged")
+    merged, whole = (load(tmp_path / out / "state", "manifest.key.json")["left_out"] for out in ("merged", "out"))
+    assert merged == whole
+    planned = ictc("plan", "--ads_dir", tmp_path / "ads", "--engine", "scripted")
+    assert "left out: 1 hidden name ('.DS_Store')" in planned.stdout, planned.stderr
+
+
+def test_a_listing_that_fails_midway_is_no_listing(tmp_path: Path) -> None:
+    with many_keys(5_000, fail_at=3_000) as url, pytest.raises(InputError, match="cannot be listed"):
+        list_collection(url)
 
 
 def test_a_table_in_a_bucket_gives_what_it_gives_on_a_disk(ictc: Ictc, gs: Gcs, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ import pandas as pd
 
 from ictc.analytics.agreement import measure_agreement
 from ictc.analytics.association import contingency_table
+from ictc.analytics.ids import match_ids
 from ictc.analytics.results import RunResults, name_runs
 from ictc.errors import InputError
 
@@ -61,13 +62,14 @@ def fold(runs: Sequence[RunResults]) -> Ensemble:
     """Fold the images of `runs` by their clusters.
 
     Args:
-        runs: with the column "image_id".
+        runs: with the column "image_id"; ids that differ from those of the first in Unicode form alone are those.
 
     Raises:
         InputError: no image has a cluster in all runs.
     """
     names = name_runs(runs)
     columns = [run.rows.set_index("image_id")["cluster"].rename(name) for run, name in zip(runs, names, strict=True)]
+    columns = [columns[0], *(one.rename(index=match_ids(one.index, columns[0].index)) for one in columns[1:])]
     joined = pd.concat(columns, axis=1, join="inner")
     if joined.empty:
         raise InputError(f"no image has a cluster in all of {', '.join(names)}; give runs over the same images")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,7 @@ from ictc.analytics.agreement import (
     purity,
 )
 from ictc.analytics.association import contingency_table
+from ictc.analytics.ids import match_ids
 from ictc.analytics.tables import printable
 from ictc.errors import InputError
 
@@ -71,16 +73,19 @@ class Evaluation:
         return int(self.table.to_numpy().sum())
 
 
-def evaluate(clusters: pd.Series, truth: pd.Series) -> Evaluation:
+def evaluate(clusters: pd.Series, truth: pd.Series, others: pd.Index | None = None) -> Evaluation:
     """Compare clusters with classes.
 
     Args:
         clusters: categorical, index: image ids.
-        truth: the class of each image, "" for none; index: image ids.
+        truth: the class of each image, "" for none; index: image ids, which may be in another Unicode form.
+        others: ids of images without a cluster.
 
     Raises:
         InputError: no image has both.
     """
+    renamed = match_ids(truth.index, clusters.index if others is None else clusters.index.append(others))
+    truth = truth.rename(index=renamed)
     classes = truth[truth != ""]
     common = classes.index.intersection(clusters.index, sort=False)
     if common.empty:
@@ -95,8 +100,18 @@ def evaluate(clusters: pd.Series, truth: pd.Series) -> Evaluation:
         without_cluster=classes.index.difference(clusters.index, sort=False),
         without_truth=clusters.index.difference(truth.index, sort=False),
         without_class=truth.index[truth == ""],
-        notes=tuple(explain_unequal_numbers(table)),
+        notes=(*explain_renamed(renamed), *explain_unequal_numbers(table)),
     )
+
+
+def explain_renamed(renamed: Mapping[str, str]) -> list[str]:
+    """Return how many ids of the truth were taken for others that look the same; nothing if none were."""
+    if not renamed:
+        return []
+    return [
+        f"{len(renamed):,} ids of the truth, such as {printable(next(iter(renamed)))!r}, differ from those of the "
+        "images in their Unicode form (NFC or NFD) or in spaces alone, and are taken for the same."
+    ]
 
 
 def _explain_no_overlap(clusters: pd.Series, classes: pd.Series) -> str:

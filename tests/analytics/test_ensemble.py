@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from unicodedata import normalize
 
 import numpy as np
 import pandas as pd
@@ -152,3 +153,12 @@ def test_independent_tracks_have_no_archetypes() -> None:
     pairs = [(a, b) for a in "xxy" for b in "ppq"] * 5
     archetypes = find_archetypes(fold_columns(a=[a for a, _ in pairs], b=[b for _, b in pairs]))
     assert archetypes["lift"].tolist() == pytest.approx([1.0] * 4)
+
+
+def test_runs_whose_ids_differ_in_their_unicode_form_are_over_the_same_images() -> None:
+    runs = [
+        run_of(name, {normalize(form, "café"): "x", "plain": "y"}) for name, form in (("mac", "NFD"), ("pc", "NFC"))
+    ]
+    ensemble = fold(runs)
+    assert list(ensemble.image_ids) == [normalize("NFD", "café"), "plain"]
+    assert ensemble.num_left_out == 0

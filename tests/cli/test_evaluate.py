@@ -6,6 +6,7 @@ import csv
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from unicodedata import normalize
 from xml.etree import ElementTree as ET
 
 import numpy as np
@@ -45,6 +46,32 @@ def write_both(folder: Path, clusters: list[str], truth: list[str]) -> tuple[Pat
         ),
         write_table(folder / "truth.csv", ("image_id", "truth"), ((f"ad_{n}", one) for n, one in enumerate(truth))),
     )
+
+
+def test_ids_in_another_unicode_form_are_the_same_images(ictc: Ictc, tmp_path: Path) -> None:
+    names = ["café", "Müller", "São", "über", "plain", "한국"]
+    rows = [(f"{name}", "ab"[number % 2]) for number, name in enumerate(names)]
+    decomposed = [(normalize("NFD", name), one) for name, one in rows]
+    clusters = write_table(tmp_path / "clusters.csv", ("id", "cluster"), decomposed)
+    results = []
+    for truth in (decomposed, rows):
+        table = write_table(tmp_path / "truth.csv", ("id", "truth"), truth)
+        outcome = ictc("evaluate", clusters, "--truth", table, "--output_dir", tmp_path / "out")
+        assert "6 images compared" in outcome.stdout
+        results.append(load(tmp_path / "out", "evaluation.json"))
+    assert results[0].pop("notes") == []
+    assert "5 ids of the truth, such as 'café', differ" in results[1].pop("notes")[0]
+    assert results[0] == results[1]
+
+
+def test_an_id_that_could_be_two_images_is_neither(ictc: Ictc, tmp_path: Path) -> None:
+    forms = ["\u212b", "\u00c5", "A\u030a"]  # all of them look like Å
+    clusters = write_table(tmp_path / "clusters.csv", ("id", "cluster"), [(forms[0], "x"), (forms[1], "y"), ("c", "x")])
+    truth = write_table(tmp_path / "truth.csv", ("id", "truth"), [(forms[2], "x"), ("c", "x")])
+    outcome = ictc("evaluate", clusters, "--truth", truth)
+    assert "1 images compared" in outcome.stdout
+    assert "with a class but no cluster: 1" in outcome.stdout
+    assert "Unicode form" not in outcome.stdout
 
 
 def test_the_scores_are_those_of_scikit_learn(ictc: Ictc, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import random
@@ -17,10 +18,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ictc.dataset.catalog.discover import iter_images, list_collection
+from ictc.dataset.catalog.tally import Reason, Tally
 from ictc.errors import InputError
 from ictc.records import ImageRecord
 
 NOBODY_UID = 65534
+JPEG, PNG, WEBP = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF\0\0\0\0WEBP"
 NAMES = st.text(alphabet="abcAB01_- .é漢", min_size=1, max_size=6).filter(lambda name: name.strip(" .") == name)
 
 
@@ -249,6 +252,133 @@ def test_unreadable_observation_is_not_lost(public_dir: Path) -> None:
         records = discover(public_dir)
     assert records[0].problem is None
     assert records[1] == ImageRecord("locked", "locked", problem="folder cannot be read: Permission denied")
+
+
+def test_annotations_among_folders_of_pictures_are_no_observation(tmp_path: Path) -> None:
+    for name in ("cats", "dogs"):
+        write_observation(tmp_path / name, images=tuple(f"{number}.jpg" for number in range(6)))
+    for content in ('{"images": [], "annotations": []}', "[1, 2]", "{}", "{", ""):
+        (tmp_path / "dogs/data.json").write_text(content)
+        collection = list_collection(tmp_path)
+        assert (collection.layout, len(collection)) == ("flat", 12)
+        assert collection.left_out.describe() == "left out: 1 other file (1 .json: 'dogs/data.json')"
+    (tmp_path / "dogs/data.json").write_text('{"observation": {}}')
+    assert list_collection(tmp_path).layout == "observations"
+
+
+def test_images_beyond_the_first_of_an_observation_are_counted(tmp_path: Path) -> None:
+    write_observation(tmp_path / "a", {"observation_id": "x"}, ("image_1.jpg", "image_2.jpg", "deep/image_3.jpg"))
+    left_out = Tally()
+    assert ids(discover(tmp_path, left_out=left_out)) == ["x"]
+    assert left_out.describe() == (
+        "left out: 2 further images of a folder or key that has one, which --frames all takes "
+        "('a/deep/image_3.jpg', 'a/image_2.jpg')"
+    )
+
+
+def test_metadata_that_is_not_used_is_counted(tmp_path: Path) -> None:
+    write_observation(tmp_path / "a", {"observation_id": "x"})
+    (tmp_path / "a/data.json").write_text('{"observation_id": "y"}')
+    write_observation(tmp_path / "b", [1])
+    write_observation(tmp_path / "c", {"images": []})
+    (tmp_path / "c/data.json").write_text('{"observation_id": "z"}')
+    os.mkfifo(tmp_path / "b/data.json")
+    left_out = Tally()
+    assert ids(discover(tmp_path, "observations", left_out=left_out)) == ["x", "b", "z"]
+    assert left_out.counts == {Reason.OTHER: 1, Reason.METADATA: 2, Reason.SPECIAL: 1}
+
+
+def test_files_without_a_known_suffix_are_what_their_content_is(tmp_path: Path) -> None:
+    images = {"blob": JPEG, "a.jpg:large": JPEG, "b.jpg!w700": PNG, "c.jpg ": JPEG, "d.v2": b"GIF89a", "e": WEBP}
+    others = {"README": b"BM words", "f": b"", "g.v2": b"RIFF....WAVE", "h.txt": JPEG, "i.part": JPEG}
+    for name, content in {**images, **others}.items():
+        (tmp_path / name).write_bytes(content)
+    collection = list_collection(tmp_path)
+    assert ids(list(iter_images(collection))) == sorted(images)
+    assert collection.left_out.describe() == (
+        "left out: 5 other files (2 without suffix, 1 .part, 1 .txt, 1 .v2: 'README', 'f', …); "
+        "taken: 6 images without a known suffix, told by content ('a.jpg:large', 'b.jpg!w700', …)"
+    )
+    write_observation(tmp_path / "folder", {}, ("frame",))
+    (tmp_path / "folder/frame").write_bytes(JPEG)
+    assert [record.path for record in discover(tmp_path, "observations")] == [*sorted([*images, "folder/frame"])]
+
+
+def test_a_suffix_that_a_name_has_not_is_no_part_of_its_id(tmp_path: Path) -> None:
+    for name in ("x.v1", "x.v2", "x.jpg", "x"):
+        (tmp_path / name).write_bytes(JPEG)
+    assert ids(discover(tmp_path)) == ["x", "x.jpg", "x.v1", "x.v2"]
+
+
+def test_whatever_else_lies_in_a_folder_is_counted(tmp_path: Path) -> None:
+    for name in (".hidden.jpg", "._a.jpg", ".git/x.jpg", "__MACOSX/._a.jpg", "a.jpg", "x.jpg/b.jpg"):
+        touch(tmp_path / name)
+    os.mkfifo(tmp_path / "pipe.jpg")
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "loose").symlink_to("nowhere")
+    (tmp_path / "x.jpg/back").symlink_to(tmp_path)
+    collection = list_collection(tmp_path)
+    assert ids(list(iter_images(collection))) == ["a", "x.jpg/b"]
+    assert collection.left_out.counts == {Reason.HIDDEN: 4, Reason.SPECIAL: 2, Reason.NOWHERE: 1, Reason.CYCLE: 1}
+
+
+def test_a_link_back_to_all_observations_is_none(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write_observation(tmp_path / name, {})
+    (tmp_path / "loop").symlink_to(tmp_path)
+    (tmp_path / "a/up").symlink_to(tmp_path)
+    records = discover(tmp_path, frames="all")
+    assert [record.path for record in records] == ["a/image.jpg", "b/image.jpg", "loop"]
+    assert records[2].problem == "folder cannot be read: a link to a folder above"
+
+
+def test_names_are_told_on_one_line_whatever_they_hold(tmp_path: Path) -> None:
+    touch(tmp_path / "a.jpg")
+    for name in ("x\n\x1b[2J.txt", os.fsdecode(b"\xe9.txt"), "y" * 200 + ".txt"):
+        touch(tmp_path / name)
+    said = list_collection(tmp_path).left_out.describe()
+    assert said.isprintable()
+    assert r"'x\n\x1b[2J.txt'" in said
+    assert len(said) < 200
+
+
+def test_suffixes_without_end_do_not_fill_the_memory(tmp_path: Path) -> None:
+    tally = Tally()
+    for number in range(1000):
+        tally.add_other(f"x.{number}", f".{number}")
+    assert len(tally.suffixes) <= 101
+    assert sum(tally.suffixes.values()) == 1000
+
+
+def test_a_folder_that_may_not_be_entered_costs_no_other_image(public_dir: Path) -> None:
+    touch(public_dir / "ad.jpg")
+    touch(public_dir / "lost+found/x.jpg")
+    (public_dir / "secret").write_bytes(JPEG)
+    (public_dir / "secret").chmod(0)
+    (public_dir / "lost+found").chmod(0)
+    with unprivileged():
+        collection = list_collection(public_dir)
+        assert ids(list(iter_images(collection))) == ["ad"]
+        assert collection.left_out.describe() == (
+            "left out: 2 folders or files that cannot be read ('lost+found: Permission denied', "
+            "'secret: Permission denied')"
+        )
+
+
+@pytest.mark.parametrize("layout", ["flat", "observations"])
+def test_a_disk_that_fails_ends_the_listing(tmp_path: Path, layout: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_observation(tmp_path / "a", {})
+    write_observation(tmp_path / "b", {})
+
+    def scandir(path: Path) -> Any:
+        if Path(path).name == "b":
+            raise OSError(errno.EIO, "Input/output error", str(path))
+        return real_scandir(path)
+
+    real_scandir = os.scandir
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(InputError, match=r"b cannot be read \(Input/output error\); run the command again once it can"):
+        discover(tmp_path, layout)
 
 
 def test_observation_that_vanishes_after_listing_is_not_lost(tmp_path: Path) -> None:

@@ -26,8 +26,12 @@ PAGE = (
 
 
 @contextmanager
-def many_keys(num_keys: int) -> Iterator[str]:
-    """Serve objects `000000.jpg`, … of seven bytes, and yield the URL that they lie below."""
+def many_keys(num_keys: int, fail_at: int | None = None) -> Iterator[str]:
+    """Serve objects `000000.jpg`, … of seven bytes, and yield the URL that they lie below.
+
+    Args:
+        fail_at: access is denied from this object on.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -36,6 +40,9 @@ def many_keys(num_keys: int) -> Iterator[str]:
             query = parse_qs(urlsplit(self.path).query)
             start = int(query.get("continuation-token", ["0"])[0])
             end = min(start + KEYS_PER_PAGE, num_keys)
+            if start == fail_at:
+                self.send_error(403)
+                return
             entries = "".join(map(ENTRY.format, range(start, end)))
             body = PAGE.format("true" if end < num_keys else "false", end, entries).encode()
             self.send_response(200)

@@ -9,7 +9,6 @@ import io
 import json
 import os
 import tarfile
-from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -69,13 +68,13 @@ class Laid:
     Attributes:
         arguments: of `list_collection`.
         num_things: how many things lie there, each to be accounted for once.
-        pictures: the bytes of what may become an image, with how often they lie there.
+        pictures: the bytes of what may become an image.
         places: names of units that hold things and are none: an observation's folder, a shard.
     """
 
     arguments: dict[str, Any]
     num_things: int = 0
-    pictures: Counter[bytes] = field(default_factory=Counter)
+    pictures: set[bytes] = field(default_factory=set)
     places: set[str] = field(default_factory=set)
 
 
@@ -132,7 +131,7 @@ def look_around(folder: Path, above: tuple[Path, ...], laid: Laid) -> None:
             continue
         laid.num_things += 1
         if path.is_file():
-            laid.pictures[path.read_bytes()] += 1
+            laid.pictures.add(path.read_bytes())
 
 
 def lay_objects(layout: str, description: list[Thing], root: Path) -> Laid:
@@ -145,7 +144,7 @@ def lay_objects(layout: str, description: list[Thing], root: Path) -> Laid:
     for path in filter(Path.is_file, ads.rglob("*")):
         store.pipe_file(f"/ads/{path.relative_to(ads).as_posix()}", path.read_bytes())
         laid.num_things += 1
-        laid.pictures[path.read_bytes()] += 1
+        laid.pictures.add(path.read_bytes())
     laid.places = here.places
     return laid
 
@@ -194,7 +193,7 @@ def pack(members: Sequence[tuple[Thing, str]], form: int, laid: Laid) -> bytes:
             entry, content = make_entry(thing, kind, laid.num_things)
             shard.addfile(entry, io.BytesIO(content))
             laid.num_things += kind != "folder"
-            laid.pictures[content] += 1
+            laid.pictures.add(content)
     return archive.getvalue()
 
 

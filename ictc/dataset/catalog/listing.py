@@ -125,7 +125,9 @@ def list_tree(root: Path, tree: Listing | None = None, above: tuple[Path, ...] =
     """
     tree = tree or Listing()
     start = _Branch("", (*above, root), below_link=bool(above) and root.is_symlink())
-    pending = [] if _leads_back(start, tree) else [start]
+    if start.closes_cycle():
+        raise OSError(errno.ELOOP, "a link to a folder above", str(root))
+    pending = [start]
     while pending:
         branch = pending.pop()
         children = map(branch.child, _scan_branch(branch, tree))
@@ -172,7 +174,7 @@ def _scan_branch(branch: _Branch, tree: Listing) -> list[str]:
 def _leads_back(branch: _Branch, tree: Listing) -> bool:
     is_cycle = branch.closes_cycle()
     if is_cycle:
-        tree.leave_out(Reason.CYCLE, branch.prefix)
+        tree.leave_out(Reason.CYCLE, branch.prefix.rstrip("/"))
     return is_cycle
 
 

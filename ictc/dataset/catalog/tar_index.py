@@ -126,14 +126,12 @@ def _iter_entries(file: IO[bytes]) -> Iterator[tarfile.TarInfo]:
         try:
             archive = tarfile.open(fileobj=file, mode="r:")  # noqa: SIM115 - closing it would do nothing
         except tarfile.ReadError as error:
-            raise DamagedShardError(_describe_start(file, start, error)) from None
+            raise DamagedShardError(_describe_start(file, error)) from None
         yield from archive
         start = _find_next(file, archive.offset)
 
 
-def _describe_start(file: IO[bytes], start: int, error: tarfile.ReadError) -> str:
-    if start:
-        return f"what follows its end mark at byte {start:,} is no tar"
+def _describe_start(file: IO[bytes], error: tarfile.ReadError) -> str:
     file.seek(0)
     compression = name_compression(file.read(HEAD_BYTES))
     if compression is not None:
@@ -145,7 +143,7 @@ def _find_next(file: IO[bytes], end: int) -> int | None:
     """Return where another archive begins after the end of one, None if nothing but zeros follows."""
     file.seek(end)
     if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):  # tarfile takes a damaged header for the end
-        raise DamagedShardError(f"its end is missing, or a header is damaged at byte {end:,}")
+        raise DamagedShardError(f"at byte {end:,} is neither a member nor the end")
     position = end + tarfile.BLOCKSIZE
     while chunk := file.read(_CHUNK_BYTES):
         zeros = len(chunk) - len(chunk.lstrip(b"\0"))

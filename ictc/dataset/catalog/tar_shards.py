@@ -230,8 +230,9 @@ def match_names(pattern: str, names: Iterable[str], found: Iterable[str]) -> tup
         InputError: one that is named is missing, or there are none.
     """
     there = dict.fromkeys(sorted(found))
+    whole = pattern.removeprefix(split_pattern(pattern)[0]).lstrip("/")
     matched: set[str] = set()
-    for name in names:
+    for name in [whole] if whole in there else names:  # its brackets and stars may be but letters
         matched.update(_match(name, there))
     if not matched:
         raise InputError(f"{pattern} matches no tar shard; check the pattern given to --ads_dir.")
@@ -239,7 +240,7 @@ def match_names(pattern: str, names: Iterable[str], found: Iterable[str]) -> tup
 
 
 def _match(name: str, found: Mapping[str, None]) -> list[str]:
-    if name in found:  # also where its brackets or stars are but letters
+    if name in found:
         return [name]
     if _SPECIAL.search(name):
         return [one for one in found if fnmatchcase(one, name)]
