@@ -125,14 +125,15 @@ def test_real_numbers_are_scaled_by_their_extremes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
-@pytest.mark.parametrize("num_channels", [1, 3, 4])
+@pytest.mark.parametrize("num_channels", [1, 2, 3, 4])
 def test_signals_of_fewer_bits_in_sixteen(tmp_path: Path, bits: int, num_channels: int) -> None:
     """Black, a quarter, three quarters and white of a sensor's range, as cameras store them: not shifted."""
     white = 2**bits - 1
     levels = [round(white * share) for share in (0, 0.25, 0.75, 1)]
-    pixels = [[level] * min(num_channels, 3) + [65535] * (num_channels == 4) for level in levels for _ in range(64)]
+    alpha = [65535] * (num_channels % 2 == 0)
+    pixels = [[level] * (num_channels - len(alpha)) + alpha for level in levels for _ in range(64)]
     row = b"\0" + struct.pack(f">{256 * num_channels}H", *(value for pixel in pixels for value in pixel))
-    color_type = {1: 0, 3: 2, 4: 6}[num_channels]
+    color_type = {1: 0, 2: 4, 3: 2, 4: 6}[num_channels]
     (tmp_path / "ad.png").write_bytes(png_of(256, 256, row * 256, depth=16, color_type=color_type))
     image = decoded(tmp_path / "ad.png")
     for x, level in zip((0.1, 0.4, 0.6, 0.9), levels, strict=True):
@@ -144,6 +145,12 @@ def test_colors_of_twelve_bits_keep_their_hue(tmp_path: Path) -> None:
     row = b"\0" + struct.pack(">3H", 4095, 1024, 40) * 256
     (tmp_path / "ad.png").write_bytes(png_of(256, 256, row * 256, depth=16))
     assert_color(decoded(tmp_path / "ad.png"), 0.5, 0.5, (255, 64, 2))
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"])
+def test_a_dark_picture_of_eight_bits_stays_dark(tmp_path: Path, kind: str) -> None:
+    path = save(Image.new("RGB", (256, 256), (10, 20, 30)), tmp_path / "ad", format=kind)
+    assert_color(decoded(path), 0.5, 0.5, (10, 20, 30))
 
 
 def test_a_dim_picture_of_sixteen_bits_stays_dim(tmp_path: Path) -> None:
