@@ -3,7 +3,7 @@
 #
 # A tar of all pictures and then all descriptions, as `tar --append` makes it, gives pictures without descriptions and descriptions
 # without pictures, without a warning. And of pictures whose names have dots before the suffix (ad.1.jpg, ad.2.jpg) all are
-# one sample. (ictc joins the members of a key wherever they stand, and takes each picture for an image.)
+# one sample. (ictc joins the members of a key wherever they stand, and tells how many further pictures it leaves out.)
 # Seen: 001.jpg 002.jpg 001.json 002.json give 4 samples of one member; ad.1.jpg ad.2.jpg give one sample of two.
 set -euo pipefail
 folder="$(mktemp -d)"
