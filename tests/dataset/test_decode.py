@@ -333,7 +333,7 @@ def test_huge_metadata(tmp_path: Path) -> None:
     assert_color(decoded(path), 0.1, 0.5, RED)
 
 
-@pytest.mark.parametrize("size", [1_100_000, 70_000_000])
+@pytest.mark.parametrize("size", [1_100_000, 17_000_000])
 @pytest.mark.parametrize("kind", ["zTXt", "iTXt", "tEXt", "iCCP"])
 @pytest.mark.parametrize("place", ["before", "after"])
 def test_what_lies_beside_the_pixels_of_a_png_costs_nothing(tmp_path: Path, kind: str, size: int, place: str) -> None:

@@ -19,7 +19,9 @@ from support.sources import KINDS, Kind, Laid
 
 from ictc.dataset.catalog.collection import Collection
 from ictc.dataset.catalog.discover import iter_images, list_collection
+from ictc.dataset.catalog.table import TableCollection
 from ictc.dataset.catalog.tally import Tally
+from ictc.dataset.fetching.data_uris import decode_data_uri, is_data_uri
 from ictc.dataset.fetching.files import ImagePlaces, copy_bytes
 from ictc.errors import InputError
 from ictc.records import ImageRecord
@@ -82,7 +84,10 @@ def read(collection: Collection, record: ImageRecord) -> bytes | None:
     """Return the bytes that a record leads to, None if it says itself that there are none."""
     if record.problem is not None:
         return None
-    place = ImagePlaces(collection.location).find(record)
+    addresses = collection.addresses if isinstance(collection, TableCollection) else {}
+    place = ImagePlaces(collection.location, addresses).find(record)
+    if is_data_uri(place.url):
+        return decode_data_uri(place.url)
     if place.is_file:
         path = Path(place.url)
         return path.read_bytes() if path.exists() or not path.is_symlink() else None  # a link to nowhere

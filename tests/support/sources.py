@@ -5,6 +5,7 @@ A kind is a strategy of descriptions and a function that lays one out; what the 
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import os
@@ -17,7 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import fsspec
+import pyarrow as pa
 from hypothesis import strategies as st
+from pyarrow import csv as pa_csv
+from pyarrow import parquet
 
 JPEG, PNG = b"\xff\xd8\xff\xe0", b"\x89PNG\r\n\x1a\n"
 
@@ -219,6 +223,36 @@ def lay_remote_tars(description: list[Any], root: Path) -> Laid:
     return laid
 
 
+ROWS = st.lists(st.sampled_from(["file", "inside", "above", "ftp", "nothing"]), min_size=1, max_size=8)
+TABLES = st.tuples(ROWS, st.sampled_from([".csv", ".jsonl", ".parquet"]))
+
+
+def lay_table(description: tuple[list[str], str], root: Path) -> Laid:
+    """Lay out a table whose rows lead to pictures beside it, hold them, or lead nowhere that may be read."""
+    rows, suffix = description
+    laid = Laid({"ads_dir": None, "images": root / f"list{suffix}"}, num_things=len(rows))
+    addresses = []
+    for number, row in enumerate(rows):
+        picture = Thing("", "", "picture").data(number)
+        (root / f"{number}.jpg").write_bytes(picture)
+        laid.pictures.add(picture)
+        held = f"data:image/jpeg;base64,{base64.b64encode(picture).decode()}"
+        forms = {"file": f"{number}.jpg", "inside": held, "above": f"../{number}.jpg", "ftp": f"ftp://h/{number}.jpg"}
+        addresses.append(forms.get(row))
+    write_table(root / f"list{suffix}", {"id": [f"ad {n}" for n in range(len(rows))], "path": addresses})
+    return laid
+
+
+def write_table(path: Path, columns: dict[str, list[Any]]) -> None:
+    table = pa.table(columns, pa.schema([(name, pa.string()) for name in columns]))
+    if path.suffix == ".parquet":
+        parquet.write_table(table, path)
+    elif path.suffix == ".csv":
+        pa_csv.write_csv(table, path)
+    else:
+        path.write_text("".join(json.dumps(row) + "\n" for row in table.to_pylist()))
+
+
 FILES = [*CONTENTS, *ODDITIES]
 
 KINDS = [
@@ -229,4 +263,5 @@ KINDS = [
     Kind("observation objects", things(CONTENTS), partial(lay_objects, "observations")),
     Kind("tar shards", SHARDS, lay_tars),
     Kind("tar shards behind a URL", SHARDS, lay_remote_tars),
+    Kind("table", TABLES, lay_table),
 ]
