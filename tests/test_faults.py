@@ -83,6 +83,62 @@ def test_a_run_that_goes_wrong_is_stopped(ictc: Ictc, tmp_path: Path) -> None:
     ictc.succeed(ads, tmp_path / "out", "--steps", "1", "--engine_options", options, "--max_rejected", 1)
 
 
+@pytest.mark.parametrize(
+    ("num_images", "num_bad", "ends_well"), [(3, 1, True), (10, 2, True), (10, 3, False), (5, 5, False)]
+)
+def test_a_step_is_judged_at_its_end_whatever_the_number_of_images(
+    ictc: Ictc, tmp_path: Path, num_images: int, num_bad: int, ends_well: bool
+) -> None:
+    ads = draw_flat(tmp_path / "ads", num_images)
+    options = orjson.dumps({"fail": [f"ad_{number:03d}" for number in range(num_bad)]}).decode()
+    common = ("--steps", "1", "--engine_options", options)
+    for _ in range(2):
+        outcome = ictc.run(ads, tmp_path / "out", *common)
+        assert outcome.exit_code == (0 if ends_well else 1), outcome.stderr
+        assert len(rejected(tmp_path / "out")) == num_bad
+        if not ends_well:
+            *_, last = outcome.stderr.splitlines()
+            assert f"{num_bad} of {num_images} images are rejected, more than --max_rejected 0.2 allows" in last
+            assert f"most often ({num_bad}): " in last
+            assert f"`ictc retry {tmp_path / 'out'}` tries them again" in last
+    retried = ictc("retry", tmp_path / "out")
+    assert retried.exit_code == outcome.exit_code
+    ictc.succeed(ads, tmp_path / "out", *common, "--max_rejected", 1)
+
+
+def test_copies_of_a_rejected_image_count_once(ictc: Ictc, tmp_path: Path) -> None:
+    ads = draw_flat(tmp_path / "ads", 12)
+    for number in range(1, 6):
+        (ads / f"ad_{number:03d}.png").write_bytes((ads / "ad_000.png").read_bytes())
+    ictc.succeed(ads, tmp_path / "out", "--steps", "1", "--engine_options", '{"fail": ["ad_000"]}')
+    assert len(rejected(tmp_path / "out")) == 6
+
+
+def test_broken_images_have_a_brake_of_their_own(ictc: Ictc, tmp_path: Path) -> None:
+    ads = draw_flat(tmp_path / "ads", 10)
+    for number in range(6):
+        (ads / f"ad_{number:03d}.png").write_text("version https://git-lfs.github.com/spec/v1")
+    stopped = ictc.run(ads, tmp_path / "out")
+    assert stopped.exit_code == 1
+    *_, last = stopped.stderr.splitlines()
+    assert "6 of 10 images are broken, more than --max_broken 0.5 allows; most often (6): is not an image" in last
+    assert not (tmp_path / "out" / "step2b_dynamic_clusters.json").exists()
+    ictc.succeed(ads, tmp_path / "out", "--max_broken", 0.6, "--num_clusters", 2)
+
+
+def test_a_run_without_any_image_to_cluster_names_the_reason(ictc: Ictc, tmp_path: Path) -> None:
+    ads = draw_flat(tmp_path / "ads", 4)
+    for path in ads.iterdir():
+        path.write_text(f"no image {path.name}")
+    for tolerance in (0.5, 1):
+        failed = ictc.run(ads, tmp_path / "out", "--max_broken", tolerance)
+        assert failed.exit_code == 1
+        *_, last = failed.stderr.splitlines()
+        assert "is not an image, or not of a supported format" in last
+        assert "num_clusters" not in last
+    ictc.succeed(ads, tmp_path / "shard", "--max_broken", 1, "--steps", "1,2a")
+
+
 def test_rejected_images_are_tried_again_when_asked(ictc: Ictc, ads: Path, tmp_path: Path) -> None:
     ictc.succeed(ads, tmp_path / "out", "--engine_options", '{"fail": ["ad_002"], "die_on": ["ad_009"]}')
     assert set(rejected(tmp_path / "out")) == {"ad_002", "ad_009"}

@@ -226,7 +226,14 @@ class ControlSettings(SettingsGroup):
         False, exclude=True, description="Don't ask before more than an hour of earlier work is done again."
     )
     max_rejected: float = Field(
-        0.2, gt=0, le=1, description="Stop when a larger share of a step's images is rejected; judged from 200 on."
+        0.2,
+        gt=0,
+        le=1,
+        description="Fail when a larger share of a step's images is rejected, copies counted once: from 200 on while "
+        "the step runs, and at its end whatever their number, but never for a single one beside good ones.",
+    )
+    max_broken: float = Field(
+        0.5, gt=0, le=1, description="Fail likewise when a larger share of the images is broken; 1 never does."
     )
     access_timeout_s: float = Field(
         600,

@@ -11,6 +11,7 @@ from typing import Generic
 from ictc.config import ControlSettings, RunSettings
 from ictc.executors.base import Executor, role_of
 from ictc.runs.reporter import Reporter
+from ictc.stages.brake import Tolerance
 from ictc.stages.combined import combine_lanes
 from ictc.stages.export import Exports
 from ictc.stages.lane import Lane
@@ -101,7 +102,7 @@ def open_lane(step: MapStep[ItemT], control: ControlSettings, prefix: str) -> It
                 suspects,
                 progress,
                 choose_leaders(step, control),
-                control.max_rejected,
+                Tolerance(control.max_rejected, control.max_broken, step.exports.directory),
                 control.retry_rejected,
                 prefix,
             )

@@ -20,6 +20,7 @@ from ictc.runs.map_step import MapStep, run_map_steps
 from ictc.runs.reporter import TITLES, Reporter
 from ictc.runs.summary import TrackSummary, summarize
 from ictc.stages.assign import AssignStage
+from ictc.stages.brake import Tolerance, tally
 from ictc.stages.caption import CaptionStage, ImageReader
 from ictc.stages.export import Exports
 from ictc.stages.histogram import LabelHistogram, build_histogram
@@ -108,9 +109,15 @@ class TrackRun:
         return step
 
     def export_captions(self) -> None:
-        """Write what Step 1 leaves behind."""
+        """Write what Step 1 leaves behind.
+
+        Raises:
+            StageError: too many images are bad, or none is left for the steps to come.
+        """
         if not self.exports.are_complete("caption"):
             self.exports.write_captions(self.settings.input.ads_dir)
+        if "1" in self.steps:
+            self._judge("caption")
 
     def export_earlier(self) -> None:
         """Write the exports of Steps 1 and 2a from results that were made elsewhere."""
@@ -124,6 +131,8 @@ class TrackRun:
         if "2a" in self.steps:
             await self._run_map(self.label_stage(), self.keys.label(), executor)
         self._export("label", self.exports.write_labels)
+        if "2a" in self.steps:
+            self._judge("label")
         if "2b" in self.steps and not self.stop.is_set():
             await self._run_synthesize(executor)
         elif self.results.definitions and not self.exports.are_complete("synthesize"):
@@ -131,6 +140,32 @@ class TrackRun:
         if "3" in self.steps and not self.stop.is_set():
             await self._run_map(self.assign_stage(), self.keys.assign(self.results.definitions), executor)
             self._export("assign", lambda: self.exports.write_assignments(self.metadata()))
+            self._judge("assign")
+
+    def _judge(self, stage: StageName) -> None:
+        """Fail for a step of which too little came.
+
+        Raises:
+            StageError: with the most frequent reason, and the remedy.
+        """
+        if self.stop.is_set():
+            return
+        results, control = self.results, self.settings.control
+        image_ids = results.image_ids if stage == "caption" else results.iter_ids("caption", Status.DONE)
+        counted = tally(results.journals[stage], image_ids)
+        tolerance = Tolerance(control.max_rejected, control.max_broken, self.directory.path)
+        counted.check(self.title(stage), tolerance)
+        if self._needs_any_of(stage) and counted.statuses:
+            counted.check_any(self.title(stage), tolerance)
+
+    def _needs_any_of(self, stage: StageName) -> bool:
+        """Whether there is no sense in going on, or no success, if no image has left a step as it should."""
+        match stage:
+            case "caption":
+                return "2b" in self.steps or ("3" in self.steps and not self.settings.input.is_part)
+            case "label":
+                return "2b" in self.steps and not self.given
+        return True
 
     def _export(self, stage: StageName, write: Callable[[], None]) -> None:
         if stage in self.results.journals and not self.stop.is_set() and not self.exports.are_complete(stage):

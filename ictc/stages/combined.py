@@ -102,4 +102,5 @@ def combine_lanes(lanes: Sequence[Lane[Any]]) -> Sequence[Lane[Any]]:
     if len(stages) < 2:
         return lanes
     first, stage = lanes[0], CombinedCaptionStage(stages)
-    return [CombinedLane(stage, first.journal, first.suspects, first.progress, first.leaders, lanes=lanes)]
+    shared = (stage, first.journal, first.suspects, first.progress, first.leaders, first.tolerance)
+    return [CombinedLane(*shared, lanes=lanes)]

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Generic
 
-from ictc.errors import StageError
 from ictc.records import DecodedImage, Source
+from ictc.stages.brake import LENIENT, Brake, Tolerance
 from ictc.stages.outcome import (
     RETRIED,
     Origin,
@@ -30,9 +30,6 @@ from ictc.stages.work import ItemT, MapStage, StageProgress, WorkItem
 from ictc.storage.journal import Journal
 
 logger = logging.getLogger(__name__)
-
-MIN_IMAGES_TO_JUDGE = 200
-"""Before so many images, a share of rejected ones says little."""
 
 
 @dataclass
@@ -77,7 +74,7 @@ class Lane(Generic[ItemT]):
         journal: gets exactly one record for each image that finishes, and none for the others.
         suspects: told what is in flight.
         leaders: says whose answer an image gets.
-        max_rejected: share of rejected images, in [0, 1], beyond which the run is going wrong.
+        tolerance: how many bad images the user puts up with.
         retry_rejected: whether images that were rejected earlier are tried again.
         prefix: tells its requests from those of the lanes beside it.
         num_finished: images written to the journal by this lane.
@@ -91,16 +88,18 @@ class Lane(Generic[ItemT]):
     suspects: Suspects
     progress: StageProgress
     leaders: Leaders
-    max_rejected: float = 1.0
+    tolerance: Tolerance = LENIENT
     retry_rejected: bool = False
     prefix: str = ""
     num_finished: int = 0
     num_shared: int = 0
     num_left: int = 0
     gives_up: bool = False
-    _num_rejected: int = 0
     _followers: dict[str, list[Pending[ItemT]]] = field(default_factory=dict)  # by the source that they follow
     _retried: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self._brake = Brake(f"the {self.stage.name} step", self.tolerance)
 
     def iter_todo(self, wants: Callable[[str], bool] = lambda _: True) -> Iterator[Pending[ItemT] | None]:
         """Yield for every image of the stage what is to do about it, None if nothing.
@@ -174,7 +173,7 @@ class Lane(Generic[ItemT]):
         """Record the outcome of an image, and of all that follow it; leave what could not be read to be tried again.
 
         Raises:
-            StageError: too many images are rejected.
+            StageError: too many images are bad.
             StorageError: the disk refused.
         """
         followers = self._followers.pop(pending.source, [])
@@ -185,8 +184,11 @@ class Lane(Generic[ItemT]):
         if not outcome.is_of_access or self.gives_up:
             self._record(pending, outcome)
             self.suspects.end(pending.image_id)
+            self._brake.count(outcome)
         for follower in followers:
             self._share(follower, outcome)
+            if outcome.status is not Status.REJECTED:
+                self._brake.count(outcome)
 
     def _leave(self, pendings: Sequence[Pending[ItemT]]) -> None:
         self.num_left += len(pendings)
@@ -230,16 +232,6 @@ class Lane(Generic[ItemT]):
         if self.retry_rejected and outcome.status in RETRIED:
             self._retried.add(pending.image_id)
         if outcome.status is Status.REJECTED:
-            self._num_rejected += 1
-            self._check_rejections(outcome)
             logger.info("%s %r rejected: %s", self.stage.name, pending.image_id, outcome.data["reason"])
         elif logger.isEnabledFor(logging.DEBUG):
             logger.debug("%s %r %s, %s tokens", self.stage.name, pending.image_id, outcome.status, pending.tokens)
-
-    def _check_rejections(self, outcome: Outcome) -> None:
-        share = self._num_rejected / self.num_finished
-        if self.num_finished >= MIN_IMAGES_TO_JUDGE and share > self.max_rejected:
-            raise StageError(
-                f"{self.stage.name}: {self._num_rejected} of {self.num_finished} images are rejected, more than "
-                f"--max_rejected {self.max_rejected}; what is done is kept. The last: {outcome.data['reason']}"
-            )
