@@ -108,21 +108,10 @@ class TestShortContext:
 
 def test_clusters_that_are_given_were_made_from_no_labels(ictc: Ictc, tmp_path: Path) -> None:
     ads, out = draw_flat(tmp_path / "ads", 12), tmp_path / "out"
-    (tmp_path / "clusters.json").write_text('[{"name": "食"}, {"name": "飲"}]')
-    assert (
-        ictc(
-            "run",
-            "--ads_dir",
-            ads,
-            "--output_dir",
-            out,
-            "--engine",
-            "scripted",
-            "--clusters",
-            tmp_path / "clusters.json",
-        ).exit_code
-        == 0
-    )
+    (tmp_path / "clusters.json").write_text('[{"name": "食"}, {"name": "飲", "description": "not\\nC. another"}]')
+    flags = ("--ads_dir", ads, "--output_dir", out, "--engine", "scripted", "--clusters", tmp_path / "clusters.json")
+    assert ictc("run", *flags).exit_code == 0
     metadata = load(out, "step2b_metadata.json")
     assert (metadata["labels_read"], metadata["images_covered"], metadata["labels"]) == (0, 0, [])
+    assert load(out, "step2b_dynamic_clusters.json")[1]["description"] == "not C. another"
     assert ictc("verify", out).exit_code == 0

@@ -288,6 +288,8 @@ class TestEditedClusters:
             ('[\n  {"name": "A"},\n\n  {"name": "B", "about": 1}\n]', "line 4, 'about': Extra inputs"),
             ('[\n  {"name": "A"},\n  {"name": "  "}\n]', "line 3, 'name': String should have at least 1"),
             ('[\n  {"name": "A"},\n  {"name": "a"}\n]', "line 3: the name 'a' is that of line 2"),
+            ('[\n  {"name": "A-Ha"},\n  {"name": "a ha."}\n]', "line 3: the name 'a ha.' is that of line 2"),
+            ('[\n  {"name": "A"},\n  {"name": "\u200b"}\n]', "can't be seen"),
             ('[\n  "A",\n  "B"\n]', "line 2: Input should be"),
             ('[{"name": "A"}]', "1 clusters; there must be 2 to 100"),
             ('[{"name": "A", "cluster_id": 1}, {"name": "B", "cluster_id": 3}]', "must be 1 to 2, each once"),

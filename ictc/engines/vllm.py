@@ -271,8 +271,9 @@ class VllmEngine:
             return ItemError(
                 request.request_id,
                 ItemErrorKind.PROMPT_TOO_LONG,
-                f"a prompt of {num_tokens} tokens, {num_image_tokens} of them for the image, leaves no room to answer "
-                f"in a context of {self._max_model_len}: raise --max_model_len or lower --max_image_tokens",
+                f"a prompt of {num_tokens} tokens, {num_image_tokens} of them for the image, and an answer of at least "
+                f"{request.min_answer_tokens} don't fit into a context of {self._max_model_len}: raise --max_model_len "
+                "or lower --max_image_tokens",
                 share_that_fits=max(room, 0) / num_tokens,
             )
         if num_image_tokens > self._spec.max_image_tokens:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ictc.errors import ConfigError
 from ictc.records import ClusterDefinition
+from ictc.tracks.base import clean_text
 from ictc.tracks.spelling import plain_form
 
 MIN_CLUSTERS, MAX_CLUSTERS = 2, 100
@@ -102,11 +103,11 @@ def _check_distinct(path: Path, rows: Sequence[tuple[int, DefinitionRow]]) -> No
 
 
 def _number(path: Path, rows: Sequence[tuple[int, DefinitionRow]]) -> Iterator[ClusterDefinition]:
-    """Yield the clusters, numbered as they stand unless their own numbers are 1 to K."""
+    """Yield the clusters, each in one line, numbered as they stand unless their own numbers are 1 to K."""
     given = sorted(row.cluster_id for _, row in rows if row.cluster_id is not None)
     if given and given != list(range(1, len(rows) + 1)):
         raise ConfigError(
             f'--clusters {path}: the numbers in "cluster_id" must be 1 to {len(rows)}, each once, or all be left out'
         )
     for place, (_, row) in enumerate(rows, start=1):
-        yield ClusterDefinition(row.cluster_id or place, row.name, row.description)
+        yield ClusterDefinition(row.cluster_id or place, clean_text(row.name), clean_text(row.description))

@@ -62,4 +62,6 @@ def load_settings(directory: RunDirectory, **overrides: Any) -> RunSettings:
         return RunSettings.from_flags({flag: value for flag, value in flags.items() if value is not None})
     except ValidationError as error:
         first = error.errors()[0]
-        raise ConfigError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        message = str(first["msg"]).removeprefix("Value error, ")
+        where = "" if message.startswith("--") else f"{'.'.join(map(str, first['loc']))}: "
+        raise ConfigError(f"{path}: {where}{message}") from None

@@ -293,6 +293,21 @@ def test_image_and_words_that_only_together_are_too_long(vision: Loaded) -> None
     assert isinstance(too_long, ItemError)
     assert too_long.kind is ItemErrorKind.PROMPT_TOO_LONG
     assert "256 of them for the image" in too_long.message
+    assert too_long.share_that_fits is not None
+    assert 0.5 < too_long.share_that_fits < 1
+
+
+def test_a_prompt_that_leaves_too_little_for_its_answer_is_too_long(vision: Loaded) -> None:
+    request = build_request("ad", text="word " * 100, max_tokens=1)
+    fits = vision.answer_one(request)
+    assert isinstance(fits, Answer)
+    room = MAX_MODEL_LEN - fits.prompt_tokens
+    assert isinstance(vision.answer_one(replace(request, min_answer_tokens=room)), Answer)
+    too_long = vision.answer_one(replace(request, min_answer_tokens=room + 1))
+    assert isinstance(too_long, ItemError)
+    assert too_long.kind is ItemErrorKind.PROMPT_TOO_LONG
+    assert too_long.share_that_fits is not None
+    assert too_long.share_that_fits < 1
 
 
 def test_a_schema_that_is_none_is_refused_alone(vision: Loaded) -> None:
