@@ -59,6 +59,11 @@ class SynthesizeStage:
     criterion: str
     seed: int
 
+    @property
+    def max_tokens(self) -> int:
+        """Most tokens of the first answer."""
+        return TOKENS_BESIDE + TOKENS_PER_CLUSTER * self.num_clusters
+
     async def run(self, engine: Engine) -> Synthesis:
         """Return the K definitions, and what they were made from.
 
@@ -76,6 +81,8 @@ class SynthesizeStage:
                 reasons.append(str(error))
                 logger.warning("synthesize: attempt %d failed: %s", attempt.number + 1, error)
                 logger.debug("synthesize: the model said %r", result.text if isinstance(result, Answer) else result)
+            if ended_with_the_context(result, self.max_tokens * attempt.tokens_factor):
+                shown = self._shorten(shown, result)
             attempt = None if is_too_long(result) else next_attempt(attempt, failure_of(result))
         raise StageError(
             f"Step 2b: no {self.num_clusters} distinct clusters in {len(reasons)} attempts (last: {reasons[-1]}); "
@@ -95,7 +102,10 @@ class SynthesizeStage:
             result = await self._ask(engine, self._request(attempt, shown))
             if not is_too_long(result) or len(shown.labels) <= self.num_clusters:
                 return result, shown
-            shown = shown.head(max(self.num_clusters, labels_to_try(len(shown.labels), result)))
+            shown = self._shorten(shown, result)
+
+    def _shorten(self, shown: LabelHistogram, result: GenerationResult) -> LabelHistogram:
+        return shown.head(max(self.num_clusters, labels_to_try(len(shown.labels), result)))
 
     async def _ask(self, engine: Engine, request: GenerationRequest) -> GenerationResult:
         async def one_request() -> AsyncIterator[GenerationRequest]:
@@ -117,7 +127,7 @@ class SynthesizeStage:
                 coverage=coverage_sentence(shown),
             ),
             answer=JsonAnswer(clusters_answer(self.num_clusters).model_json_schema()),
-            sampling=attempt.sampling(TOKENS_BESIDE + TOKENS_PER_CLUSTER * self.num_clusters, self.seed),
+            sampling=attempt.sampling(self.max_tokens, self.seed),
             min_answer_tokens=TOKENS_BESIDE + CLUSTER.least * self.num_clusters,
             inputs={
                 "criterion": self.criterion,
@@ -143,6 +153,13 @@ def coverage_sentence(shown: LabelHistogram) -> str:
 def is_too_long(result: GenerationResult) -> bool:
     """Whether the engine had no room for the prompt and its answer."""
     return isinstance(result, ItemError) and result.kind is ItemErrorKind.PROMPT_TOO_LONG
+
+
+def ended_with_the_context(result: GenerationResult, max_tokens: int) -> bool:
+    """Whether an answer was cut off before it had all the tokens that it might take: the prompt left no room."""
+    if not isinstance(result, Answer) or result.completion_tokens is None:
+        return False
+    return result.finish_reason == "length" and result.completion_tokens < max_tokens
 
 
 def labels_to_try(num_labels: int, result: GenerationResult) -> int:

@@ -24,7 +24,7 @@ from ictc.engines.base import (
     Task,
 )
 from ictc.engines.openai.protocol import read_completion
-from ictc.tracks.base import CaptionAnswer
+from ictc.tracks.base import CaptionAnswer, LabelAnswer
 
 SAID = {"text": "SALE", "brand": "Acme", "ui_only": False, "category": "shoes", "summary": "A shoe."}
 OTHER = SAID | {"brand": "Umbrella"}
@@ -127,6 +127,13 @@ def test_an_answer_in_the_wrong_field_says_what_to_do() -> None:
     assert isinstance(result, ItemError)
     assert "--reasoning-parser" in result.message
     assert result.raw_text == "The user wants a caption. Let me think."
+
+
+@pytest.mark.parametrize("label", ["护肤品", "not suitable for very young children", 'the "real" deal', "Hund\nKatze"])
+def test_a_pattern_is_for_the_server_not_against_the_answer(label: str) -> None:
+    result = read(said(json.dumps({"label": label})), JsonAnswer(LabelAnswer.model_json_schema()))
+    assert isinstance(result, Answer)
+    assert json.loads(result.text) == {"label": label}
 
 
 def test_what_is_longer_than_our_bounds_is_cut() -> None:

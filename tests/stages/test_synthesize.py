@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from ictc.engines.base import GenerationRequest, GenerationResult, ItemError, ItemErrorKind
+from ictc.engines.base import Answer, GenerationRequest, GenerationResult, ItemError, ItemErrorKind
 from ictc.engines.scripted import ScriptedEngine, ScriptedOptions, count_tokens
 from ictc.errors import StageError
 from ictc.stages.histogram import build_histogram
@@ -94,6 +94,20 @@ def test_enough_room_reads_everything_at_once() -> None:
     engine = SilentEngine(context=100_000)
     assert synthesize(engine).num_labels == 400
     assert len(engine.asked) == 1
+
+
+def test_an_answer_that_the_context_cuts_off_gets_a_shorter_list() -> None:
+    class Tight(SilentEngine):
+        async def generate(self, requests: AsyncIterable[GenerationRequest]) -> AsyncGenerator[GenerationResult, None]:
+            async for result in super().generate(requests):
+                if isinstance(result, Answer) and len(listed(self.asked[-1])) > 250:
+                    yield replace(result, text=result.text[:50], completion_tokens=12, finish_reason="length")
+                else:
+                    yield result
+
+    engine = Tight(context=100_000)
+    assert synthesize(engine).num_labels == 225
+    assert [len(listed(request)) for request in engine.asked] == [400, 300, 225]
 
 
 def test_other_failures_are_no_matter_of_length() -> None:

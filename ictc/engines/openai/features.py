@@ -16,6 +16,7 @@ from typing import Any
 
 from ictc.engines.openai.failures import Failure
 from ictc.engines.openai.protocol import Call
+from ictc.engines.openai.reading import without_keywords
 
 REFUSABLE_FIELDS = ("chat_template_kwargs", "top_logprobs", "logprobs", "seed", "temperature", "top_p", "max_tokens")
 """What servers are known to refuse; a request goes without it, or under its other name."""
@@ -110,7 +111,7 @@ class Features:
         schema = asked.get("json_schema", {}).get("schema", {})
         if self.form is Form.PLAIN_SCHEMA:
             asked = deepcopy(asked)
-            asked["json_schema"]["schema"] = _plain(schema)
+            asked["json_schema"]["schema"] = without_keywords(schema, DETAILS)
             fields["response_format"] = asked
             return messages
         if self.form is Form.OBJECT:
@@ -191,15 +192,6 @@ def lower_bound(message: str, asked: int) -> int | None:
 
 def _number(digits: str) -> int:
     return int(digits.replace(",", "")[:12])
-
-
-def _plain(schema: Any) -> Any:
-    """Return a schema without what some servers don't take, structure and options left."""
-    if isinstance(schema, Mapping):
-        fields = schema.get("properties", {})
-        plain = {name: _plain(value) for name, value in schema.items() if name not in DETAILS}
-        return plain | ({"properties": {name: _plain(field) for name, field in fields.items()}} if fields else {})
-    return [_plain(value) for value in schema] if isinstance(schema, list) else schema
 
 
 def _without_system(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -191,11 +191,27 @@ def _iter_json(text: str) -> Iterator[tuple[int, int, Any]]:
         start = text.find("{", stop)
 
 
-def _find_documents(text: str, schema: Mapping[str, Any]) -> list[str]:
-    """Return the documents in `text` that satisfy `schema`, cut to its lengths."""
+def without_keywords(schema: Any, names: Collection[str]) -> Any:
+    """Return a schema without what these keywords demand; fields may have the same names."""
+    if isinstance(schema, Mapping):
+        fields = schema.get("properties", {})
+        plain = {name: without_keywords(value, names) for name, value in schema.items() if name not in names}
+        kept = {name: without_keywords(field, names) for name, field in fields.items()}
+        return plain | ({"properties": kept} if fields else {})
+    return [without_keywords(value, names) for value in schema] if isinstance(schema, list) else schema
+
+
+def _validator(schema: Mapping[str, Any]) -> Any:
+    """Return what checks an answer; a pattern is there to end it in time, and who reads it judges it."""
     from jsonschema.validators import validator_for
 
-    validator = validator_for(dict(schema))(dict(schema))
+    checked = without_keywords(dict(schema), ("pattern",))
+    return validator_for(checked)(checked)
+
+
+def _find_documents(text: str, schema: Mapping[str, Any]) -> list[str]:
+    """Return the documents in `text` that satisfy `schema`, cut to its lengths."""
+    validator = _validator(schema)
     outermost = (_outermost(document, schema, validator.is_valid) for document in _documents_of(text))
     return [json.dumps(document) for documents in outermost for document in documents]
 
@@ -225,12 +241,11 @@ def _outermost(document: Any, schema: Mapping[str, Any], is_valid: Any, depth: i
 
 def _explain_document(text: str, schema: Mapping[str, Any]) -> str:
     from jsonschema.exceptions import best_match
-    from jsonschema.validators import validator_for
 
     documents = _documents_of(text)
     if not documents:
         return "not JSON"
-    error = best_match(validator_for(dict(schema))(dict(schema)).iter_errors(cut_to_lengths(documents[0], schema)))
+    error = best_match(_validator(schema).iter_errors(cut_to_lengths(documents[0], schema)))
     return "not JSON" if error is None else f"not as the schema says, at {error.json_path}: {error.message[:200]}"
 
 
