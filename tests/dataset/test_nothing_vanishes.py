@@ -13,6 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.sources import KINDS, Kind, Laid
@@ -30,6 +31,7 @@ NUM_SOURCES = int(os.environ.get("ICTC_SOURCES", "200"))
 SOURCES = st.sampled_from(KINDS).flatmap(lambda kind: st.tuples(st.just(kind), kind.descriptions))
 
 
+@pytest.mark.timeout(300 + NUM_SOURCES)
 @given(source=SOURCES, frames=st.sampled_from(["first", "all"]), cuts=st.lists(st.integers(0, 12), max_size=2))
 @settings(max_examples=NUM_SOURCES)
 def test_all_that_lies_in_a_source_is_accounted_for(source: tuple[Kind, Any], frames: Any, cuts: list[int]) -> None:

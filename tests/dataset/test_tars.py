@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import io
+import os
 import tarfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -13,6 +15,8 @@ import pytest
 
 from ictc.dataset.catalog.discover import iter_images, list_collection
 from ictc.dataset.catalog.tally import Reason, Tally
+from ictc.dataset.catalog.tar_shards import LocalTars
+from ictc.errors import InputError
 from ictc.records import ImageRecord
 
 JPEG = b"\xff\xd8\xff"
@@ -297,3 +301,21 @@ def test_tars_beside_images_and_images_beside_tars_are_counted(tmp_path: Path) -
     collection = list_collection(tmp_path, "tar")
     assert ids(iter_images(collection)) == ["a"]
     assert collection.left_out.counts[Reason.BESIDE_TARS] == 1
+
+
+def test_a_shard_that_cannot_be_read_for_now_is_not_broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, {f"{name}.tar": archive([(f"{name}.jpg", JPEG)]) for name in "ab"})
+    collection = list_collection(tmp_path)
+    (tmp_path / "b.tar").unlink()
+    records = list(iter_images(collection))
+    assert [(record.image_id, record.problem) for record in records] == [
+        ("a", None),
+        ("b.tar", "shard cannot be read: not found"),
+    ]
+    monkeypatch.setattr(LocalTars, "open", fail)
+    with pytest.raises(InputError, match=r"a\.tar cannot be read .*Input/output error.*; run the command again"):
+        list(iter_images(collection))
+
+
+def fail(*_: object) -> None:
+    raise OSError(errno.EIO, os.strerror(errno.EIO))
