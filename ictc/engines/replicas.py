@@ -119,7 +119,7 @@ class Replicas:
     async def close(self) -> None:
         """Unload all of them, also those that are being loaded."""
         if self._loading:
-            _, late = await asyncio.wait(self._loading.values(), timeout=CLOSE_TIMEOUT_S)
+            _, late = await asyncio.wait([*self._loading.values()], timeout=CLOSE_TIMEOUT_S)
             for task in late:
                 task.cancel()
         for place in range(len(self)):

@@ -29,6 +29,7 @@ RELOAD_PAUSE_S = 10.0
 """After the n-th failure to start, n times so long is waited: what a dead engine held is not free at once."""
 
 TICK_S = 1.0
+CANCEL_TIMEOUT_S = 10.0
 
 
 @dataclass(eq=False)
@@ -230,8 +231,17 @@ async def watch(work: Coroutine[Any, Any, ResultT], is_silent: Callable[[], bool
                 raise EngineDeadError(f"it has given no result for {hang_timeout_s:g} s")
         return task.result()
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        await end(task)
+
+
+async def end(task: asyncio.Task[Any]) -> None:
+    """Cancel a task and wait until it has ended, but not for ever: what hangs may do so at its end as well."""
+    task.cancel()
+    await asyncio.wait([task], timeout=CANCEL_TIMEOUT_S)
+    if not task.done():
+        logger.warning("what an engine was doing does not end")
+    elif not task.cancelled():
+        task.exception()  # it has been raised, or nobody asks for it any more
 
 
 def count_images(lost: Sequence[Prepared[Any]]) -> str:

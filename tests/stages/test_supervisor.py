@@ -57,6 +57,16 @@ def test_one_that_hangs_is_noticed_while_the_others_answer(tmp_path: Path) -> No
     assert report.times[-1] - report.times[0] > 0.3  # it was noticed on the way, not when all was done
 
 
+def test_one_that_hangs_even_when_it_is_told_to_stop_is_left_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor, "CANCEL_TIMEOUT_S", 0.05)
+    stubborn = (Script(freezes_after=9, is_stubborn=True), *SOUND)
+    report = run_side_by_side(tmp_path, Texts(300), [SOUND, stubborn], hang_timeout_s=0.1)
+    check_all_answered(report, 300)
+    assert report.times[-1] - report.times[0] < 30
+
+
 def test_of_two_deaths_at_once_each_has_its_own_suspects(tmp_path: Path) -> None:
     scripts = [(Script(die_on=frozenset({"i0", "i1"})),)] * 2
     report = run_side_by_side(tmp_path, Texts(40), scripts)

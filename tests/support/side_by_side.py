@@ -34,6 +34,7 @@ class Script:
         starts: whether it loads at all.
         dies_after: answers after which it dies of itself, None if it doesn't.
         freezes_after: answers after which it gives no more, None if it goes on.
+        is_stubborn: whether it can't even be told to stop, once it is frozen.
     """
 
     window: int = 4
@@ -43,6 +44,7 @@ class Script:
     starts: bool = True
     dies_after: float | None = None
     freezes_after: float | None = None
+    is_stubborn: bool = False
 
 
 class FailingEngine(ScriptedEngine):
@@ -62,8 +64,18 @@ class FailingEngine(ScriptedEngine):
         if self._script.dies_after is not None and self._num_asked > self._script.dies_after:
             raise EngineDeadError("it died of itself")
         if self._script.freezes_after is not None and self._num_asked > self._script.freezes_after:
-            await asyncio.Event().wait()
+            await freeze(is_stubborn=self._script.is_stubborn)
         return await super()._answer(request)
+
+
+async def freeze(*, is_stubborn: bool) -> None:
+    """Wait for ever, or a minute more when told to stop."""
+    try:
+        await asyncio.Event().wait()
+    except asyncio.CancelledError:
+        if is_stubborn:
+            await asyncio.sleep(60.0)
+        raise
 
 
 def script_load(scripts: Sequence[Script], loads: Counter[int], place: int) -> Callable[[], Awaitable[ScriptedEngine]]:
