@@ -10,7 +10,7 @@ import orjson
 import pytest
 from support.cli import Ictc, exported_bytes, load
 from support.collections import draw_flat, draw_image
-from support.faulty_disk import ANY, Fault
+from support.faulty_disk import ANY, Fault, When
 from support.fork_server import Finished
 from support.scripted_run import REJECTED, WINDOW, Reference, ScriptedRun
 
@@ -87,16 +87,15 @@ def test_results_of_other_images_stay_until_there_is_an_engine_and_are_told_from
     assert "earlier state" not in ictc("status", tmp_path / "out").stdout
 
 
-def test_images_that_come_back_bring_their_exports_back_without_an_engine(
-    ictc: Ictc, ads: Path, tmp_path: Path
-) -> None:
+def test_images_that_were_not_meant_are_taken_back_without_an_engine(ictc: Ictc, ads: Path, tmp_path: Path) -> None:
     ictc.succeed(ads, tmp_path / "out")
     before = exported_bytes(tmp_path / "out")
-    hidden = (ads / "ad_004.png").rename(tmp_path / "hidden.png")
+    added = draw_image(ads / "new.png", 99)
     fail_to_load(ictc, ads, tmp_path / "out")
-    hidden.rename(ads / "ad_004.png")
+    added.unlink()
     assert ictc.run(ads, tmp_path / "out", *NO_ENGINE).exit_code == 0
     assert exported_bytes(tmp_path / "out") == before
+    assert ictc("verify", tmp_path / "out").exit_code == 0
 
 
 @pytest.mark.parametrize("steps", ["1,2a,2b,3", "2b,3", "3"])
@@ -109,6 +108,15 @@ def test_missing_exports_are_written_from_the_journals_without_an_engine(
         (tmp_path / "out" / name).unlink()
     assert ictc.run(ads, tmp_path / "out", "--steps", steps, *NO_ENGINE).exit_code == 0
     assert exported_bytes(tmp_path / "out") == before
+
+
+def test_links_follow_an_image_that_was_replaced_or_renamed(ictc: Ictc, ads: Path, tmp_path: Path) -> None:
+    ictc.succeed(ads, tmp_path / "out")
+    draw_image(tmp_path / "other.png", 98).replace(ads / "ad_004.png")
+    (ads / "ad_005.png").rename(ads / "ad_005.PNG")
+    ictc.succeed(ads, tmp_path / "out")
+    links = [path for path in (tmp_path / "out" / "categorized_images").rglob("ad_*") if path.is_file()]
+    assert {path.name: path.read_bytes() for path in links} == {path.name: path.read_bytes() for path in ads.iterdir()}
 
 
 def test_a_target_of_recluster_keeps_its_results_until_there_is_an_engine(
@@ -185,3 +193,23 @@ def test_several_tracks_are_forced_once_together(run: ScriptedRun) -> None:
     resumed = force(run, *arguments)
     assert killed.was_killed
     assert len(undisturbed.asked) <= len(killed.asked + resumed.asked) <= len(undisturbed.asked) + 2 * WINDOW
+
+
+KILLS = (
+    *("manifest.jsonl: replace", "manifest.key.json: replace", "stale_exports.json: replace"),
+    *("run.json: replace", "caption current.json: replace", "caption journal: write record", "results.parquet: delete"),
+)
+
+
+@pytest.mark.parametrize("change", [("--max_images", 15), ("--seed", 7)], ids=["images", "seed"])
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_no_kill_leaves_results_that_look_current_and_are_not(
+    run: ScriptedRun, reference: Reference, change: tuple[str, int], when: When
+) -> None:
+    run.finish()
+    for point in KILLS:
+        was_killed = run.interrupt(*change, fault=Fault(point, when=when))
+        looks_current = run.server.run("verify", run.path, root=run.path).exit_code == 0
+        if was_killed and looks_current:  # then they are those of before, and their keys, too
+            assert reference.exports.items() <= exported_bytes(run.path).items(), point
+        run.check(reference)
