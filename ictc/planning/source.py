@@ -18,6 +18,8 @@ from ictc.dataset.fetching.locations import is_url
 from ictc.planning.sample import Sample, draw_sample
 from ictc.records import ImageRecord
 
+MAX_SUFFIX_CHARS = 12
+
 
 @dataclass(frozen=True)
 class ImageSource:
@@ -64,7 +66,10 @@ class ImageSource:
         for number, image in enumerate(images):
             async with self.files.open(image) as file:
                 if isinstance(file, ImageFile):
-                    shutil.copyfile(file.path, folder / f"{number:06d}{Path(image.path).suffix}")
+                    suffix = Path(image.path).suffix
+                    if len(suffix) > MAX_SUFFIX_CHARS:  # all that follows a dot in a title, or an address's query
+                        suffix = ""
+                    shutil.copyfile(file.path, folder / f"{number:06d}{suffix}")
 
 
 def list_source(chosen: InputSettings, files: ImageFiles) -> ImageSource:

@@ -7,10 +7,14 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from hashlib import blake2b
 from pathlib import Path
 from typing import IO
 
 from ictc.errors import StorageError
+
+MAX_STEM_BYTES = 120
+"""A name has 255 bytes at most, and 143 in an encrypted home folder."""
 
 _REMEDIES = {
     errno.ENOSPC: "the disk is full; free some space and run the same command again",
@@ -38,7 +42,7 @@ def atomic_writer(path: Path) -> Iterator[IO[bytes]]:
     Raises:
         StorageError: the disk refused.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{temporary_stem(path)}.{os.getpid()}.tmp")
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         remove_leftovers(path)
@@ -55,9 +59,15 @@ def atomic_writer(path: Path) -> Iterator[IO[bytes]]:
             raise
 
 
+def temporary_stem(path: Path) -> str:
+    """Return what names of unfinished files at `path` begin with: its own, where that leaves room for more."""
+    name = os.fsencode(path.name)
+    return path.name if len(name) <= MAX_STEM_BYTES else blake2b(name, digest_size=8).hexdigest()
+
+
 def remove_leftovers(path: Path) -> None:
     """Delete what killed writers of `path` left unfinished; as a file has one writer, none of them lives."""
-    leftover = re.compile(rf"\.{re.escape(path.name)}\.\d+\.tmp")
+    leftover = re.compile(rf"\.{re.escape(temporary_stem(path))}\.\d+\.tmp")
     for sibling in path.parent.iterdir():
         if leftover.fullmatch(sibling.name):
             sibling.unlink(missing_ok=True)

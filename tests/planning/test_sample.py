@@ -70,3 +70,11 @@ def test_frames_of_observations_are_extrapolated(tmp_path: Path) -> None:
     assert look(tmp_path).num_images == 6
     assert look(tmp_path, frames="all").num_images == 12
     assert look(tmp_path, num_sampled=4, frames="all").num_images == 12
+
+
+def test_images_are_copied_whatever_they_are_called(tmp_path: Path) -> None:
+    drawn = draw_image(tmp_path / "ads" / "ad.png", 1)
+    drawn.rename(drawn.with_name(f"v1.{'季' * 80}"))
+    source = list_source(InputSettings.model_validate({"ads_dir": tmp_path / "ads"}), LocalFiles(tmp_path / "ads"))
+    asyncio.run(source.copy(list(source.list_images(range(1))), tmp_path / "copies"))
+    assert [path.name for path in (tmp_path / "copies").iterdir()] == ["000000"]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ictc.errors import StorageError
-from ictc.storage.atomic import atomic_writer, write_atomic
+from ictc.storage.atomic import atomic_writer, temporary_stem, write_atomic
 
 
 def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path) -> None:
@@ -45,3 +45,11 @@ def test_a_disk_that_refuses_is_a_clear_error(
         write_atomic(path, b"new")
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_name_may_be_as_long_as_the_disk_allows(tmp_path: Path) -> None:
+    path = tmp_path / f"{'季' * 80}.html"
+    left = tmp_path / f".{temporary_stem(path)}.1.tmp"
+    left.touch()
+    write_atomic(path, b"whole")
+    assert [(one.name, one.read_bytes()) for one in tmp_path.iterdir()] == [(path.name, b"whole")]
