@@ -115,3 +115,12 @@ def test_clusters_that_are_given_were_made_from_no_labels(ictc: Ictc, tmp_path: 
     assert (metadata["labels_read"], metadata["images_covered"], metadata["labels"]) == (0, 0, [])
     assert load(out, "step2b_dynamic_clusters.json")[1]["description"] == "not C. another"
     assert ictc("verify", out).exit_code == 0
+
+
+def test_more_clusters_than_the_source_was_told_to_read_labels_for(ictc: Ictc, tmp_path: Path) -> None:
+    ictc.succeed(draw_flat(tmp_path / "ads", 12), tmp_path / "out", "--top_hooks", 8)
+    recluster = ("recluster", "--source_dir", tmp_path / "out", "--output_dir", tmp_path / "k10", "--num_clusters", 10)
+    refused = ictc(*recluster)
+    assert refused.exit_code == 2
+    assert "config.yaml: --num_clusters 10 can't be made from the 8 labels of --top_hooks: raise" in refused.stderr
+    assert ictc(*recluster, "--top_hooks", 12).exit_code == 0
