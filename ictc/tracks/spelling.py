@@ -30,9 +30,10 @@ auntie birdie bookie brownie calorie collie cookie cutie foodie genie goalie gro
 movie necktie newbie pixie prairie rookie selfie smoothie sweetie talkie veggie walkie zombie
 """.split()  # noqa: SIM905 - a list literal would be a page long
 _NO_PLURAL = """
-always arms besides blues bras briefs clothes contents corps customs damages does glasses goods greens grounds hers jeans
-lens manners means news odds ours pants premises proceeds remains shorts slacks sometimes spectacles spirits theirs tights
-yours
+affairs always arms besides blues boxers briefs clothes contents corps customs damages does glasses goods greens grounds
+hers indies jeans leaves lens lives manners mars means news odds ours pants premises proceeds remains seconds shorts slacks
+sometimes spectacles spirits theirs tights trunks vegas yours
+ones twenties thirties forties fifties sixties seventies eighties nineties
 cours dans fils fois gens mois pays sans sous temps tous vers
 anders bereits falls iets links nichts niets rechts
 gracias mais menos pais
