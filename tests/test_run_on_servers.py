@@ -1,0 +1,113 @@
+"""Whole runs on servers of others: an account without money, and secrets in the key, the address and the words."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.cli import Ictc, exported_bytes, load
+from support.collections import draw_flat
+from support.fault_server import MODEL, FaultServer, Reply, completion, failure
+
+NUM_IMAGES = 8
+KEY = "key-of-a-tale-1001"
+PASSWORD = "pass-of-the-night"
+
+
+def say(body: Mapping[str, Any]) -> Reply:
+    """Answer as a model would, of each image something of its own."""
+    properties = body["response_format"]["json_schema"]["schema"]["properties"]
+    words = hashlib.sha256(json.dumps(body["messages"]).encode()).hexdigest()[:8]
+    if "answer" in properties:
+        return completion(json.dumps({"answer": properties["answer"]["enum"][0]}))
+    if "label" in properties:
+        return completion(json.dumps({"label": f"seen {words}"}))
+    if "clusters" in properties:
+        clusters = [{"name": f"Cluster {n}", "description": f"The {n}th of them"} for n in ("one", "two")]
+        return completion(json.dumps({"clusters": clusters}))
+    return completion(json.dumps({n: False if n == "ui_only" else f"{n} {words}" for n in properties}))
+
+
+@contextmanager
+def serving(answer: Callable[[Mapping[str, Any]], Reply]) -> Iterator[FaultServer]:
+    """Serve in a thread of its own, as the command under test takes this one."""
+    server, loop, ready = FaultServer(answer=answer), asyncio.new_event_loop(), threading.Event()
+    done = asyncio.Event()
+
+    async def serve() -> None:
+        async with server:
+            ready.set()
+            await done.wait()
+
+    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
+    thread.start()
+    try:
+        assert ready.wait(10)
+        yield server
+    finally:
+        loop.call_soon_threadsafe(done.set)
+        thread.join()
+        loop.close()
+
+
+def run_on(ictc: Ictc, url: str, ads: Path, out: Path) -> tuple[int, str]:
+    """Run on a server and return the exit code and all that was said."""
+    outcome = ictc("run", "--ads_dir", ads, "--output_dir", out, "--engine", "openai", "--base_url", url,
+                   "--vlm_model", MODEL, "--criterion", "kind of ad", "--num_clusters", 2, "--report", "off",
+                   "--engine_options", '{"window": 3, "max_retries": 1, "max_outage_s": 0}')  # fmt: skip
+    return outcome.exit_code, outcome.stdout + outcome.stderr
+
+
+def test_a_balance_that_runs_out_costs_no_image(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    ictc, ads = Ictc(capsys), draw_flat(tmp_path / "ads", NUM_IMAGES)
+    paid, num_calls = threading.Event(), 0
+
+    def answer(body: Mapping[str, Any]) -> Reply:
+        nonlocal num_calls
+        num_calls += 1
+        return say(body) if paid.is_set() or num_calls <= 5 else failure(402, "Insufficient Balance")
+
+    with serving(answer) as server:
+        exit_code, said = run_on(ictc, server.url, ads, tmp_path / "out")
+        assert exit_code == 1
+        assert "Insufficient Balance" in said
+        assert "same command" in said
+        paid.set()
+        assert run_on(ictc, server.url, ads, tmp_path / "out")[0] == 0
+        assert run_on(ictc, server.url, ads, tmp_path / "undisturbed")[0] == 0
+    assert len(load(tmp_path / "out", "step3_final_assignment.json")) == NUM_IMAGES
+    assert exported_bytes(tmp_path / "out") == exported_bytes(tmp_path / "undisturbed")
+
+
+def test_no_secret_stands_in_what_a_run_says_or_writes(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", f"{KEY}\r\n")
+    ictc, ads = Ictc(capsys), draw_flat(tmp_path / "ads", NUM_IMAGES)
+    echo = f"refused, as you sent Authorization: Bearer {KEY} and somebody:{PASSWORD}"
+    refused = [False]
+
+    def answer(body: Mapping[str, Any]) -> Reply:
+        if body.get("response_format", {}).get("json_schema", {}).get("name") != "caption":
+            return failure(401, echo)
+        refused[0] = not refused[0]
+        return say(body) if refused[0] else failure(400, echo)
+
+    with serving(answer) as server:
+        url = server.url.replace("://", f"://somebody:{PASSWORD}@")
+        exit_code, said = run_on(ictc, url, ads, tmp_path / "out")
+    assert exit_code == 1
+    assert "refused, as you sent" in said
+    written = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    assert {"config.yaml", "run.json"} < {path.name for path in written}
+    assert any(b"refused, as you sent" in content for path, content in written.items() if path.suffix != ".log")
+    for secret in (KEY, PASSWORD):
+        assert secret not in said
+        assert not [path for path, content in written.items() if secret.encode() in content]
