@@ -224,6 +224,21 @@ def test_what_is_published_follows_the_run(ictc: Ictc, s3: S3, tmp_path: Path) -
     assert s3.read_folder("again").keys() == exported_bytes(work_dir).keys() | {"run.json", "config.yaml"}
 
 
+def test_a_retry_publishes_each_track_where_it_was(ictc: Ictc, s3: S3, tmp_path: Path) -> None:
+    draw_flat(tmp_path / "ads", 6)
+    failing = ("--engine_options", '{"fail": ["0:ad_002", "1:ad_003"]}')
+    work = ("--work_dir", tmp_path / "work", "--track", "1,2", "--num_clusters", 2)
+    outcome = ictc.run(tmp_path / "ads", "s3://ads-bucket/tracks", *work, *failing)
+    assert outcome.exit_code == 0, outcome.stderr
+    before = set(s3.read_folder("tracks"))
+    outcome = ictc("retry", tmp_path / "work")
+    assert outcome.exit_code == 0, outcome.stderr
+    assert set(s3.read_folder("tracks")) == before
+    for track in ("full_run", "track2_identity"):
+        assert s3.read_folder(f"tracks/{track}")["rejected.jsonl"] == b""
+        assert exported_bytes(tmp_path / "work" / track).items() <= s3.read_folder(f"tracks/{track}").items()
+
+
 def test_listing_a_hundred_thousand_keys() -> None:
     with many_keys(NUM_MANY) as url:
         started = time.process_time()
