@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from pathlib import Path
 
@@ -178,21 +177,3 @@ def test_what_was_in_flight_at_two_kills_goes_first_in_halves(ictc: Ictc, ads: P
         ictc.succeed(ads, tmp_path / "out").stderr
     )
     assert rejected(tmp_path / "out") == {}
-
-
-@pytest.mark.clock
-def test_kills_with_a_hundred_images_in_flight_cost_the_rest_little(ictc: Ictc, tmp_path: Path) -> None:
-    ads = draw_flat(tmp_path / "ads", 300)
-    for name in ("once", "twice"):
-        kill_in_flight(ads, tmp_path / "out", 100, window=100, latency_s=60)
-        shutil.copytree(tmp_path / "out", tmp_path / name, symlinks=True)
-    shutil.copytree(tmp_path / "out", tmp_path / "undisturbed", symlinks=True)
-    for path in (tmp_path / "undisturbed").glob("state/caption/*/in_flight.log"):
-        path.unlink()
-    seconds = {}
-    for name in ("undisturbed", "once", "twice"):
-        begun = time.monotonic()
-        ictc.succeed(ads, tmp_path / name, "--steps", 1, "--engine_options", '{"window": 100, "latency_s": 1.0}')
-        seconds[name] = time.monotonic() - begun
-        assert rejected(tmp_path / name) == {}
-    assert max(seconds["once"], seconds["twice"]) <= 1.5 * seconds["undisturbed"]

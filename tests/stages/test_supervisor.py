@@ -14,6 +14,7 @@ from support.side_by_side import Report, Script, Texts, run_side_by_side
 from ictc.errors import EngineDeadError, EngineLoadError
 from ictc.stages import supervisor
 from ictc.stages.outcome import Status
+from ictc.stages.suspects import Suspects
 
 SOUND = (Script(),)
 
@@ -164,12 +165,12 @@ def fate_script(fate: str, after: int) -> tuple[Script, ...]:
 @pytest.mark.clock
 def test_a_hung_engine_among_four_costs_its_own_share_of_the_rate(tmp_path: Path) -> None:
     sound = (Script(window=8, latency_s=0.1),)
-    frozen = (Script(window=8, latency_s=0.1, freezes_after=80), *sound)
-    undisturbed = run_side_by_side(tmp_path / "undisturbed", Texts(960), [sound] * 4)
-    report = run_side_by_side(tmp_path / "hung", Texts(960), [sound] * 3 + [frozen], hang_timeout_s=1.2)
-    check_all_answered(report, 960)
-    took, lost_s = report.times[-1] - report.times[0], 1.2 / 4
-    assert took < undisturbed.times[-1] - undisturbed.times[0] + lost_s + 0.5
+    frozen = (Script(window=8, latency_s=0.1, freezes_after=24), *sound)
+    undisturbed = run_side_by_side(tmp_path / "undisturbed", Texts(480), [sound] * 4)
+    report = run_side_by_side(tmp_path / "hung", Texts(480), [sound] * 3 + [frozen], hang_timeout_s=0.8)
+    check_all_answered(report, 480)
+    took, lost_s = report.times[-1] - report.times[0], 0.8 / 4
+    assert took < undisturbed.times[-1] - undisturbed.times[0] + lost_s + 0.4
 
 
 @pytest.mark.parametrize("window", [1, 4])
@@ -179,3 +180,22 @@ def test_four_culprits_in_a_row_at_the_very_beginning_are_not_taken_for_the_engi
     culprits = frozenset({"i0", "i1", "i2", "i3"})
     report = run_side_by_side(tmp_path, Texts(20), [(Script(window, die_on=culprits),)])
     check_all_answered(report, 20, quarantined=culprits)
+
+
+@pytest.mark.clock
+@pytest.mark.parametrize("num_engines", [1, 4])
+def test_kills_of_the_process_with_a_hundred_images_in_flight_cost_the_rest_little(
+    tmp_path: Path, num_engines: int
+) -> None:
+    seconds = []
+    for num_kills in range(3):
+        directory = tmp_path / str(num_kills)
+        for _ in range(num_kills):
+            suspects = Suspects(directory / "in_flight.log")
+            for image_id in IDS[:100]:
+                suspects.start(image_id)  # and then the process is killed
+        engines = [(Script(window=100 // num_engines, latency_s=0.4),)] * num_engines
+        begun = time.monotonic()
+        check_all_answered(run_side_by_side(directory, Texts(300), engines), 300)
+        seconds.append(time.monotonic() - begun)
+    assert max(seconds[1:]) <= 1.5 * seconds[0]
