@@ -70,7 +70,7 @@ def server_url() -> Iterator[str]:
 
 
 def ask(
-    answer: AnswerFormat, text: str, *, max_tokens: int = 40, image: DecodedImage | None = None
+    answer: AnswerFormat, text: str, *, max_tokens: int = 200, image: DecodedImage | None = None
 ) -> GenerationRequest:
     return GenerationRequest("ad", Task.LABEL, (Message("user", text),), answer, SamplingParams(max_tokens), image)
 
@@ -118,7 +118,7 @@ def test_a_model_without_eyes_is_named_before_the_first_image(server_url: str) -
 def test_a_model_without_eyes_is_named_at_the_first_image(server_url: str) -> None:
     image = DecodedImage(64, 64, bytes(64 * 64 * 3))
     with pytest.raises(EngineUnavailableError, match=r"reads no images .*--vlm_model"):
-        answers(server_url, [ask(ChoiceAnswer(OPTIONS), "What is it?", image=image, max_tokens=4)])
+        answers(server_url, [ask(ChoiceAnswer(OPTIONS), "What is it?", image=image, max_tokens=16)])
 
 
 def test_the_text_steps_of_a_run(server_url: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

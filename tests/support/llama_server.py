@@ -19,7 +19,7 @@ def main() -> None:
     settings.model_alias = {MODEL}
     settings.n_parallel = 2
     settings.n_ctx = 2 * 4096
-    settings.cpuparams.n_threads = 2
+    settings.cpuparams.n_threads = 1  # two that wait for each other take ages on a busy machine
     settings.port = 0
     server = xllamacpp.Server(settings)
     print(server.listening_address, flush=True)
