@@ -17,6 +17,7 @@ from ictc.errors import AccessError
 from ictc.records import BrokenImage, ImageRecord, UnreadableImage
 
 ResultT = TypeVar("ResultT")
+Reading = tuple[ResultT | UnreadableImage, bool]
 
 FIRST_PAUSE_S = 0.25
 MAX_PAUSE_S = 30.0
@@ -68,17 +69,21 @@ class Patience:
             self._witnesses.popitem(last=False)
 
     async def read(
-        self, image: ImageRecord, attempt: Callable[[], Awaitable[ResultT | UnreadableImage]]
+        self, image: ImageRecord, attempt: Callable[[], Awaitable[Reading[ResultT]]]
     ) -> ResultT | UnreadableImage:
         """Return what an attempt at an image gives, after the end of an outage if there is one; or that it alone fails.
+
+        Args:
+            attempt: gives also whether that is a sign of life from where the image is, and no copy.
 
         Raises:
             AccessError: the outage lasts too long.
         """
         began = time.monotonic()
-        result = await attempt()
+        result, is_sign = await attempt()
         if not isinstance(result, UnreadableImage):
-            self._succeed(image, result, began)
+            if is_sign:
+                self._succeed(image, result, began)
             return result
         failed_at = time.monotonic()
         async with self._turn:  # one asks for all, the others wait
@@ -89,7 +94,7 @@ class Patience:
     async def _insist(
         self,
         image: ImageRecord,
-        attempt: Callable[[], Awaitable[ResultT | UnreadableImage]],
+        attempt: Callable[[], Awaitable[Reading[ResultT]]],
         failure: UnreadableImage,
         failed_at: float,
     ) -> ResultT | UnreadableImage:
@@ -103,7 +108,7 @@ class Patience:
             await asyncio.sleep(min(pause_s, left_s))
             pause_s = min(2 * pause_s, MAX_PAUSE_S)
             began = time.monotonic()
-            result = await attempt()
+            result, _ = await attempt()
             if not isinstance(result, UnreadableImage):
                 self._succeed(image, result, began)
                 return result

@@ -16,7 +16,7 @@ from weakref import WeakValueDictionary
 
 from ictc.dataset.decoding.pool import DecodePool
 from ictc.dataset.fetching.files import ImageFile, ImageFiles, Medium
-from ictc.dataset.patience import Patience
+from ictc.dataset.patience import Patience, Reading
 from ictc.records import BrokenImage, DecodedImage, ImageRecord, Source, UnreadableImage
 
 logger = logging.getLogger(__name__)
@@ -108,7 +108,7 @@ class ImageReader:
         return await self._decodings.get(key, lambda: self._read(image, decoding))
 
     async def _read(
-        self, image: ImageRecord, attempt: Callable[[], Awaitable[ResultT | UnreadableImage]]
+        self, image: ImageRecord, attempt: Callable[[], Awaitable[Reading[ResultT]]]
     ) -> ResultT | UnreadableImage:
         return await self._patience[self._files.medium_of(image)].read(image, attempt)
 
@@ -118,24 +118,24 @@ class ImageReader:
             return await self._files.answers(image)
         return isinstance(await self._pool.find_source(path, look=False), Source)
 
-    async def _find_source(self, image: ImageRecord) -> Source | UnreadableImage | None:
+    async def _find_source(self, image: ImageRecord) -> Reading[Source | None]:
         async with self._files.open(image) as file:
             if isinstance(file, UnreadableImage):
-                return file
+                return file, True
             if isinstance(file, BrokenImage):
-                return None
+                return None, True
             if file.sha256 is not None and self._dedupe != "near":
-                return Source.of_content(file.sha256)
-            return await self._pool.find_source(file.path, look=self._dedupe == "near")
+                return Source.of_content(file.sha256), not file.is_copy
+            return await self._pool.find_source(file.path, look=self._dedupe == "near"), not file.is_copy
 
-    async def _decode(self, image: ImageRecord, max_image_tokens: int) -> DecodedImage | BrokenImage | UnreadableImage:
+    async def _decode(self, image: ImageRecord, max_image_tokens: int) -> Reading[DecodedImage | BrokenImage]:
         async with self._files.open(image) as file:
             if not isinstance(file, ImageFile):
-                return file
+                return file, True
             decoded = await self._pool.decode(file.path, max_image_tokens)
         if isinstance(decoded, DecodedImage):
             self._in_use[image.path, max_image_tokens] = decoded
-        return decoded
+        return decoded, not file.is_copy
 
 
 KeyT = TypeVar("KeyT")
@@ -152,8 +152,13 @@ class Once(Generic[KeyT, ResultT]):
         task = self._making.get(key)
         if task is None:
             task = self._making[key] = asyncio.ensure_future(make())
-            task.add_done_callback(lambda _: self._making.pop(key, None))
+            task.add_done_callback(lambda done: self._forget(key, done))
         return await asyncio.shield(task)
+
+    def _forget(self, key: KeyT, done: asyncio.Task[ResultT]) -> None:
+        self._making.pop(key, None)
+        if not done.cancelled():
+            done.exception()  # else asyncio reports one that nobody waits for any more
 
     async def cancel(self) -> None:
         """Cancel what is being made, and wait for its end."""

@@ -40,12 +40,18 @@ class HostileServer:
     most_at_once: int = 0
     credentials: list[str] = field(default_factory=list)
     _open: int = 0
+    _refusal: int | None = None
+    _good_left: int = 0
 
     def forget(self) -> None:
         """Begin new books."""
         self.requests.clear()
         self.credentials.clear()
         self.most_at_once = 0
+
+    def refuse(self, status: int | None, after: int = 0) -> None:
+        """Answer everything with this status from now on, or after so many requests; None: as ever."""
+        self._refusal, self._good_left = status, after
 
     @web.middleware
     async def count(self, request: web.Request, handler: web.Handler) -> web.StreamResponse:
@@ -54,7 +60,10 @@ class HostileServer:
         self.credentials += request.headers.getall("Authorization", [])
         self._open += 1
         self.most_at_once = max(self.most_at_once, self._open)
+        self._good_left -= 1
         try:
+            if self._refusal is not None and self._good_left < 0:
+                return web.Response(status=self._refusal)
             return await handler(request)
         finally:
             self._open -= 1

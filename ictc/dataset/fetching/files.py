@@ -44,10 +44,12 @@ class ImageFile:
 
     Attributes:
         sha256: of the content, in hex; None where nobody has read it yet.
+        is_copy: whether it was here already, so that it says nothing of the place that it came from.
     """
 
     path: Path
     sha256: str | None = None
+    is_copy: bool = False
 
 
 class ImageFiles(Protocol):
@@ -217,12 +219,12 @@ class FetchedFiles:
         if place.is_file:
             yield ImageFile(Path(place.url))
             return
-        held = await self._hold(place)
+        held, is_copy = await self._hold(place)
         if not isinstance(held, Held):
             yield held
             return
         with held:
-            yield ImageFile(held.path, held.sha256)
+            yield ImageFile(held.path, held.sha256, is_copy)
 
     def medium_of(self, image: ImageRecord) -> Medium:
         url = self._places.find(image).url
@@ -249,18 +251,19 @@ class FetchedFiles:
         with self._cache.draft() as draft:
             return await self._copy(replace(place, span=(start, start + 1)), draft.path) is None
 
-    async def _hold(self, place: Place) -> Held | BrokenImage | UnreadableImage:
-        """Return the copy, made by whoever asks first."""
+    async def _hold(self, place: Place) -> tuple[Held | BrokenImage | UnreadableImage, bool]:
+        """Return the copy, made by whoever asks first, and whether it was there already."""
         lock = self._locks.get(place.cache_key)
         if lock is None:
             lock = self._locks[place.cache_key] = asyncio.Lock()
         async with lock:
             if (failure := self._failures.get(place.cache_key)) is not None:
-                return failure
-            held = await self._find(place) or await self._fetch(place)
+                return failure, False
+            found = await self._find(place)
+            held = found or await self._fetch(place)
             if isinstance(held, BrokenImage):
                 self._remember(place, held)
-            return held
+            return held, found is not None
 
     def _remember(self, place: Place, failure: BrokenImage) -> None:
         """Keep a failure for those who ask again soon, as reading an image takes more than one look at it."""
