@@ -9,6 +9,8 @@ whatever came before it. `--engine_options` scripts delays and failures:
     die_on        ids that kill the engine
     hang_on       ids that never get an answer
     freeze_on     ids at which the engine stops answering, whatever it has been asked
+    refuse        share of the pictures, in [0, 1], that it refuses, told by their pixels alone
+    salt          any text: with another, every answer is another
     context       tokens of prompt and answer, of four letters each; a longer prompt is refused
     window        requests in flight
 """
@@ -58,6 +60,8 @@ class ScriptedOptions(BaseModel):
     die_on: frozenset[str] = frozenset()
     hang_on: frozenset[str] = frozenset()
     freeze_on: frozenset[str] = frozenset()
+    refuse: float = Field(0.0, ge=0, le=1)
+    salt: str = ""
     context: int | None = Field(None, ge=1)
 
 
@@ -105,10 +109,14 @@ class ScriptedEngine:
             await asyncio.Event().wait()
         if request_id in options.fail:
             return ItemError(request_id, ItemErrorKind.REFUSED, "scripted failure")
+        if _refuses(request, options.refuse):
+            return ItemError(request_id, ItemErrorKind.REFUSED, "scripted refusal")
         prompt_tokens = count_tokens(request)
         if options.context is not None and prompt_tokens > (room := options.context - request.min_answer_tokens):
             return _too_long(request_id, prompt_tokens, room)
-        text, scores = ("scripted nonsense", None) if request_id in options.invalid else answer_for(request)
+        text, scores = (
+            ("scripted nonsense", None) if request_id in options.invalid else answer_for(request, options.salt)
+        )
         return Answer(request_id, text, prompt_tokens, len(text) // 4 + 1, scores=scores)
 
 
@@ -124,9 +132,14 @@ def _too_long(request_id: str, prompt_tokens: int, room: int) -> ItemError:
     return ItemError(request_id, ItemErrorKind.PROMPT_TOO_LONG, message, share_that_fits=share)
 
 
-def answer_for(request: GenerationRequest) -> tuple[str, Mapping[str, float] | None]:
+def _refuses(request: GenerationRequest, share: float) -> bool:
+    """Whether the engine refuses a picture, which depends on nothing but its pixels."""
+    return request.image is not None and zlib.crc32(request.image.rgb) < share * 2**32
+
+
+def answer_for(request: GenerationRequest, salt: str = "") -> tuple[str, Mapping[str, float] | None]:
     """Return an answer that satisfies the request's constraint, and scores for a closed choice."""
-    random = Random(_fingerprint(request))
+    random = Random(f"{salt}{_fingerprint(request)}" if salt else _fingerprint(request))
     if isinstance(request.answer, JsonAnswer):
         return orjson.dumps(sample_json(request.answer.schema, random)).decode(), None
     if isinstance(request.answer, ChoiceAnswer):

@@ -63,9 +63,19 @@ class Results:
 
     def iter_ids(self, stage: StageName, status: Status) -> Iterator[str]:
         """Yield the ids of the images that left `stage` in this way, in the order of the manifest."""
-        journal = self.journals.get(stage)
-        if journal is not None:
-            yield from (image_id for image_id in self.image_ids if journal.status(image_id) == status)
+        statuses = zip(self.image_ids, self._iter_statuses(stage), strict=True)
+        return (image_id for image_id, left in statuses if left == status)
+
+    def _iter_statuses(self, stage: StageName) -> Iterator[str | None]:
+        """Yield how each image left `stage`; None if it has not, or did not enter it, whatever it once did."""
+        journal, captions = self.journals.get(stage), self.journals.get("caption")
+        if journal is None or captions is None:
+            return iter([None] * len(self.image_ids))
+        statuses = map(journal.status, self.image_ids)
+        if stage == "caption":
+            return statuses
+        entered = (captions.status(image_id) == Status.DONE for image_id in self.image_ids)
+        return (status if enters else None for status, enters in zip(statuses, entered, strict=True))
 
     def iter_data(self, stage: StageName, status: Status) -> Iterator[tuple[str, dict[str, Any]]]:
         """Yield id and data of the images that left `stage` in this way, in the order of the manifest."""
@@ -74,8 +84,7 @@ class Results:
 
     def iter_outcomes(self) -> Iterator[str | None]:
         """Yield how each image left Step 1, None if it has not, in the order of the manifest."""
-        journal = self.journals.get("caption")
-        return map(journal.status, self.image_ids) if journal is not None else iter([None] * len(self.manifest))
+        return self._iter_statuses("caption")
 
     def iter_images(self, status: Status) -> Iterator[ImageRecord]:
         """Yield the images that left Step 1 in this way."""
@@ -165,9 +174,7 @@ class Results:
 
     def count_statuses(self, stage: StageName) -> Counter[str]:
         """Return how many images of the manifest left `stage` in which way."""
-        journal = self.journals.get(stage)
-        statuses = () if journal is None else map(journal.status, self.image_ids)
-        return Counter(status for status in statuses if status is not None)
+        return Counter(status for status in self._iter_statuses(stage) if status is not None)
 
     def _assignment_of(self, image_id: str) -> Assignment:
         return Assignment(image_id, **self._record("assign", image_id)["data"])
