@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from ictc.config import ModelSpec, RunSettings
+from ictc.config.answers import answer_options
 from ictc.records import ClusterDefinition, StageName
 from ictc.stages.histogram import LabelHistogram
 from ictc.storage.keys import StageKey, digest
@@ -20,6 +22,7 @@ class RunKeys:
 
     Attributes:
         given: clusters that Step 2b takes instead of making its own, () if there are none.
+        changed_models: what models are now, by name, that were others when they were first used.
         combined: digest of the one request that captions are asked by for several tracks, "" if each has its own.
     """
 
@@ -28,6 +31,7 @@ class RunKeys:
     criterion: str
     given: tuple[ClusterDefinition, ...] = ()
     combined: str = ""
+    changed_models: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def vlm(self) -> ModelSpec:
@@ -71,7 +75,10 @@ class RunKeys:
     def _common(self, stage: StageName, spec: ModelSpec) -> StageKey:
         prompt = self.track.prompts[stage]
         uses_criterion = getattr(self.track, stage).uses("criterion")
+        options = answer_options(spec.engine, spec.options)
         return {
+            **({"weights": self.changed_models[spec.model]} if spec.model in self.changed_models else {}),
+            **({"options": digest(options)} if options else {}),  # a digest: they may hold a key or a password
             "engine": spec.engine,
             "model": spec.model,
             "dtype": spec.dtype,

@@ -17,6 +17,7 @@ from ictc.records import ClusterDefinition, ImageRecord, StageName
 from ictc.runs.keys import RunKeys
 from ictc.runs.manifests import ManifestKeeper
 from ictc.runs.map_step import MapStep, run_map_steps
+from ictc.runs.models import find_models, load_models, note_models
 from ictc.runs.reporter import TITLES, Reporter
 from ictc.runs.summary import TrackSummary, summarize
 from ictc.stages.assign import AssignStage
@@ -54,6 +55,7 @@ class TrackRun:
         origin: for `run.json`: where results that this run did not make come from.
         before_change: called before the first change to what an earlier run left.
         keeper: what keeps the manifest true, where the run lists the images itself.
+        models: what the models are, by name, as far as that can be told.
         surveys: how much of a step is done, where that was found out before anything ran.
         explained: steps of which the user knows why their earlier results are out of date.
     """
@@ -73,6 +75,7 @@ class TrackRun:
     results: Results = field(init=False)
     exports: Exports = field(init=False)
     keys: RunKeys = field(init=False)
+    models: Mapping[str, str] = field(init=False)
     before_change: Callable[[], None] | None = None
     keeper: ManifestKeeper | None = None
     surveys: dict[StageName, Survey] = field(default_factory=dict)
@@ -81,7 +84,11 @@ class TrackRun:
     def __post_init__(self) -> None:
         self.results = Results(self.manifest)
         self.exports = Exports(self.directory.path, self.results)
-        self.keys = RunKeys(self.settings, self.track, self.criterion, self.given, self.combined)
+        control, engine = self.settings.control, self.settings.engine
+        self.models = find_models([engine.model_spec("vlm", control.seed), engine.model_spec("llm", control.seed)])
+        noted = load_models(self.directory)
+        changed = {name: now for name, now in self.models.items() if noted.get(name, now) != now}
+        self.keys = RunKeys(self.settings, self.track, self.criterion, self.given, self.combined, changed)
         self.steps = self.steps or self.settings.steps
 
     def close(self) -> None:
@@ -255,6 +262,7 @@ class TrackRun:
             self.exports.remove_from(stage)  # before the key changes, or a crash would leave them under the new one
         if forced and stage in self.results.journals:
             self.results.journals.pop(stage).close()
+        note_models(self.directory, self.models)
         self.directory.start_stage(stage, key, afresh=forced)
         if stage != "synthesize":
             self.open_journal(stage, key)

@@ -80,8 +80,8 @@ class CombinedLane(Lane[ImageRecord]):
         for lane in self.lanes:
             lane._keep(pending)
 
-    def _outcome_of(self, image_id: str, source: str) -> Outcome | None:
-        parts = [lane._outcome_of(image_id, source) for lane in self.lanes]
+    def _recorded(self, source: str) -> Outcome | None:
+        parts = [lane._recorded(source) for lane in self.lanes]
         return None if None in parts else Outcome(Status.DONE, {PARTS: parts})
 
     def _share(self, follower: Pending[ImageRecord], outcome: Outcome) -> None:

@@ -210,14 +210,8 @@ class Lane(Generic[ItemT]):
 
     def _recorded(self, source: str) -> Outcome | None:
         """Return the outcome of an image that was made from `source`, if it is recorded."""
-        image_id = self.leaders.find(source)
-        return None if image_id is None else self._outcome_of(image_id, source)
-
-    def _outcome_of(self, image_id: str, source: str) -> Outcome | None:
-        if image_id not in self.journal or self.journal.source(image_id) != source:
-            return None
-        record = self.journal.get(image_id)
-        return from_record(record) if record is not None else None
+        record = self.leaders.find(source)
+        return None if record is None else from_record(record)
 
     def _share(self, follower: Pending[ItemT], outcome: Outcome) -> None:
         self.num_shared += 1

@@ -7,8 +7,8 @@ image behind that by now. Knows digests and ids, not what they stand for.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ictc.records import Source
 from ictc.stages.outcome import RETRIED
@@ -41,8 +41,8 @@ class Leaders(Protocol):
         """Return the digest of the image whose outcome the next one gets: its own, if it leads."""
         ...
 
-    def find(self, source: str) -> str | None:
-        """Return the id of a record that was made from `source`, None if there is none that may be shared."""
+    def find(self, source: str) -> Mapping[str, Any] | None:
+        """Return a record that was made from `source`, None if there is none that may be shared."""
         ...
 
     def note(self, image_id: str, source: str) -> None:
@@ -71,7 +71,7 @@ class NoLeaders:
 
 
 class EqualSources:
-    """Images of the same content share an outcome.
+    """Images of the same content share an outcome, also with one that had that content and has another by now.
 
     Args:
         journal: what is done; its records lead.
@@ -83,10 +83,10 @@ class EqualSources:
 
     def __init__(self, journal: Journal, *, retry_rejected: bool = False) -> None:
         self._journal = journal
-        self._recorded: dict[int, str] = {}
+        self._recorded: dict[int, int] = {}  # from sources to where a record of each lies
         for image_id in journal:
             if not (retry_rejected and journal.status(image_id) in RETRIED):
-                self._recorded.setdefault(int(journal.source(image_id), 16), image_id)
+                self._recorded.setdefault(int(journal.source(image_id), 16), journal.locate(image_id))
 
     def restart(self) -> None:
         """Do nothing: the order is of no account."""
@@ -95,14 +95,14 @@ class EqualSources:
         """Return the image itself: one of the same content has the same digest."""
         return content.digest
 
-    def find(self, source: str) -> str | None:
-        """Return the id of a record that was made from `source`, None if it has come to be about another."""
-        image_id = self._recorded.get(int(source, 16))
-        return image_id if image_id is not None and self._journal.source(image_id) == source else None
+    def find(self, source: str) -> Mapping[str, Any] | None:
+        """Return a record that was made from `source`, None if there is none that may be shared."""
+        location = self._recorded.get(int(source, 16))
+        return None if location is None else self._journal.read(location)
 
     def note(self, image_id: str, source: str) -> None:
         """Hear that `image_id` has a new record, made from `source`."""
-        self._recorded[int(source, 16)] = image_id
+        self._recorded[int(source, 16)] = self._journal.locate(image_id)
 
 
 class SimilarLooks(EqualSources):

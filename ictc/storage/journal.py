@@ -126,9 +126,22 @@ class Journal:
             StorageError: the record was damaged after the journal was opened.
         """
         place = self._numbers.get(record_id)
-        if place is None:
-            return None
-        location = self._locations[place]
+        return None if place is None else self.read(self._locations[place])
+
+    def locate(self, record_id: str) -> int:
+        """Return where the last record of `record_id` lies, for `read`: it stays there when there is a later one.
+
+        Raises:
+            KeyError: there is no such record.
+        """
+        return self._locations[self._numbers[record_id]]
+
+    def read(self, location: int) -> dict[str, Any]:
+        """Return the record at a place.
+
+        Raises:
+            StorageError: the record was damaged after the journal was opened.
+        """
         number, offset = location >> _OFFSET_BITS, location & ((1 << _OFFSET_BITS) - 1)
         reader = self._readers.get(number)
         if reader is None:
@@ -137,7 +150,7 @@ class Journal:
         record = decode_line(reader.readline())
         if record is None:
             raise StorageError(
-                f"{self._segments[number]}: the record of {record_id!r} is damaged; run again to redo it"
+                f"{self._segments[number]}: the record at byte {offset:,} is damaged; run again to redo it"
             )
         return record
 
