@@ -77,7 +77,7 @@ class TableCollection(Collection):
         """The columns that are kept to the results; that of times, too, if any of them cannot be read."""
         taken = {self._column, ID_COLUMN, *FIELD_COLUMNS}
         if TIME_COLUMN in self._table.column_names:
-            times = self._table[TIME_COLUMN].to_pylist()
+            times = self._table[TIME_COLUMN].unique().to_pylist()
             if any(as_written(time) and parse_timestamp(time) is None for time in times):
                 taken.remove(TIME_COLUMN)
         return [name for name in self._table.column_names if name not in taken]
