@@ -307,6 +307,7 @@ def test_a_shard_that_cannot_be_read_for_now_is_not_broken(tmp_path: Path, monke
     write(tmp_path, {f"{name}.tar": archive([(f"{name}.jpg", JPEG)]) for name in "ab"})
     collection = list_collection(tmp_path)
     (tmp_path / "b.tar").unlink()
+    assert collection.fingerprint != list_collection(tmp_path).fingerprint
     records = list(iter_images(collection))
     assert [(record.image_id, record.problem) for record in records] == [
         ("a", None),

@@ -143,7 +143,10 @@ class LocalTars(TarCollection):
     """Tar shards that this machine can read."""
 
     def size_of(self, unit: str) -> int:
-        return (Path(self.location) / unit).stat().st_size
+        try:
+            return (Path(self.location) / unit).stat().st_size
+        except FileNotFoundError:  # it went since it was listed, as indexing it says
+            return 0
 
     def open(self, unit: str) -> AbstractContextManager[IO[bytes]]:
         return (Path(self.location) / unit).open("rb")
