@@ -100,7 +100,7 @@ def build_facts(run: RunReport) -> dict[str, str]:
         "Model": describe_models(metadata),
         "Engine": str(metadata.get("engine", "")),
         "Precision": str(settings.get("dtype", "")) if metadata.get("engine") == "vllm" else "",
-        "Labels read by Step 2b": f"the {metadata.get('top_hooks')} most frequent" if "top_hooks" in metadata else "",
+        "Labels read by Step 2b": describe_labels(run.synthesis),
         "Image tokens, at most": str(metadata.get("max_image_tokens", "")),
         "Seed": str(metadata.get("seed", "")),
         "Prompts": str(metadata.get("prompts", "")),
@@ -109,6 +109,16 @@ def build_facts(run: RunReport) -> dict[str, str]:
         "Version": f"ictc {versions['ictc']}" if "ictc" in versions else "",
     }
     return {title: clip(value) for title, value in facts.items() if value}
+
+
+def describe_labels(synthesis: dict[str, Any]) -> str:
+    """Return which labels the clusters were made from, "" if that is not known."""
+    match synthesis:
+        case {"labels_read": 0}:
+            return "none: the clusters were given"
+        case {"labels_read": int(count), "share_covered": float(share)}:
+            return f"the {count:,} most frequent, which stand for {share:.0%} of the labeled images"
+    return ""
 
 
 def describe_models(metadata: dict[str, Any]) -> str:

@@ -49,7 +49,8 @@ class RunReport:
     """One run, ready to be told.
 
     Attributes:
-        info, prompts: content of `run.json` and `prompts.json`, empty where these are missing.
+        info, prompts, synthesis: content of `run.json`, `prompts.json` and `step2b_metadata.json`, empty where
+            these are missing.
         analyses: what the track's own fields say of the rows shown, by image id; empty where it has none.
         shown: positions of the rows whose data goes into the page, ascending.
         ranks: place of each row in the shuffled order of its cluster, shape (number of rows,).
@@ -58,6 +59,7 @@ class RunReport:
     results: RunResults
     info: dict[str, Any]
     prompts: dict[str, Any]
+    synthesis: dict[str, Any]
     analyses: dict[str, dict[str, str]]
     finder: ImageFinder
     mapped: Mapped
@@ -88,6 +90,7 @@ def read_run(directory: Path, options: PageOptions, num_runs: int) -> RunReport:
         results=results,
         info=read_optional_json(directory / "run.json"),
         prompts=read_optional_json(directory / "prompts.json"),
+        synthesis=read_optional_json(directory / "step2b_metadata.json"),
         analyses=read_analyses(directory / "step1_captions.json", set(results.rows["image_id"].iloc[shown])),
         finder=build_finder(directory, options.ads_dir),
         mapped=map_captions(results.rows, shown, options.max_points // num_runs, options),

@@ -17,6 +17,7 @@ pytest.importorskip("sklearn", reason="the report needs the extra analysis")
 from ictc.report.embedding import embed_texts  # noqa: E402
 from ictc.report.examples import EXAMPLE_KINDS, measure_proximity, pick_examples  # noqa: E402
 from ictc.report.images import ImageFinder  # noqa: E402
+from ictc.report.overview import describe_labels  # noqa: E402
 from ictc.report.payload import dump_json  # noqa: E402
 from ictc.report.sampling import random_ranks, sample_positions  # noqa: E402
 
@@ -106,3 +107,18 @@ def test_no_path_leads_out_of_the_images(tmp_path: Path, path: str) -> None:
     finder = ImageFinder(tmp_path / "ads", tmp_path / "run")
     assert finder.find("secret", path) is None
     assert finder.find("secret", "secret.png") == tmp_path / "ads" / "secret.png"
+
+
+@pytest.mark.parametrize(
+    ("synthesis", "words"),
+    [
+        (
+            {"top_hooks": 60, "labels_read": 33, "share_covered": 0.5162},
+            "the 33 most frequent, which stand for 52% of the labeled images",
+        ),
+        ({"top_hooks": 60, "labels_read": 0, "share_covered": 0.0}, "none: the clusters were given"),
+        ({}, ""),
+    ],
+)
+def test_the_page_tells_the_labels_that_were_read(synthesis: dict[str, object], words: str) -> None:
+    assert describe_labels(synthesis) == words
