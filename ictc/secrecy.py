@@ -21,7 +21,14 @@ MIN_SECRET_LENGTH = 8
 _known: set[str] = set()
 
 # Every repetition before an alternative is bounded: what is scrubbed may be long, and hostile.
-_SECRET_NAME = re.compile(r"(^|[_-])(api[_-]?key|key|token|secret|password|passwd|credentials?|authorization)$", re.I)
+_SECRET_VARIABLE = re.compile(
+    r"(^|[_-])(api[_-]?key|key|token|secret|password|passwd|credentials?|authorization)$", re.I
+)
+_SECRET_FIELD = re.compile(
+    r"^(x[_-])?((api|access|auth|secret|private|bearer|hf)[_-]?)?(key|token|secret|password|passwd|authorization)$",
+    re.I,
+)
+"""Narrower: a request has fields such as `stop_token`."""
 _PATTERNS = (
     (re.compile(r"(?<=://)[^/\s'\"<>]+@"), f"{MASK}@"),
     (
@@ -80,13 +87,21 @@ def scrub_values(value: Any) -> Any:
     if isinstance(value, str):
         return scrub(value)
     if isinstance(value, Mapping):
-        return {
-            name: MASK if _SECRET_NAME.search(str(name)) and isinstance(one, str) else scrub_values(one)
-            for name, one in value.items()
-        }
+        return {name: MASK if _is_secret(name, one) else scrub_values(one) for name, one in value.items()}
     if isinstance(value, list | tuple):
         return [scrub_values(one) for one in value]
     return value
+
+
+def drop_secrets(value: Any) -> Any:
+    """Return JSON without what stands under names that say that they hold a secret."""
+    if isinstance(value, Mapping):
+        return {name: drop_secrets(one) for name, one in value.items() if not _is_secret(name, one)}
+    return [drop_secrets(one) for one in value] if isinstance(value, list | tuple) else value
+
+
+def _is_secret(name: object, value: Any) -> bool:
+    return isinstance(value, str) and _SECRET_FIELD.search(str(name)) is not None
 
 
 class ScrubbingFormatter(logging.Formatter):
@@ -99,5 +114,5 @@ class ScrubbingFormatter(logging.Formatter):
 
 def _secrets_of_environment() -> set[str]:
     """Return what the environment holds under names that say so, paths aside."""
-    values = {value.strip() for name, value in os.environ.items() if _SECRET_NAME.search(name)}
+    values = {value.strip() for name, value in os.environ.items() if _SECRET_VARIABLE.search(name)}
     return {value for value in values if len(value) >= MIN_SECRET_LENGTH and not value.startswith(("/", "."))}

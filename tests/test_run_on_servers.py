@@ -19,6 +19,8 @@ from support.fault_server import MODEL, FaultServer, Reply, completion, failure
 NUM_IMAGES = 8
 KEY = "key-of-a-tale-1001"
 PASSWORD = "pass-of-the-night"
+TOKEN = "word-for-the-router"
+OPTIONS = {"window": 3, "max_retries": 1, "max_outage_s": 0, "extra_body": {"api_key": TOKEN}}
 
 
 def say(body: Mapping[str, Any]) -> Reply:
@@ -61,7 +63,7 @@ def run_on(ictc: Ictc, url: str, ads: Path, out: Path) -> tuple[int, str]:
     """Run on a server and return the exit code and all that was said."""
     outcome = ictc("run", "--ads_dir", ads, "--output_dir", out, "--engine", "openai", "--base_url", url,
                    "--vlm_model", MODEL, "--criterion", "kind of ad", "--num_clusters", 2, "--report", "off",
-                   "--engine_options", '{"window": 3, "max_retries": 1, "max_outage_s": 0}')  # fmt: skip
+                   "--engine_options", json.dumps(OPTIONS))  # fmt: skip
     return outcome.exit_code, outcome.stdout + outcome.stderr
 
 
@@ -108,6 +110,6 @@ def test_no_secret_stands_in_what_a_run_says_or_writes(
     written = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
     assert {"config.yaml", "run.json"} < {path.name for path in written}
     assert any(b"refused, as you sent" in content for path, content in written.items() if path.suffix != ".log")
-    for secret in (KEY, PASSWORD):
+    for secret in (KEY, PASSWORD, TOKEN):
         assert secret not in said
         assert not [path for path, content in written.items() if secret.encode() in content]

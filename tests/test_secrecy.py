@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from ictc.secrecy import ScrubbingFormatter, keep_secret, keep_secrets_of_url, scrub, scrub_values
+from ictc.secrecy import ScrubbingFormatter, drop_secrets, keep_secret, keep_secrets_of_url, scrub, scrub_values
 
 KEY = "sk-test-" + "7" * 20
 
@@ -66,6 +66,12 @@ def test_secrets_of_the_environment_are_masked_and_paths_are_not(monkeypatch: py
 def test_saved_values_hold_no_secret() -> None:
     saved = scrub_values({"base_url": "http://a:b@h/v1", "extra": {"api_key": "abc", "top_k": 5, "list": [f"x {KEY}"]}})
     assert saved == {"base_url": "http://***@h/v1", "extra": {"api_key": "***", "top_k": 5, "list": ["x ***"]}}
+
+
+def test_fields_of_a_request_that_are_no_secrets_stay() -> None:
+    fields = {"stop_token": "</s>", "top_k": 5, "api_key": "open-sesame", "nested": [{"token": "open-sesame", "a": 1}]}
+    assert drop_secrets(fields) == {"stop_token": "</s>", "top_k": 5, "nested": [{"a": 1}]}
+    assert scrub_values(fields)["stop_token"] == "</s>"
 
 
 def test_a_log_holds_no_secret_even_in_tracebacks() -> None:

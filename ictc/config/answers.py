@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ictc.config.engine import EngineName
+from ictc.secrecy import drop_secrets
 
 _SIZES = frozenset(
     """
@@ -44,7 +45,7 @@ _WORDS = frozenset(
 
 HARMLESS: Mapping[EngineName, frozenset[str]] = {
     "vllm": _SIZES | _PLACES | _WAYS | _LOADING | _WORDS,
-    "openai": frozenset({"api_key_env", "timeout_s", "max_retries", "window"}),
+    "openai": frozenset({"api_key_env", "timeout_s", "max_retries", "max_pause_s", "max_outage_s", "window"}),
     "scripted": frozenset({"latency_s", "window", "fail", "invalid", "die_on", "hang_on", "freeze_on"}),
     "lite": frozenset(),
 }
@@ -53,5 +54,9 @@ HARMLESS: Mapping[EngineName, frozenset[str]] = {
 
 
 def answer_options(engine: EngineName, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options that can change what an engine answers; one that nobody knows here is taken for one."""
-    return {name: value for name, value in options.items() if name not in HARMLESS[engine] and value not in ({}, "")}
+    """Return the options that can change what an engine answers; one that nobody knows here is taken for one.
+
+    Keys and tokens among the fields of a request change no answer, and no file keeps them.
+    """
+    known: dict[str, Any] = drop_secrets(options)
+    return {name: value for name, value in known.items() if name not in HARMLESS[engine] and value not in ({}, "")}
