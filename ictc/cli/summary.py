@@ -7,6 +7,7 @@ import textwrap
 
 from ictc.records import Caption
 from ictc.runs.summary import ClusterSummary, TrackSummary
+from ictc.stages.brake import describe_retry
 
 WORDS_OF_STATUS = {
     "done": "captioned",
@@ -25,7 +26,10 @@ def print_summary(summary: TrackSummary) -> None:
         print_cluster(cluster, total, width)
     for stage, counts in summary.statuses.items():
         if counts.get("rejected"):
-            print(f"{counts['rejected']:,} rejected in the {stage} step; see {summary.directory / 'rejected.jsonl'}")
+            print(
+                f"{counts['rejected']:,} rejected in the {stage} step; see {summary.directory / 'rejected.jsonl'}, "
+                f"and {describe_retry(summary.directory)} to try again"
+            )
     print(f"Results: {summary.directory}")
 
 
