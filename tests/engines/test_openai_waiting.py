@@ -315,6 +315,8 @@ def test_too_many_tokens_are_lowered_once() -> None:
         {"data": [{"id": "other", "aliases": ["tiny"]}]},
         {"data": [{"id": "other"}], "has_more": True},
         {"object": "list", "data": None},
+        {"error": "no list here"},
+        {"data": "tiny"},
     ],
 )
 def test_models_are_listed_in_many_ways(listing: Any) -> None:

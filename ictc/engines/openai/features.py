@@ -139,8 +139,8 @@ class Features:
         return self._leave_out(named[0]) if named else self._loosen(failure, fields)
 
     def _leave_out(self, name: str) -> Lesson:
-        words = f"{OTHER_NAMES[name]} takes its place" if name in OTHER_NAMES else "it is left out"
-        return Lesson(f"it refuses {name!r}: {words}", replace(self, refused=self.refused | {name}))
+        what = f"is called {OTHER_NAMES[name]!r}" if name in OTHER_NAMES else "is left out"
+        return Lesson(f"{name!r} {what}", replace(self, refused=self.refused | {name}))
 
     def _loosen(self, failure: Failure, fields: Mapping[str, Any]) -> Lesson | None:
         """Ask for the form of answers less strictly, if the failure is about that."""

@@ -34,16 +34,16 @@ def parse_models(listing: Any) -> ModelList:
     Raises:
         ValueError: it is no list of models.
     """
-    entries = listing
+    if not isinstance(listing, Mapping | list | tuple):
+        raise ValueError("no list of models at /models")
+    entries: Any = listing
     if isinstance(listing, Mapping):
-        names = [name for name in ("data", "models", "result", "body") if name in listing]
-        if not names:
-            raise ValueError("no list of models at /models")
-        entries = next((listing[name] for name in names if listing[name]), ())
+        names = ("data", "models", "result", "body")
+        entries = next((listing[name] for name in names if listing.get(name)), ())
     if isinstance(entries, Mapping):
         entries = [{"id": name, **(one if isinstance(one, Mapping) else {})} for name, one in entries.items()]
     if not isinstance(entries, list | tuple):
-        raise ValueError("no list of models at /models")
+        entries = ()  # a form that nobody knows tells nothing
     served: dict[str, bool | None] = {}
     for entry in entries:
         for name in _names_of(entry):
