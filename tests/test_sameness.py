@@ -26,7 +26,7 @@ from support.faulty_disk import ANY, Fault
 from support.fork_server import Finished, ForkServer
 
 NUM_SEQUENCES = int(os.environ.get("ICTC_SEQUENCES", "200"))
-STEPS_PER_SEQUENCE = 6
+STEPS_PER_SEQUENCE = 4
 LEAST_IMAGES, MOST_IMAGES = 4, 8
 MOST_KILLS = 2
 """In a row: at the third death with the same image alone in flight, it is quarantined, as it should be."""

@@ -19,6 +19,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta, tzinfo
+from functools import cache
 from itertools import cycle
 from pathlib import Path
 from typing import Any, Self
@@ -118,6 +119,9 @@ def import_everything() -> None:
     """Import what a run imports when it needs it."""
     for module in ("ictc.cli.run", "ictc.cli.status", "ictc.cli.verify", "ictc.engines.scripted", "pyarrow.parquet"):
         importlib.import_module(module)
+    info = importlib.import_module("ictc.runs.info")
+    info.installed_versions = cache(info.installed_versions)  # type: ignore[attr-defined]  # a fifth of a short run
+    info.installed_versions()
     sys.modules["pyarrow"].Table.from_pylist([{"column": 1}])  # imports pandas where it is installed
 
 
