@@ -180,9 +180,24 @@ class TestNear:
 
     def test_an_interrupted_run_ends_with_the_same(self, ictc: Ictc, tmp_path: Path, ads: Path) -> None:
         ictc.succeed(ads, tmp_path / "whole", "--dedupe", "near")
-        ictc.succeed(ads, tmp_path / "out", "--dedupe", "near", "--engine_options", '{"fail": ["ad_1", "ad_2"]}')
+        failing = ("--engine_options", '{"fail": ["ad_1", "ad_2"]}', "--max_rejected", 1)
+        ictc.succeed(ads, tmp_path / "out", "--dedupe", "near", *failing)
         ictc.succeed(ads, tmp_path / "out", "--dedupe", "near", "--retry_rejected")
         assert exported_bytes(tmp_path / "out") == exported_bytes(tmp_path / "whole")
+
+    @pytest.mark.parametrize("is_replaced", [False, True])
+    def test_what_followed_an_image_that_is_gone_is_made_anew(
+        self, ictc: Ictc, tmp_path: Path, ads: Path, is_replaced: bool
+    ) -> None:
+        ictc.succeed(ads, tmp_path / "out", "--dedupe", "near")
+        (ads / "ad_2.jpg").unlink()
+        if is_replaced:
+            draw_scene(20).save(ads / "ad_2.jpg")
+        draw_scene(5).save(ads / "ab.jpg", quality=80)  # leads what ad_5 led
+        ictc.succeed(ads, tmp_path / "out", "--dedupe", "near")
+        ictc.succeed(ads, tmp_path / "fresh", "--dedupe", "near")
+        assert exported_bytes(tmp_path / "out") == exported_bytes(tmp_path / "fresh")
+        assert ictc("verify", tmp_path / "out").exit_code == 0
 
 
 def draw_scene(number: int) -> Image.Image:

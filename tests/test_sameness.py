@@ -194,7 +194,16 @@ class EditedCollection(RuleBasedStateMachine):
         given = itertools.chain.from_iterable(self.flags.items())
         command = ("run", "--ads_dir", self.ads, "--output_dir", out or self.out, "--engine", "scripted")
         options = ("--engine_options", orjson.dumps(self.options).decode(), "--track", self.tracks)
-        arguments = (*command, *options, "--ckpt_vlm", 2, *(flag for flag in given if flag is not True), *flags)
+        arguments = (
+            *command,
+            *options,
+            "--ckpt_vlm",
+            2,
+            "--max_rejected",
+            1,
+            *(flag for flag in given if flag is not True),
+            *flags,
+        )
         finished = self.server.run(*arguments, root=out or self.out, fault=fault, in_one_process=True)
         assert "internal error" not in finished.stderr, finished.stderr
         assert "please report" not in finished.stderr, finished.stderr
