@@ -244,6 +244,7 @@ def edited(fork_server: ForkServer) -> Iterator[type[EditedCollection]]:
     del EditedCollection.server
 
 
+@pytest.mark.timeout(0)  # as many sequences as are asked for
 def test_a_run_says_what_a_fresh_one_says_after_any_edits(edited: type[EditedCollection]) -> None:
     run_state_machine_as_test(
         edited,
