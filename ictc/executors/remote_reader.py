@@ -9,7 +9,7 @@ from functools import cached_property
 from weakref import WeakValueDictionary
 
 from ictc.dataset.decoding.pool import DecodePool
-from ictc.dataset.reader import Dedupe, ImageReader
+from ictc.dataset.reader import ACCESS_TIMEOUT_S, Dedupe, ImageReader
 from ictc.executors.base import ImageAccess
 from ictc.records import BrokenImage, DecodedImage, ImageRecord, Source, UnreadableImage
 
@@ -23,7 +23,7 @@ class RemoteReader:
         num_sharing: how many workers read at the same time, and so share what servers may be asked.
     """
 
-    def __init__(self, images: ImageAccess, dedupe: Dedupe, access_timeout_s: float) -> None:
+    def __init__(self, images: ImageAccess, dedupe: Dedupe, access_timeout_s: float = ACCESS_TIMEOUT_S) -> None:
         self.num_sharing = 1
         self._images = images
         self._dedupe: Dedupe = dedupe
