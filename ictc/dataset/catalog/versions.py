@@ -33,6 +33,9 @@ NUMBERS_PER_UNIT = 3
 
 TAKEN_AS_IT_WAS = Stamp(ABSENT, 0)
 
+EMPTY = Source.of_content(hashlib.sha256().hexdigest()).digest
+"""The content of an empty file, which need not be read."""
+
 
 class Versions:
     """What tells changed images of a collection."""
@@ -84,7 +87,8 @@ class Versions:
         if image.offset is not None:
             shard = self._version_at(shard_of(image.path))
             return shard and f"{hash_numbers(int(shard, 16), image.offset, image.num_bytes):016x}"
-        return self._version_at(image.path)
+        version = self._version_at(image.path)
+        return EMPTY if version and not image.num_bytes and not self._is_remote else version
 
     def _version_at(self, path: str) -> str | None:
         if not self._is_remote:
@@ -117,12 +121,12 @@ def read_contents(location: str, images: Iterable[ImageRecord]) -> Iterator[tupl
 
 
 def digest_content(location: str, image: ImageRecord) -> str | None:
-    """Return the digest of the content of an image below `location`; None if it is empty, or can't be read."""
+    """Return the digest of the content of an image below `location`, None if it can't be read."""
     if not is_local(location, image):
         return None
     path = Path(location, image.path if image.offset is None else shard_of(image.path))
     try:
-        if not path.is_file() or not path.stat().st_size:
+        if not path.is_file():
             return None
         with path.open("rb") as file:
             if image.offset is None:
