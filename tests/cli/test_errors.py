@@ -164,12 +164,13 @@ class TestInput:
         assert refused.exit_code == 1
         assert "holds no image" in error_line(refused.stderr)
 
-    def test_two_images_of_the_same_id(self, ictc: Ictc, ads: Path, tmp_path: Path) -> None:
-        (ads / "ad_001.jpg").write_bytes((ads / "ad_001.png").read_bytes())
-        refused = ictc.run(ads, tmp_path / "out")
+    def test_two_images_of_the_same_id(self, ictc: Ictc, tmp_path: Path) -> None:
+        for number, name in enumerate(("first", "second")):
+            draw_observation(tmp_path / "ads", name, number, observation_id="the same")
+        refused = ictc.run(tmp_path / "ads", tmp_path / "out")
         assert refused.exit_code == 1
-        assert "ad_001.jpg" in error_line(refused.stderr)
-        assert "ad_001.png" in error_line(refused.stderr)
+        for told in ("the same", "first/image.jpg", "second/image.jpg"):
+            assert told in error_line(refused.stderr)
 
 
 class TestSteps:
