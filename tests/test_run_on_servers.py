@@ -113,3 +113,27 @@ def test_no_secret_stands_in_what_a_run_says_or_writes(
     for secret in (KEY, PASSWORD, TOKEN):
         assert secret not in said
         assert not [path for path, content in written.items() if secret.encode() in content]
+
+
+def test_another_model_behind_the_same_name_answers_anew(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    ictc, ads = Ictc(capsys), draw_flat(tmp_path / "ads", NUM_IMAGES)
+
+    def serve_root(root: str | None, created: int) -> Reply:
+        entry = {"id": MODEL, "object": "model", "created": created, "root": root}
+        return Reply(body=json.dumps({"object": "list", "data": [entry]}).encode())
+
+    num_calls = []
+    with serving(say) as server:
+        for listing in (
+            serve_root("/models/a", 1),
+            serve_root("/models/a", 2),
+            serve_root(None, 3),
+            serve_root("/b", 4),
+        ):
+            server.list_models(listing)
+            before = len(server.requests)
+            exit_code, said = run_on(ictc, server.url, ads, tmp_path / "out")
+            assert exit_code == 0, said
+            num_calls.append(len(server.requests) - before)
+    assert num_calls[1:3] == [0, 0]  # restarted with the same model, or silent about it
+    assert num_calls[3] == num_calls[0] > NUM_IMAGES

@@ -32,7 +32,7 @@ _WAYS = frozenset(
 )
 _LOADING = frozenset(
     """
-    download_dir load_format safetensors_load_strategy use_tqdm_on_load pt_load_map_location hf_token
+    download_dir safetensors_load_strategy use_tqdm_on_load pt_load_map_location hf_token
     served_model_name skip_tokenizer_init tokenizer_pool_size
     """.split()  # noqa: SIM905 - a list literal would be a page long
 )

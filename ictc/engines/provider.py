@@ -46,6 +46,13 @@ async def build_replicas(spec: ModelSpec, note: Note = logger.info) -> Replicas:
     return _prepare(load_scripted_engine, [spec] * (spec.replicas or 1))
 
 
+def identify_served_model(spec: ModelSpec) -> str | None:
+    """Return what tells a model behind servers from others of its name, None if nothing does now."""
+    from ictc.engines.openai import identity
+
+    return identity.identify_served_model(spec)
+
+
 def _prepare(load: Callable[[ModelSpec], Awaitable[Engine]], specs: Sequence[ModelSpec]) -> Replicas:
     return Replicas([partial(load, spec) for spec in specs])
 

@@ -1,4 +1,5 @@
-"""Which models of a run have come to be others under the same name: a checkpoint that was trained on, a newer revision.
+"""Which models of a run have come to be others under the same name: a checkpoint that was trained on, a newer revision,
+another model of a server.
 
 What a model is when a run directory first uses it is noted there; as long as it stays that, keys say nothing of it.
 """
@@ -13,6 +14,7 @@ from pathlib import Path
 import orjson
 
 from ictc.config import ModelSpec
+from ictc.engines.provider import identify_served_model
 from ictc.storage.atomic import write_atomic
 from ictc.storage.rundir import RunDirectory
 
@@ -25,7 +27,9 @@ WHOLE_BYTES = 2**25
 
 
 def identify_model(spec: ModelSpec) -> str | None:
-    """Return what tells a model from others of its name, None if nothing of it lies on this machine."""
+    """Return what tells a model from others of its name, None if nothing of it lies here and no server says it."""
+    if spec.engine == "openai":
+        return identify_served_model(spec)
     folder = Path(spec.model)
     if spec.engine != "vllm":
         return None

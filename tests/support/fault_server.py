@@ -120,9 +120,9 @@ class FaultServer:
         self.die_after, self.is_dead = None, False
         await self._listen(self._port)
 
-    def list_models(self) -> None:
-        """Have the model from now on."""
-        self._models = LISTING
+    def list_models(self, listing: Reply | None = None) -> None:
+        """Have the model, or what is listed, from now on."""
+        self._models = listing or LISTING
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()

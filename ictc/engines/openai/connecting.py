@@ -53,7 +53,7 @@ def connect(url: str, model: str, options: OpenAIOptions) -> Server:
         from openai import AsyncOpenAI, Timeout
     except ImportError as error:
         raise EngineLoadError(f"--engine openai needs {error.name}: pip install 'ictc[openai]'") from None
-    address, query = _split_url(url)
+    address, query = split_url(url)
     client = AsyncOpenAI(
         base_url=address,
         default_query=query,
@@ -81,7 +81,7 @@ def read_api_key(variable: str) -> str:
     return key or NO_API_KEY
 
 
-def _split_url(url: str) -> tuple[str, dict[str, object]]:
+def split_url(url: str) -> tuple[str, dict[str, object]]:
     """Return the address, and the query that goes with every request to it.
 
     Raises:

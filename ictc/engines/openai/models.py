@@ -5,7 +5,7 @@ There is no one form of it: OpenAI's own, a bare list, names under `models`, or 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +34,27 @@ def parse_models(listing: Any) -> ModelList:
     Raises:
         ValueError: it is no list of models.
     """
+    served: dict[str, bool | None] = {}
+    for entry in _entries(listing):
+        for name in _names_of(entry):
+            served[name] = _reads_images(entry) if isinstance(entry, Mapping) else None
+    has_more = isinstance(listing, Mapping) and bool(listing.get("has_more"))
+    return ModelList(served, is_whole=bool(served) and not has_more)
+
+
+def find_entry(listing: Any, model: str) -> Mapping[str, Any]:
+    """Return all that a server says of a model, nothing if it doesn't list it.
+
+    Raises:
+        ValueError: it is no list of models.
+    """
+    entries = [entry for entry in _entries(listing) if isinstance(entry, Mapping)]
+    name = parse_models(listing).find(model)
+    return next((entry for entry in entries if name in _names_of(entry)), {})
+
+
+def _entries(listing: Any) -> Sequence[Any]:
+    """Raises ValueError if it is no list of models."""
     if not isinstance(listing, Mapping | list | tuple):
         raise ValueError("no list of models at /models")
     entries: Any = listing
@@ -42,14 +63,7 @@ def parse_models(listing: Any) -> ModelList:
         entries = next((listing[name] for name in names if listing.get(name)), ())
     if isinstance(entries, Mapping):
         entries = [{"id": name, **(one if isinstance(one, Mapping) else {})} for name, one in entries.items()]
-    if not isinstance(entries, list | tuple):
-        entries = ()  # a form that nobody knows tells nothing
-    served: dict[str, bool | None] = {}
-    for entry in entries:
-        for name in _names_of(entry):
-            served[name] = _reads_images(entry) if isinstance(entry, Mapping) else None
-    has_more = isinstance(listing, Mapping) and bool(listing.get("has_more"))
-    return ModelList(served, is_whole=bool(served) and not has_more)
+    return entries if isinstance(entries, list | tuple) else ()  # a form that nobody knows tells nothing
 
 
 def _names_of(entry: Any) -> list[str]:
