@@ -74,7 +74,7 @@ def fetch(cache: Path, *urls: str, limits: HttpLimits = LIMITS) -> list[bytes | 
     [
         ("good/5", draw_bytes(5), 1),
         ("to_good", draw_bytes(7), 1),
-        ("healing", draw_bytes(3), 2),
+        ("healing", draw_bytes(3), 3),
         ("endless", "HTTP: larger than 4 MB", 1),
         ("huge", "HTTP: larger than 4 MB", 1),
         ("short", "HTTP: the connection broke off", 4),
@@ -84,6 +84,12 @@ def fetch(cache: Path, *urls: str, limits: HttpLimits = LIMITS) -> list[bytes | 
         ("empty", "HTTP: the server sent nothing", 1),
         ("ill", "HTTP: 503 Service Unavailable", 4),
         ("nowhere", "HTTP: 404 Not Found", 1),
+        ("status/203", draw_bytes(6), 1),
+        ("status/206", "HTTP: 206 Partial Content", 1),
+        ("status/403", "HTTP: 403 Forbidden", 1),
+        ("status/404", "HTTP: 404 Not Found", 1),
+        ("status/410", "HTTP: 410 Gone", 1),
+        ("status/501", "HTTP: 501 Not Implemented", 1),
     ],
 )
 def test_what_a_server_does(

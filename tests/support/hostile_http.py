@@ -131,9 +131,9 @@ class HostileServer:
         return web.Response(body=draw_bytes(2), content_type="image/png")
 
     async def healing(self, request: web.Request) -> web.Response:
-        """An error, then the image."""
-        if self.requests[request.path] == 1:
-            return web.Response(status=500)
+        """An error, a promise, then the image."""
+        if self.requests[request.path] < 3:
+            return web.Response(status={1: 500, 2: 202}[self.requests[request.path]])
         return web.Response(body=draw_bytes(3), content_type="image/png")
 
     async def page(self, _: web.Request) -> web.Response:
@@ -162,6 +162,11 @@ class HostileServer:
         """Nothing."""
         return web.Response(body=b"", content_type="image/png")
 
+    async def status(self, request: web.Request) -> web.Response:
+        """An image under a status of the client's choice, which is to be asked for again in a second."""
+        status = int(request.match_info["status"])
+        return web.Response(status=status, body=draw_bytes(6), headers={"Retry-After": "1"})
+
     async def ill(self, _: web.Request) -> web.Response:
         """Always an error."""
         return web.Response(status=503)
@@ -170,6 +175,7 @@ class HostileServer:
         """Return all of it."""
         application = web.Application(middlewares=[self.count])
         application.router.add_get("/good/{number}", self.good)
+        application.router.add_get("/status/{status}", self.status)
         for name in PATHS:
             application.router.add_get(f"/{name}", getattr(self, name))
         return application

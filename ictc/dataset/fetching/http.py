@@ -41,7 +41,8 @@ READ_TIMEOUT_S = 20.0
 
 CHUNK_BYTES = 2**16
 MAX_BYTES = 100 * 2**20
-TRANSIENT_STATUSES = frozenset((408, 425, 429, 500, 502, 503, 504))
+GOOD_STATUSES = frozenset((200, 203))
+TRANSIENT_STATUSES = frozenset((202, 408, 425, 429, 500, 502, 503, 504))
 REFUSED_STATUSES = frozenset((400, 401, 402, 403, 407))
 """What servers say to a signature or a login that is out of date, which says nothing of the image."""
 
@@ -231,13 +232,13 @@ async def open_session(limits: HttpLimits) -> AsyncIterator[aiohttp.ClientSessio
 
 def check_response(response: aiohttp.ClientResponse) -> None:
     """Refuse what is certainly no image, before its body is read. Raises _Failure."""
-    if response.status != HTTPStatus.OK:
-        phrase = f"{response.status} {_phrase(response.status)}".strip()
+    if response.status not in GOOD_STATUSES:
+        is_transient = response.status in TRANSIENT_STATUSES
         raise _Failure(
-            phrase,
-            is_transient=response.status in TRANSIENT_STATUSES,
+            f"{response.status} {_phrase(response.status)}".strip(),
+            is_transient=is_transient,
             is_of_access=response.status >= 500 or response.status in REFUSED_STATUSES,
-            retry_after_s=parse_retry_after(response.headers.get("Retry-After", "")),
+            retry_after_s=parse_retry_after(response.headers.get("Retry-After", "")) if is_transient else 0.0,
         )
     if (response.content_length or 0) > MAX_BYTES:
         raise _Failure(f"larger than {MAX_BYTES / 2**20:.0f} MB")
