@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, asynccontextmanager, contextmanag
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ictc.config import ClusteringSettings, RunSettings
+from ictc.config import ClusteringSettings, InputSettings, RunSettings
 from ictc.errors import ConfigError, StorageError
 from ictc.executors.base import Executor
 from ictc.executors.build import build_executor
@@ -306,17 +306,22 @@ def choose_tracks(settings: RunSettings, root: Path) -> list[Track]:
     return tracks
 
 
-def check_apart(ads_dir: Path, output_dir: Path) -> None:
+def check_apart(chosen: InputSettings, output_dir: Path) -> None:
     """Refuse results among the images, where the next run would take them for images, and images that are results.
 
+    Results may lie among the images of a table: whatever it does not name is no image.
+
     Raises:
-        ConfigError: `output_dir` is or lies in `ads_dir`, or `ads_dir` in `categorized_images/` of `output_dir`.
+        ConfigError: `output_dir` is or lies in the folder of images, or that in `categorized_images/` of `output_dir`.
     """
+    ads_dir = chosen.ads_dir
+    if not isinstance(ads_dir, Path):
+        return
     if ads_dir.resolve().is_relative_to(output_dir.resolve()) and "categorized_images" in ads_dir.resolve().parts:
         raise ConfigError(
             f"--ads_dir {ads_dir} holds links that a run into {output_dir} makes and removes; choose others"
         )
-    if output_dir.resolve().is_relative_to(ads_dir.resolve()):
+    if chosen.images is None and output_dir.resolve().is_relative_to(ads_dir.resolve()):
         raise ConfigError(f"--output_dir {output_dir} lies inside --ads_dir {ads_dir}; choose a folder outside of it")
 
 

@@ -61,9 +61,8 @@ def execute(settings: RunSettings) -> None:
         IctcError: one line for the user.
         Interrupted: a signal came.
     """
-    output, ads_dir = settings.output, settings.input.ads_dir
-    if isinstance(ads_dir, Path):
-        check_apart(ads_dir, output.output_dir)  # before the log file would be among the images
+    output = settings.output
+    check_apart(settings.input, output.output_dir)  # before the log file would be among the images
     if output.upload_url is not None:
         publish_to(output.output_dir, output.upload_url)
     run_in_session(

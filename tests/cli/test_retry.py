@@ -65,6 +65,23 @@ def test_images_that_were_moved_are_found_when_told(ictc: Ictc, ads: Path, tmp_p
     assert (tmp_path / "out" / "rejected.jsonl").read_bytes() == b""
 
 
+def test_a_run_of_a_table_is_retried_though_its_results_lie_among_the_images(
+    ictc: Ictc, ads: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = tmp_path / "list.csv"
+    table.write_text("path\n" + "".join(f"ads/ad_{number:03d}.png\n" for number in range(12)))
+    monkeypatch.chdir(tmp_path)
+    for name, folder in (("plain", ()), ("folder", ("--ads_dir", "."))):
+        command = ("run", "--images", "list.csv", *folder, "--output_dir", name, "--engine", "scripted")
+        run = ictc(*command, "--num_clusters", 3, "--engine_options", '{"fail": ["ad_002"]}')
+        assert run.exit_code == 0, run.stderr
+        heal(tmp_path / name)
+        retried = ictc("retry", name)
+        assert retried.exit_code == 0, retried.stderr
+        assert (tmp_path / name / "rejected.jsonl").read_bytes() == b""
+        assert ictc("verify", name).exit_code == 0
+
+
 @pytest.mark.parametrize("content", [None, b"", b"[1]", b"ads_dir: {", b"no_such_flag: 1", b"seed: -1"])
 def test_a_run_without_usable_settings_is_refused_in_one_line(
     ictc: Ictc, ads: Path, tmp_path: Path, content: bytes | None
