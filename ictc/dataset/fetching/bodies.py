@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ictc.dataset.fetching import content
@@ -20,8 +20,15 @@ HEAD_BYTES = 512
 OTHER_CONTENT_TYPES = ("", "application/octet-stream", "binary/octet-stream", "application/binary")
 """What servers call something of which they don't know what it is."""
 
+GZIP_ENCODINGS = ("gzip", "x-gzip")
 FOREIGN_ENCODINGS = ("br", "zstd", "compress", "x-compress", "dcb", "dcz")
 """Compressions that nobody asked for, and that take packages to undo."""
+
+COMPRESSIONS = (*GZIP_ENCODINGS, "deflate", *FOREIGN_ENCODINGS)
+"""What else servers write there, such as `identity`, changes nothing."""
+
+GZIP = 16 + zlib.MAX_WBITS
+GZIP_MAGIC = b"\x1f\x8b"
 
 _PAGE = re.compile(
     rb"(?:\xef\xbb\xbf)?\s*(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body|script)\b", re.IGNORECASE | re.DOTALL
@@ -50,9 +57,11 @@ class Body:
 
     def __init__(self, content_type: str, encoding: str) -> None:
         self._content_type = content_type
-        self._encoding = encoding.strip().lower()
+        names = (name.strip() for name in encoding.lower().split(","))
+        self._encodings = [name for name in names if name in COMPRESSIONS]
         self._start = b""
         self._head = b""
+        self._wbits: int | None = None
         self._unpacker: Any = None
         self._has_begun = False
 
@@ -76,7 +85,9 @@ class Body:
 
     def _begin(self) -> bytes:
         self._has_begun = True
-        self._unpacker = _choose_unpacker(self._encoding, self._start)
+        self._wbits = _choose_wbits(self._encodings, self._start)
+        if self._wbits is not None:
+            self._unpacker = zlib.decompressobj(self._wbits)
         return self._start
 
     def _unpack(self, chunk: bytes) -> Iterator[bytes]:
@@ -84,11 +95,19 @@ class Body:
             yield self._noted(chunk)
             return
         try:
-            while chunk and not self._unpacker.eof:
+            while chunk := self._next_member(chunk) if self._unpacker.eof else chunk:
                 yield self._noted(self._unpacker.decompress(chunk, PIECE_BYTES))
-                chunk = self._unpacker.unconsumed_tail
+                chunk = self._unpacker.unconsumed_tail or self._unpacker.unused_data
         except zlib.error:
             raise NoImageError("its compressed body is damaged") from None
+
+    def _next_member(self, rest: bytes) -> bytes:
+        """Begin another member of a gzip body, which may follow padding; return b"" if none follows."""
+        rest = rest.lstrip(b"\0")
+        if self._wbits != GZIP or not rest.startswith(GZIP_MAGIC[:1]):  # the other byte may be in the next chunk
+            return b""
+        self._unpacker = zlib.decompressobj(GZIP)
+        return rest
 
     def _noted(self, piece: bytes) -> bytes:
         if len(self._head) < HEAD_BYTES:
@@ -108,22 +127,20 @@ class Body:
             raise NoImageError("the server sent a page, no image")
 
 
-def _choose_unpacker(encoding: str, start: bytes) -> Any:
-    """Return what undoes a compression, None if there is none, whatever the server says.
+def _choose_wbits(encodings: Sequence[str], start: bytes) -> int | None:
+    """Return which format zlib is to unpack, None if there is nothing to unpack, whatever the server says.
 
     Raises:
         NoImageError: it takes what we don't have.
     """
-    if content.is_image_content(start):
+    if not encodings or content.is_image_content(start):
         return None
-    if encoding in ("gzip", "x-gzip"):
-        return zlib.decompressobj(16 + zlib.MAX_WBITS) if start[:2] == b"\x1f\x8b" else None
-    if encoding == "deflate":
-        has_header = len(start) > 1 and start[0] & 15 == zlib.DEFLATED and int.from_bytes(start[:2], "big") % 31 == 0
-        return zlib.decompressobj(zlib.MAX_WBITS if has_header else -zlib.MAX_WBITS)
-    if "," in encoding or encoding in FOREIGN_ENCODINGS:
-        raise NoImageError(f"the server sent it compressed ({_printable(encoding)}), which was not asked for")
-    return None
+    if len(encodings) > 1 or encodings[0] in FOREIGN_ENCODINGS:
+        raise NoImageError(f"the server sent it compressed ({', '.join(encodings)}), which was not asked for")
+    if encodings[0] in GZIP_ENCODINGS:
+        return GZIP if start.startswith(GZIP_MAGIC) else None
+    has_header = len(start) > 1 and start[0] & 15 == zlib.DEFLATED and int.from_bytes(start[:2], "big") % 31 == 0
+    return zlib.MAX_WBITS if has_header else -zlib.MAX_WBITS
 
 
 def _printable(text: str) -> str:
