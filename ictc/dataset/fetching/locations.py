@@ -6,7 +6,7 @@ Knows the text only; who reads it is `ictc.dataset.fetching.files`.
 from __future__ import annotations
 
 import re
-from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
+from urllib.parse import SplitResult, unquote_plus, urlsplit
 
 from ictc.dataset.fetching.data_uris import is_data_uri
 
@@ -62,7 +62,8 @@ def hide_secrets(location: str) -> str:
         return location
     try:
         parts = urlsplit(location)
-        return _without_user(parts)._replace(query=_hide_in_query(parts.query)).geturl()
+        shown = _without_user(parts)._replace(query=_hide_in_query(parts.query))
+        return location if shown == parts else shown.geturl()
     except ValueError:  # no valid address: say no more than its protocol
         return f"{location.partition('://')[0]}://{_HIDDEN}"
 
@@ -75,7 +76,10 @@ def _without_user(parts: SplitResult) -> SplitResult:
 
 
 def _hide_in_query(query: str) -> str:
-    pairs = parse_qsl(query, keep_blank_values=True)
-    if not any(_SECRET_NAME.search(name) for name, _ in pairs):
-        return query
-    return urlencode([(name, _HIDDEN if _SECRET_NAME.search(name) else value) for name, value in pairs], safe="*")
+    return "&".join(map(_hide_in_parameter, query.split("&")))
+
+
+def _hide_in_parameter(parameter: str) -> str:
+    """Return a parameter as it is, to the byte, unless its value is secret."""
+    name = parameter.partition("=")[0]
+    return f"{name}={_HIDDEN}" if _SECRET_NAME.search(unquote_plus(name)) else parameter
