@@ -47,6 +47,22 @@ def test_a_time_that_is_not_understood_is_kept_as_it_was_given(tmp_path: Path) -
     assert (unread.timestamp, unread.metadata) == (None, {"timestamp": "01/05/2024"})
 
 
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [("7", "7"), ("0", "0"), ("-12.0", "-12"), (str(2**53 + 1), str(2**53 + 1)), ("1" * 40, "1" * 40)],
+)
+def test_an_integer_is_the_text_of_its_digits(tmp_path: Path, number: str, text: str) -> None:
+    kinds = f'"uuid": "u", "platform": {number}, "ad_format": {number}'
+    (tmp_path / "data.json").write_text(f'{{"observation_id": {number}, "observation": {{{kinds}}}}}')
+    assert load_metadata(tmp_path) == Metadata(observation_id=text, platform=text, ad_format=text)
+
+
+@pytest.mark.parametrize("value", ["true", "1.5", "1e20", "[1]", "null"])
+def test_what_is_neither_text_nor_integer_is_no_id(tmp_path: Path, value: str) -> None:
+    (tmp_path / "data.json").write_text(f'{{"observation_id": {value}, "observation": {{"uuid": 12}}}}')
+    assert load_metadata(tmp_path) == Metadata(observation_id="12")
+
+
 def test_byte_order_mark_and_nan_are_tolerated(tmp_path: Path) -> None:
     (tmp_path / "data.json").write_bytes(b'\xef\xbb\xbf{"observation_id": "x", "score": NaN}')
     assert load_metadata(tmp_path) == Metadata(observation_id="x")

@@ -24,6 +24,8 @@ METADATA_NAMES = ("full_data.json", "data.json")
 MAX_METADATA_BYTES = 64 * 2**20
 """A larger file is no observation; it is not read into memory."""
 
+MAX_EXACT = 2**53
+"""Up to here every integer is a floating point number, too; of larger ones some digits are lost."""
 
 TIME_COLUMN = "timestamp"
 """Where a time that cannot be read is kept among the user's own columns, as it was given."""
@@ -150,9 +152,9 @@ def parse_metadata(data: dict[str, Any]) -> Metadata:
     times += [observation.get(name) for name in ("observed_on_device_at", "submitted_from_device_at")]
     timestamp = next(filter(None, map(parse_timestamp, times)), None)
     return Metadata(
-        observation_id=_text(data.get("observation_id")) or _text(observation.get("uuid")),
-        platform=_text(observation.get("platform")),
-        ad_format=_text(observation.get("ad_format")),
+        observation_id=_name(data.get("observation_id")) or _name(observation.get("uuid")),
+        platform=_name(observation.get("platform")),
+        ad_format=_name(observation.get("ad_format")),
         timestamp=timestamp,
         unread_time=None if timestamp else next(filter(None, map(_plain, times)), None),
     )
@@ -160,6 +162,13 @@ def parse_metadata(data: dict[str, Any]) -> Metadata:
 
 def _plain(value: object) -> str | None:
     return _text(str(value)) if isinstance(value, str | int | float) else None
+
+
+def _name(value: object) -> str | None:
+    """Return a text that isn't blank, or the digits of an integer, unless some were lost before."""
+    if isinstance(value, float) and value.is_integer() and abs(value) < MAX_EXACT:
+        value = int(value)  # a gap in a column makes 12.0 of 12
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else _text(value)
 
 
 def _text(value: object) -> str | None:

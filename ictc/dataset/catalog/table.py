@@ -18,11 +18,11 @@ import orjson
 
 from ictc.dataset.catalog.collection import Collection
 from ictc.dataset.catalog.local_tree import with_local_size
-from ictc.dataset.catalog.metadata import TIME_COLUMN, Metadata
+from ictc.dataset.catalog.metadata import MAX_EXACT, TIME_COLUMN, Metadata
 from ictc.dataset.catalog.naming import Frames, file_id, make_record
 from ictc.dataset.catalog.table_addresses import AddressRules
 from ictc.dataset.catalog.table_parquet import read_parquet
-from ictc.dataset.catalog.table_text import MAX_EXACT, read_csv, read_jsonl
+from ictc.dataset.catalog.table_text import read_csv, read_jsonl
 from ictc.dataset.catalog.tally import Tally
 from ictc.dataset.catalog.times import parse_timestamp
 from ictc.dataset.fetching.data_uris import is_data_uri, shorten

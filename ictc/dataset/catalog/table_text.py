@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from ictc.dataset.catalog.metadata import MAX_EXACT
 from ictc.errors import InputError
 
 if TYPE_CHECKING:
@@ -23,8 +24,6 @@ DELIMITERS = (",", ";", "\t", "|")
 
 ROWS_PER_CHUNK = 2**14
 INT64 = range(-(2**63), 2**63)
-MAX_EXACT = 2**53
-"""Up to here every integer is a floating point number, too; of larger ones some digits are lost."""
 
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8"),
