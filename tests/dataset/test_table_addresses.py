@@ -71,6 +71,15 @@ def test_what_a_table_may_name(ads: Path, address: str, reason: str) -> None:
     assert bool(problem) == bool(reason)
 
 
+@pytest.mark.parametrize("allowed", [frozenset[str](), frozenset({"file"})])
+def test_what_no_file_can_be_called_is_broken_and_the_others_are_read(ads: Path, allowed: frozenset[str]) -> None:
+    odd = ["ad_000.png\0", "sub\\\0.png", "https://example.org/\0.png", "data:image/png,\0"]
+    long = ["x" * 5000, "sub\\" + "x" * 5000, "d/" * 2500 + "a.png"]
+    found = problems(ads / "list.jsonl", *odd, *long, "ad_000.png", allowed=allowed)
+    assert all(problem.startswith("holds a null character") for problem in found[: len(odd)])
+    assert not any(found[len(odd) :])  # decoding says that there is no such file
+
+
 def test_links_that_lead_out(ads: Path, secret: Path) -> None:
     (ads / "link.png").symlink_to(secret)
     (ads / "folder").symlink_to(secret.parent)

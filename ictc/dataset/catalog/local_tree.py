@@ -73,7 +73,7 @@ def with_local_size(image: ImageRecord, folder: Path) -> ImageRecord:
         return image
     try:
         return replace(image, num_bytes=(folder / image.path).stat().st_size)
-    except OSError:
+    except (OSError, ValueError):  # ValueError: no file can have such a name
         return image  # decoding will say what is wrong
 
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from ictc.dataset.catalog.collection import Collection
+from ictc.dataset.catalog.listing import LASTING
 from ictc.dataset.catalog.local_tree import with_local_size
 from ictc.dataset.catalog.metadata import MAX_EXACT, TIME_COLUMN, Metadata
 from ictc.dataset.catalog.naming import Frames, file_id, make_record
@@ -142,10 +143,19 @@ def _without_secrets(value: Any) -> Any:
 def _with_slashes(paths: list[str], base: Path) -> list[str]:
     """Return paths as this machine writes them: those of Windows with slashes, unless such files are really there."""
     odd = [path for path in paths if "\\" in path and not is_url(path)]
-    if any((base / path).exists() for path in odd[:NUM_PROBED_PATHS]):
+    if any(_is_there(base / path) for path in odd[:NUM_PROBED_PATHS]):
         return paths
     replaced = {path: path.replace("\\", "/") for path in odd}
     return [replaced.get(path, path) for path in paths] if replaced else paths
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError as error:
+        if error.errno not in LASTING:
+            raise
+        return False  # too long a name, for one
 
 
 def _hide_apart(addresses: Sequence[str]) -> list[str]:

@@ -41,6 +41,8 @@ class AddressRules:
 
     def find_problem(self, address: str) -> str | None:
         """Return why an image must not be read, None if it may."""
+        if "\0" in address:
+            return "holds a null character, which no path or address can; correct it"
         if is_data_uri(address) or is_http(address):
             return None
         if is_url(address):
@@ -67,8 +69,6 @@ class AddressRules:
 
     def _is_below(self, path: str) -> bool:
         """Whether a path stays in the folder of the table, links followed; it need not exist."""
-        if "\0" in path:
-            return True  # decoding says what is wrong
         folder, name = os.path.split(path)
         real = os.path.join(self._real_folder(folder), name)  # noqa: PTH118
         if name in ("", ".", "..") or os.path.islink(real):  # noqa: PTH114
