@@ -28,6 +28,11 @@ def save(image: Image.Image, path: Path, **options: Any) -> Path:
     return path
 
 
+def save_bytes(content: bytes, path: Path) -> Path:
+    path.write_bytes(content)
+    return path
+
+
 def decoded(path: Path, max_image_tokens: int = 256) -> Image.Image:
     """Decode, check what every decoded image must satisfy, and return it as an image to look into."""
     result = decode_image(path, max_image_tokens)
@@ -382,6 +387,29 @@ def test_a_jpeg_whose_pixels_are_cut_off_stays_broken(tmp_path: Path, options: d
         for tail in (b"", b"\xff", bytes(50)):
             (tmp_path / "ad.jpg").write_bytes(content[: int(len(content) * kept)] + tail)
             assert broken(tmp_path / "ad.jpg") == "the file is truncated"
+
+
+@pytest.mark.parametrize("filling", [b"\0", b"\xff"])
+@pytest.mark.parametrize("options", JPEG_FORMS, ids=["baseline", "progressive", "restarts"])
+def test_a_jpeg_that_is_filled_up_is_what_lies_before(tmp_path: Path, options: dict[str, Any], filling: bytes) -> None:
+    """As a download leaves it that reserved its space and broke off: a decoder takes the filling for gray pixels."""
+    thumbnail = b"Exif\0\0" + bytes_of(noise((64, 64)), "JPEG")
+    content = bytes_of(noise(), "JPEG", exif=thumbnail, **options)
+    video = b"\0\0\0\x18ftypmp42" + random.Random(0).randbytes(999)
+    whole = decoded(save_bytes(content, tmp_path / "ad.jpg")).tobytes()
+    for beginning in (content, content[:-2], content + video):
+        assert decoded(save_bytes(beginning + filling * 5000, tmp_path / "ad.jpg")).tobytes() == whole
+    for kept in (0.1, 0.5, 0.9):
+        beginning = content[: int(len(content) * kept)]
+        save_bytes(beginning + filling * (len(content) - len(beginning)), tmp_path / "ad.jpg")
+        assert broken(tmp_path / "ad.jpg") == "the file is truncated"
+
+
+def test_a_picture_behind_the_first_that_ends_in_zeros_costs_nothing(tmp_path: Path) -> None:
+    content = bytes_of(two_colors(), "MPO", save_all=True, append_images=[noise()])
+    image = decoded(save_bytes(content[:-9000] + bytes(9000), tmp_path / "ad.jpg"))
+    assert_color(image, 0.1, 0.9, RED)
+    assert_color(image, 0.9, 0.9, BLUE)
 
 
 def test_missing_and_irregular_files(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from PIL import Image, PngImagePlugin, UnidentifiedImageError
 from ictc.dataset.decoding.deep_color import load_colors
 from ictc.dataset.decoding.fit import fit_to_tokens
 from ictc.dataset.decoding.pixels import UnusablePixels, place, to_rgb, turn_upright
-from ictc.dataset.decoding.repair import repaired
+from ictc.dataset.decoding.repair import JPEG_SIGNATURE, PADDING_BYTES, has_padding, repaired, without_padding
 from ictc.dataset.decoding.watched import ReadTimer, open_watched
 from ictc.dataset.file_errors import UnreadableFile, UnusableFile
 from ictc.records import BrokenImage, DecodedImage, UnreadableImage
@@ -80,9 +80,22 @@ def _decode_known(file: IO[bytes], max_image_tokens: int) -> DecodedImage:
 
 def _decode(file: IO[bytes], max_image_tokens: int) -> DecodedImage:
     try:
-        return _decode_pixels(file, max_image_tokens)
+        return _decode_pixels(_written_part(file), max_image_tokens)
     except (OSError, SyntaxError, ValueError) as error:
         return _decode_repaired(file, max_image_tokens, error)
+
+
+def _written_part(file: IO[bytes]) -> IO[bytes]:
+    """Return a JPEG file without its padding: zeros where a download broke off would pass for gray pixels."""
+    file.seek(0)
+    if file.read(len(JPEG_SIGNATURE)) != JPEG_SIGNATURE:
+        return file
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - PADDING_BYTES))
+    if size > MAX_REPAIRED_BYTES or not has_padding(file.read()):
+        return file
+    file.seek(0)
+    return BytesIO(without_padding(file.read()))
 
 
 def _decode_repaired(file: IO[bytes], max_image_tokens: int, error: Exception) -> DecodedImage:

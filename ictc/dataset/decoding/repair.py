@@ -12,7 +12,8 @@ PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 JPEG_SIGNATURE = b"\xff\xd8"
 JPEG_END = b"\xff\xd9"
 
-_PADDING = bytes(16)
+PADDING_BYTES = 16
+"""So often is one byte repeated at the end of a padded file: what fills up a block, or space that was reserved."""
 
 PIXEL_CHUNKS = frozenset((b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"eXIf", b"IEND"))
 """Of a PNG file, what its pixels are made from, and the way up. Texts, histories and color profiles nobody reads."""
@@ -30,14 +31,19 @@ def repaired(content: bytes, reason: str) -> list[bytes]:
     if content.startswith(PNG_SIGNATURE):
         return [PNG_SIGNATURE + b"".join(_pixel_chunks(content))]
     if content.startswith(JPEG_SIGNATURE) and "truncated" in reason:
-        body = _without_padding(content).removesuffix(JPEG_END[:1])
+        body = without_padding(content).removesuffix(JPEG_END[:1])
         return [body + JPEG_END, body + _FILLER + JPEG_END]
     return []
 
 
-def _without_padding(content: bytes) -> bytes:
-    """Return a file without the zeros that fill up the last block of a disk: they would pass for pixels."""
-    return content.rstrip(b"\0") if content.endswith(_PADDING) else content
+def has_padding(content: bytes) -> bool:
+    """Whether a file, or the end of one, ends in padding: zeros mostly, 255 from flash memory."""
+    return content.endswith(content[-1:] * PADDING_BYTES)
+
+
+def without_padding(content: bytes) -> bytes:
+    """Return a JPEG file without the padding at its end: it would pass for pixels."""
+    return content.rstrip(content[-1:]) if has_padding(content) else content
 
 
 def _pixel_chunks(content: bytes) -> Iterator[bytes]:
