@@ -182,6 +182,48 @@ def test_links_are_the_files_of_the_shard_that_they_name(tmp_path: Path) -> None
     assert left_out.counts == {Reason.NOWHERE: 1}
 
 
+def test_a_hard_link_is_the_file_that_had_the_name_before_it(tmp_path: Path) -> None:
+    members = [
+        ("a.jpg", JPEG + b"first"),
+        link("hard.jpg", "./a.jpg", tarfile.LNKTYPE),
+        link("soft.jpg", "a.jpg"),
+        ("a.jpg", JPEG + b"second"),
+        link("early.jpg", "late.jpg", tarfile.LNKTYPE),
+        link("early", "late.jpg", tarfile.LNKTYPE),
+        ("late.jpg", JPEG + b"late"),
+    ]
+    records, left_out = find(write(tmp_path, {"s.tar": archive(members)}))
+    early = records.pop(3)
+    assert ids(records) == ["a", "hard", "soft", "late"]
+    assert contents(tmp_path, records) == [JPEG + text for text in (b"second", b"first", b"second", b"late")]
+    assert early.problem == "a hard link to 'late.jpg', which is no file before it in the shard"
+    assert left_out.counts == {Reason.REPEATED: 1, Reason.NOWHERE: 1}
+
+
+def test_links_lead_to_hidden_files_and_from_their_own_folder(tmp_path: Path) -> None:
+    members = [
+        (".store/1", JPEG + b"stored"),
+        link("hard.jpg", ".store/1", tarfile.LNKTYPE),
+        link("soft.jpg", ".store/1"),
+        ("one/x.jpg", JPEG + b"one"),
+        ("two/x.jpg", JPEG + b"two"),
+        link("one/y.jpg", "x.jpg"),
+        link("two/y.jpg", "one/y.jpg", tarfile.LNKTYPE),
+    ]
+    records, left_out = find(write(tmp_path, {"s.tar": archive(members)}))
+    assert ids(records) == ["hard", "soft", "one/x", "two/x", "one/y", "two/y"]
+    assert contents(tmp_path, records) == [
+        JPEG + text for text in (b"stored", b"stored", b"one", b"two", b"one", b"two")
+    ]
+    assert left_out.counts == {Reason.HIDDEN: 1}
+
+
+def test_a_link_to_a_member_that_the_shard_ends_within_is_broken(tmp_path: Path) -> None:
+    whole = archive([link("0.jpg", "1.jpg"), ("1.jpg", JPEG * 1000)])
+    records, _ = find(write(tmp_path, {"s.tar": whole[:2000]}))
+    assert [record.problem for record in records[:2]] == ["the shard ends within it"] * 2
+
+
 def sparse(name: str, content: bytes) -> Member:
     """Return a member in the sparse form of PAX 1.0: a map of one piece before the data."""
     entry = tarfile.TarInfo(f"GNUSparseFile.0/{name}")

@@ -26,7 +26,8 @@ MAX_LINKS = 8
 
 _CHUNK_BYTES = 1 << 20
 
-Kind = Literal["image", "metadata", "link", "other"]
+Kind = Literal["image", "metadata", "link", "nowhere", "other"]
+"""A link is a symbolic one that is yet to be followed."""
 
 
 class DamagedShardError(Exception):
@@ -41,7 +42,7 @@ class Member:
         name: its path, which may hold anything.
         offset, size: of its bytes in the shard.
         metadata: what a metadata file says, None if it is of no use.
-        link: name of the member that a link leads to.
+        link: what a symbolic link leads to, as a path from its own folder.
         problem: why its bytes are not those of an image.
     """
 
@@ -102,7 +103,8 @@ def read_shard(file: IO[bytes]) -> Shard:
     except (DamagedShardError, tarfile.TarError, EOFError, ValueError, OverflowError) as error:
         problem = str(error)
     num_bytes = file.seek(0, io.SEEK_END)
-    found = [_follow(_within(member, num_bytes), members) for member in members.values()]
+    members = {name: _within(member, num_bytes) for name, member in members.items()}
+    found = [_follow(member, members) for name, member in members.items() if not is_hidden(name)]
     return Shard(_group(found, left_out), left_out, problem)
 
 
@@ -154,18 +156,22 @@ def _find_next(file: IO[bytes], end: int) -> int | None:
 
 
 def _add(members: dict[str, Member], entry: tarfile.TarInfo, file: IO[bytes], left_out: Tally) -> None:
-    """Add an entry; one whose name came before takes its place, as unpacking would have it."""
+    """Add an entry; one whose name came before takes its place, as unpacking would have it.
+
+    A hidden one is added, too: links may lead to it.
+    """
     name = clean_name(entry.name)
     if entry.isdir():
         return
+    is_special = not (entry.isreg() or entry.issym() or entry.islnk())
     if is_hidden(name):
         left_out.add(Reason.HIDDEN, name)
-    elif not (entry.isreg() or entry.issym() or entry.islnk()):
+    elif is_special:
         left_out.add(Reason.SPECIAL, name)
-    else:
-        if name in members:
-            left_out.add(Reason.REPEATED, name)
-        members[name] = _to_link(name, entry) if not entry.isreg() else _to_file(name, entry, file)
+    elif name in members:
+        left_out.add(Reason.REPEATED, name)
+    if not is_special:
+        members[name] = _to_member(name, entry, file, members)
 
 
 def clean_name(name: str) -> str:
@@ -173,9 +179,20 @@ def clean_name(name: str) -> str:
     return name.removeprefix("./")
 
 
-def _to_link(name: str, entry: tarfile.TarInfo) -> Member:
-    target = entry.linkname if entry.islnk() else join(dirname(name), entry.linkname)
-    return Member(name, "link", link=normpath(clean_name(target)))
+def _to_member(name: str, entry: tarfile.TarInfo, file: IO[bytes], members: dict[str, Member]) -> Member:
+    if entry.isreg():
+        return _to_file(name, entry, file)
+    if entry.issym():
+        return Member(name, "link", link=entry.linkname)
+    target = members.get(clean_name(entry.linkname))  # as it is by now: another may take its name later
+    if target is not None and target.kind != "nowhere":
+        return replace(target, name=name)
+    return _to_nowhere(name, f"a hard link to {entry.linkname!r}, which is no file before it in the shard")
+
+
+def _to_nowhere(name: str, problem: str) -> Member:
+    """Return a link to nothing: an image that has a problem, if it is called like one."""
+    return Member(name, "image" if is_image_name(name) else "nowhere", problem=problem)
 
 
 def _to_file(name: str, entry: tarfile.TarInfo, file: IO[bytes]) -> Member:
@@ -210,16 +227,15 @@ def _within(member: Member, num_bytes: int) -> Member:
 
 
 def _follow(member: Member, members: dict[str, Member]) -> Member:
-    """Return what a link stands for, under its own name; an image by name that leads nowhere has a problem."""
+    """Return what a symbolic link stands for when all is unpacked, under its own name; any other member as it is."""
     target: Member | None = member
     for _ in range(MAX_LINKS):
         if target is None or target.kind != "link":
             break
-        target = members.get(target.link)
-    if target is not None and target.kind != "link":
-        return replace(target, name=member.name)
-    kind: Kind = "image" if is_image_name(member.name) else "link"
-    return replace(member, kind=kind, problem=f"a link to {member.link!r}, which is no file of the shard")
+        target = members.get(normpath(join(dirname(target.name), target.link)))
+    if target is None or target.kind in {"link", "nowhere"}:
+        return _to_nowhere(member.name, f"a link to {member.link!r}, which is no file of the shard")
+    return replace(target, name=member.name)
 
 
 def _group(members: Iterable[Member], left_out: Tally) -> list[Sample]:
@@ -230,7 +246,7 @@ def _group(members: Iterable[Member], left_out: Tally) -> list[Sample]:
             samples.setdefault(member.key, Sample(member.key)).images.append(member)
         elif member.kind == "metadata":
             samples.setdefault(member.key, Sample(member.key)).metadata.append(member)
-        elif member.kind == "link":
+        elif member.kind == "nowhere":
             left_out.add(Reason.NOWHERE, member.name)
         else:
             left_out.add_other(member.name, suffix_of(member.name))
