@@ -37,6 +37,8 @@ _LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
 _MANY_DIGITS = re.compile(rb"[0-9]{16}")
 """orjson makes floating point numbers of integers beyond 64 bits."""
 
+_SPACED_COLON = re.compile(rb'"\s+:')
+
 
 def decode_text(content: bytes) -> str:
     """Return the text of a file in UTF-8, or in what its byte order mark says.
@@ -159,7 +161,7 @@ def _parse(place: str, text: bytes) -> Any:
     """Parse by orjson where that is exact, else by Python's own module, which reads numbers of any length, and NaN."""
     try:
         row = orjson.loads(text)
-        if isinstance(row, dict) and text.count(b'":') == len(row) and not _MANY_DIGITS.search(text):
+        if isinstance(row, dict) and _count_names(text) == len(row) and not _MANY_DIGITS.search(text):
             return row
     except orjson.JSONDecodeError:
         pass  # json says what is wrong, if anything is
@@ -169,6 +171,11 @@ def _parse(place: str, text: bytes) -> Any:
         raise InputError(f"{place} names {error} twice; correct it.") from None
     except (ValueError, RecursionError) as error:
         raise InputError(f"{place} is not JSON ({error}); correct it.") from None
+
+
+def _count_names(text: bytes) -> int | None:
+    """Return how many names of values there are in JSON at most, None where that is hard to tell."""
+    return None if _SPACED_COLON.search(text) else text.count(b'":')
 
 
 class _NamedTwice(Exception):
