@@ -318,7 +318,8 @@ def test_truncated_file_is_broken_at_any_length(tmp_path: Path, kind: str) -> No
         (b"<html>404</html>", "not an image"),
         (b"\xff\xd8\xff", "not an image"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not an image"),
-        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "heic"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIF family (heic)"),
+        (b"\0\0\0\x18ftypmif1\0\0\0\0miafheic", "HEIF family (mif1)"),
         (png_claiming(0, 10), ""),
         (bytes_of(noise(), "JPEG")[:20_000], "truncated"),
     ],
@@ -326,6 +327,21 @@ def test_truncated_file_is_broken_at_any_length(tmp_path: Path, kind: str) -> No
 def test_reasons(tmp_path: Path, content: bytes, reason: str) -> None:
     (tmp_path / "ad.jpg").write_bytes(content)
     assert reason in broken(tmp_path / "ad.jpg")
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="this Pillow has no AVIF")
+def test_an_avif_that_breaks_off_is_not_of_a_kind_to_convert(tmp_path: Path) -> None:
+    content = bytes_of(noise((64, 64)), "AVIF")
+    for kept in (40, len(content) // 2):
+        for brand in (b"avif", b"mif1"):
+            save_bytes(content[:8] + brand + content[12:kept], tmp_path / "ad.avif")
+            assert broken(tmp_path / "ad.avif") == "is a truncated or damaged AVIF file"
+
+
+def test_a_tiff_whose_directory_is_cut_off(tmp_path: Path) -> None:
+    content = bytes_of(noise((64, 64)), "TIFF", compression="tiff_lzw")
+    save_bytes(content[: len(content) // 2], tmp_path / "ad.tiff")
+    assert broken(tmp_path / "ad.tiff") == "is a TIFF file that is truncated or of an unsupported kind"
 
 
 def test_huge_metadata(tmp_path: Path) -> None:

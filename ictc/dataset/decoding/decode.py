@@ -13,7 +13,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import IO
 
-from PIL import Image, PngImagePlugin, UnidentifiedImageError
+from PIL import Image, PngImagePlugin, UnidentifiedImageError, features
 
 from ictc.dataset.decoding.deep_color import load_colors
 from ictc.dataset.decoding.fit import fit_to_tokens
@@ -39,6 +39,15 @@ _TOO_MANY_PIXELS = f"has more than {MAX_IMAGE_PIXELS / 1e6:.0f} megapixels, or c
 
 NO_MEMORY = "there is not enough memory to decode it"
 UNTIMED = ReadTimer()
+
+_HEAD_BYTES = 256
+"""Enough to tell what a file is that is no image."""
+
+_KNOWN_BEGINNINGS = {
+    b"II*\0": "is a TIFF file that is truncated or of an unsupported kind",
+    b"MM\0*": "is a TIFF file that is truncated or of an unsupported kind",
+}
+"""What files begin with, and why Pillow knows no such file."""
 
 
 def decode_image(
@@ -144,8 +153,16 @@ def _reason(error: Exception) -> str:
 def _name_format(file: IO[bytes]) -> str:
     """Say why Pillow knows no such file."""
     file.seek(0)
-    head = file.read(12)
+    head = file.read(_HEAD_BYTES)
     if head[4:8] == b"ftyp":
-        brand = head[8:12].decode("ascii", "replace").strip()
-        return f"is of the HEIF family ({brand}), which cannot be decoded here; convert it to JPEG or PNG"
-    return "is not an image, or not of a supported format"
+        return _name_heif(head)
+    reasons = [reason for beginning, reason in _KNOWN_BEGINNINGS.items() if head.startswith(beginning)]
+    return reasons[0] if reasons else "is not an image, or not of a supported format"
+
+
+def _name_heif(head: bytes) -> str:
+    brands = {head[start : start + 4] for start in (8, *range(16, min(int.from_bytes(head[:4]), len(head)), 4))}
+    if features.check("avif") and brands & {b"avif", b"avis"}:
+        return "is a truncated or damaged AVIF file"
+    brand = head[8:12].decode("ascii", "replace").strip()
+    return f"is of the HEIF family ({brand}), which cannot be decoded here; convert it to JPEG or PNG"
