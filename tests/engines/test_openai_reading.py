@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -34,8 +35,15 @@ CLUSTERS = {"A": "Winter sports", "B": "Food: fresh", "C": "Travel"}
 CHOICE = ChoiceAnswer(tuple(CLUSTERS))
 
 
-def read(message: Any, answer: AnswerFormat = CAPTION, *, finish_reason: str = "stop", **more: Any) -> GenerationResult:
-    options = {letter: {"name": name, "description": ""} for letter, name in CLUSTERS.items()}
+def read(
+    message: Any,
+    answer: AnswerFormat = CAPTION,
+    *,
+    finish_reason: str = "stop",
+    clusters: Mapping[str, str] = CLUSTERS,
+    **more: Any,
+) -> GenerationResult:
+    options = {letter: {"name": name, "description": ""} for letter, name in clusters.items()}
     request = GenerationRequest("ad", Task.CAPTION, (Message("user", "?"),), answer, SamplingParams(8))
     if isinstance(answer, ChoiceAnswer):
         request = GenerationRequest(
@@ -188,6 +196,7 @@ def test_nothing_of_any_shape_is_more_than_a_rejection(content: Any, calls: Any,
         '```json\n{"answer": "B"}\n```',
         'It is food: {"answer": "B"}',
         '{"cluster": "B"}',
+        '{"choice": "B", "reason": "It is food."}',
         '{"answer": "b."}',
         '{"answer": "B. Food: fresh"}',
         '"B"',
@@ -204,6 +213,10 @@ def test_nothing_of_any_shape_is_more_than_a_rejection(content: Any, calls: Any,
         "the correct option is: B",
         "B. Food: fresh",
         "B: Food: fresh: all that is eaten",
+        "**B. Food: fresh**",
+        "B - **Food: fresh**",
+        "**Answer:** B",
+        "B。",
         "food: fresh",
         "<think>A or C?</think>B",
     ],
@@ -228,6 +241,15 @@ def test_an_option_that_is_named_without_doubt_is_the_answer(content: str) -> No
         '{"answer": "A"} {"answer": "B"}',
         '{"answer": ["B"]}',
         '{"answer": null}',
+        '{"not": "A"}',
+        '{"error": "A"}',
+        '{"choice": "A", "cluster": "B"}',
+        "!A",
+        "not A",
+        "B: Food: fresh: no, C",
+        "B. Food: fresh. Not Travel",
+        "B. Food: fresh. Travel is not in it",
+        "B. Food: freshness",
         '{"first": "A", "second": "B"}',
         "Winter sports and Travel",
         "<think>A or B",
@@ -237,6 +259,30 @@ def test_a_doubtful_choice_is_none(content: str) -> None:
     result = read(said(content), CHOICE)
     assert isinstance(result, ItemError)
     assert result.kind is ItemErrorKind.UNCONSTRAINED
+
+
+@pytest.mark.parametrize(
+    ("names", "content", "option"),
+    [
+        *((("<5", ">5", "5"), content, "A") for content in ("<5", "<5.", "**<5**", "Answer: <5", "A. <5", "(<5)")),
+        *((("<5", ">5", "5"), content, "B") for content in (">5.", "**Answer:** >5", "The answer is >5.", "B - >5")),
+        *((("<5", ">5", "5"), content, None) for content in ("!5", "A. >5", "C. <5", "< 5", "5-6")),
+        *((("Red", "Redwood", "Red wine"), content, None) for content in ("A - Redwood", "A. Red wine, not red")),
+        *(
+            (("Red", "Redwood", "Red wine"), content, "C")
+            for content in ("C. Red wine", "red wine.", "C: Red wine: old")
+        ),
+        *((("-50%", "+50%", "50%"), content, "A") for content in ("-50%", "`-50%`", "Answer: -50%", "A: -50%.")),
+        *((("5", "5*", ".5"), content, option) for content, option in (("5*", "B"), (".5", "C"), ("**5**", None))),
+        *((("Sale!", "Sale", "No sale"), content, "A") for content in ("Sale!", '"Sale!"', "Answer: sale!")),
+        *((("Grade A", "A.", "B"), content, option) for content, option in (("A", "A"), ("A.", None), ("B", "B"))),
+        *((("Maße", "Masse", "Travel (budget)"), content, "A") for content in ("Maße", "maße.", "A. Maße")),
+        *((("Maße", "Masse", "Travel (budget)"), content, "C") for content in ("travel (budget)", "*Travel (budget)*")),
+    ],
+)
+def test_names_that_differ_in_a_symbol_are_told_apart(names: tuple[str, ...], content: str, option: str | None) -> None:
+    result = read(said(content), CHOICE, clusters=dict(zip("ABC", names, strict=True)))
+    assert (result.text if isinstance(result, Answer) else None) == option
 
 
 def test_options_that_differ_in_case_alone_are_told_apart() -> None:

@@ -22,16 +22,23 @@ MAX_DEPTH = 4
 
 THINKING_PARTS = ("thinking", "reasoning", "redacted_thinking")
 REASONING_FIELDS = ("reasoning_content", "reasoning")
+SAME_AS_CHOICE_KEY = ("answer", "final_answer", "choice", "option", "letter", "cluster", "cluster_id", "selection")
+"""Keys under which models give a choice where they are not held to the one; `category` is something of the image."""
 
 _OPENED_THINKING = re.compile(r"\s*<(think|thinking|reasoning)>")
 _CLOSED_THINKING = "</think>"
 _FENCE = re.compile(r"\A\s*`{3,}[\w-]*[ \t]*\n?(.*?)\n?\s*(?:`{3,}\s*)?\Z", re.DOTALL)
+_AROUND = " \t\r\n`'\"*_()[]{}.,:;“”‘’«»。，、：；（）「」『』【】"
+"""What writers put around an answer. Not what a name is told from another by, as the < of "<5" or the ! of "Sale!"."""
+_PUT_AROUND = f"[{re.escape(_AROUND)}]*"
 _LEAD = re.compile(
-    r"\A(?:(?:the|my|final|correct|best)\s+)*(?:answer|choice|option|cluster|category)(?:\s+is)?(?:\W*[:=]\W*|\s+)",
+    rf"\A{_PUT_AROUND}(?:(?:the|my|final|correct|best)\s+)*(?:answer|choice|option|cluster|category)(?:\s+is)?"
+    r"(?:[\s*_]*[:=：][*_]*\s*|\s+)",
     re.I,
 )
-_AROUND = " \t\r\n`'\"*_()[]{}<>.,:;!“”‘’«»"
 _AFTER_LETTER = re.compile(r"\A(\w{1,2})\s*[.):\-–—]+\s+(\S.*)\Z", re.DOTALL)
+_BEFORE_MORE = r"(?:\s*[:;.]\s|\s*\n|\s+[-–—(])"
+"""What parts the name of an option from more about it."""
 
 
 class NoAnswer(ValueError):
@@ -281,43 +288,66 @@ def _find_cut_off(text: str, answer: ChoiceAnswer) -> list[str]:
 
 
 def _value_of(document: Any) -> str:
-    """Return the choice that a document holds: under the key that was asked for, or as its only value."""
-    value = document.get(CHOICE_KEY, next(iter(document.values())) if len(document) == 1 else None)
+    """Return the choice that a document holds: under the key that was asked for, or the one that means the same."""
+    keys = [CHOICE_KEY] if CHOICE_KEY in document else [key for key in document if key.lower() in SAME_AS_CHOICE_KEY]
+    value = document[keys[0]] if len(keys) == 1 else None
     return value if isinstance(value, str) else ""
 
 
 class _Matcher:
-    """Tells which option some words name: letter by letter, or, where that is clear, in another case or by its name."""
+    """Tells which option some words name: letter by letter, or, where that is clear, in another case or by its name.
+
+    Words that may mean two options name none.
+    """
 
     def __init__(self, request: GenerationRequest) -> None:
         assert isinstance(request.answer, ChoiceAnswer)
         self._options = request.answer.options
-        described = request.inputs.get("options")
-        self._names = {
-            option: str(one.get("name", "")) for option, one in (described or {}).items() if isinstance(one, Mapping)
-        }
+        described = request.inputs.get("options") or {}
+        names = {option: str(one.get("name", "")) for option, one in described.items() if isinstance(one, Mapping)}
+        self._names = {option: name.lower() for option, name in names.items() if name}  # ß is not ss in names
 
     def bare(self, text: str) -> list[str]:
         """Return the option that `text` is, with or without what writers put around it; [] if none."""
-        text = text.strip()
-        for words in (text, text.strip(_AROUND), _LEAD.sub("", text.strip(_AROUND)).strip(_AROUND)):
-            if found := self._named(words):
-                return found
+        for words in (text, _LEAD.sub("", text)):
+            if found := self._named(words.strip()):
+                return found if len(found) == 1 else []
         return self._letter_and_name(text.strip(_AROUND))
 
     def _named(self, words: str) -> list[str]:
+        """Return the options that have these words as letter or name."""
         if words in self._options:
             return [words]
-        folded = words.casefold()
-        options = [option for option in self._options if option.casefold() == folded]
-        names = [option for option, name in self._names.items() if name and name.casefold() == folded]
-        either = list(dict.fromkeys(options + names))
-        return either if len(either) == 1 else []
+        return list(dict.fromkeys(self._with_letter(words) + self._with_name(words)))
+
+    def _with_letter(self, words: str) -> list[str]:
+        letter = words.strip(_AROUND)
+        if letter in self._options:
+            return [letter]
+        return [option for option in self._options if option.lower() == letter.lower()]
+
+    def _with_name(self, words: str) -> list[str]:
+        """Return the options of this name: exactly so, or else without what may be around it."""
+        exactly, loosely = words.lower(), words.lower().strip(_AROUND)
+        found = [option for option, name in self._names.items() if name == exactly]
+        return found or [option for option, name in self._names.items() if loosely and name.strip(_AROUND) == loosely]
 
     def _letter_and_name(self, text: str) -> list[str]:
-        """Return the option of `B. Winter sports`, where the name is that of the letter."""
+        """Return the option of `B. Winter sports`, where that is the name of the letter and nothing says another."""
         parts = _AFTER_LETTER.match(text)
-        if parts is None or not (option := self._named(parts[1])):
+        found = self._with_letter(parts[1]) if parts else []
+        if parts is None or len(found) != 1:
             return []
-        name = self._names.get(option[0], "").casefold()
-        return option if name and parts[2].casefold().startswith(name) else []
+        is_named = self._with_name(parts[2]) == found or self._is_about(found[0], parts[2])
+        return found if is_named else []
+
+    def _is_about(self, option: str, text: str) -> bool:
+        """Whether a text begins with the name of an option, says more about it, and mentions no other."""
+        name = self._names.get(option, "")
+        others = [f"(?i:{re.escape(one)})" for other, one in self._names.items() if other != option]
+        others += [re.escape(other) for other in self._options if other != option]
+        begins = re.match(f"({re.escape(name)}){_BEFORE_MORE}", text, re.IGNORECASE)
+        if not name or begins is None:
+            return False
+        mentions = (found for other in others for found in re.finditer(rf"(?<!\w){other}(?!\w)", text))
+        return all(mention.end() <= begins.end(1) for mention in mentions)
