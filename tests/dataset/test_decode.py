@@ -315,7 +315,9 @@ def test_truncated_file_is_broken_at_any_length(tmp_path: Path, kind: str) -> No
     ("content", "reason"),
     [
         (b"", "empty"),
-        (b"<html>404</html>", "not an image"),
+        (b"<html>404</html>", "is a web page, not an image"),
+        (b"\xef\xbb\xbf\r\n<!DOCTYPE html>\n<title>Sign in</title>", "is a web page, not an image"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n", "is a Git LFS pointer, not the image"),
         (b"\xff\xd8\xff", "not an image"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not an image"),
         (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIF family (heic)"),

@@ -7,6 +7,7 @@ crash costs one image.
 
 from __future__ import annotations
 
+import codecs
 import os
 import warnings
 from io import BytesIO
@@ -44,10 +45,13 @@ _HEAD_BYTES = 256
 """Enough to tell what a file is that is no image."""
 
 _KNOWN_BEGINNINGS = {
-    b"II*\0": "is a TIFF file that is truncated or of an unsupported kind",
-    b"MM\0*": "is a TIFF file that is truncated or of an unsupported kind",
+    b"version https://git-lfs.github.com/spec/": "is a Git LFS pointer, not the image: run git lfs pull",
+    b"<!doctype html": "is a web page, not an image",
+    b"<html": "is a web page, not an image",
+    b"ii*\0": "is a TIFF file that is truncated or of an unsupported kind",
+    b"mm\0*": "is a TIFF file that is truncated or of an unsupported kind",
 }
-"""What files begin with, and why Pillow knows no such file."""
+"""In lower case, what files begin with, and why Pillow knows no such file."""
 
 
 def decode_image(
@@ -156,7 +160,8 @@ def _name_format(file: IO[bytes]) -> str:
     head = file.read(_HEAD_BYTES)
     if head[4:8] == b"ftyp":
         return _name_heif(head)
-    reasons = [reason for beginning, reason in _KNOWN_BEGINNINGS.items() if head.startswith(beginning)]
+    text = head.removeprefix(codecs.BOM_UTF8).lstrip().lower()
+    reasons = [reason for beginning, reason in _KNOWN_BEGINNINGS.items() if text.startswith(beginning)]
     return reasons[0] if reasons else "is not an image, or not of a supported format"
 
 
