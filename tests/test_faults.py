@@ -120,7 +120,7 @@ def test_broken_images_have_a_brake_of_their_own(ictc: Ictc, tmp_path: Path) -> 
     stopped = ictc.run(ads, tmp_path / "out")
     assert stopped.exit_code == 1
     *_, last = stopped.stderr.splitlines()
-    assert "6 of 10 images are broken, more than --max_broken 0.5 allows; most often (6): is not an image" in last
+    assert "6 of 10 images are broken, more than --max_broken 0.5 allows; most often (6): is a Git LFS pointer" in last
     assert not (tmp_path / "out" / "step2b_dynamic_clusters.json").exists()
     ictc.succeed(ads, tmp_path / "out", "--max_broken", 0.6, "--num_clusters", 2)
 
