@@ -6,6 +6,7 @@ import datetime
 import gzip
 import tempfile
 from base64 import b64encode
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -125,12 +126,12 @@ def test_an_unread_time_of_one_observation_is_a_column_of_all(ictc: Ictc, tmp_pa
 
 def test_values_that_json_has_no_form_for_become_text(tmp_path: Path) -> None:
     rows = [
-        {"path": "a.jpg", "day": datetime.date(2024, 5, 1), "tags": ["x", "y"]},
-        {"path": "b.jpg", "day": None, "tags": None},
+        {"path": "a.jpg", "day": datetime.date(2024, 5, 1), "tags": ["x", "y"], "price": Decimal("1.00")},
+        {"path": "b.jpg", "day": None, "tags": None, "price": None},
     ]
     first, second = read(write(tmp_path / "list.parquet", rows))
-    assert first.metadata == {"day": "2024-05-01", "tags": '["x","y"]'}
-    assert second.metadata == {"day": None, "tags": None}
+    assert first.metadata == {"day": "2024-05-01", "tags": '["x","y"]', "price": "1.00"}
+    assert second.metadata == {"day": None, "tags": None, "price": None}
 
 
 def test_lines_may_have_different_fields(tmp_path: Path) -> None:
@@ -172,6 +173,14 @@ def test_a_row_without_an_image_is_not_lost(tmp_path: Path) -> None:
         ("list.jsonl", '{"path":"a", "tags":{"k"\t:1, "k" :2}}\n', "line 1 names 'k' twice"),
         ("list.jsonl", r'{"path":"a\":", "p\u0061th":"b"}', "line 1 names 'path' twice"),
         ("list.jsonl", '[{"path": "a"}, 1]', "item 2 is no object"),
+        (
+            "list.json",
+            '{"path":{"0":"a","1":"b"},"id":{"0":1,"1":2}}',
+            r'of path, id, where .* to_json\(orient="records"',
+        ),
+        ("list.json", '{"0":{"path":"a"},"1":{"path":"b"}}', r'to_json\(orient="records"\)'),
+        ("list.json", '{"columns":["path"],"index":[0],"data":[["a"]]}', r'to_json\(orient="records"\)'),
+        ("list.json", '{"path":["a","b"]}', r'to_json\(orient="records"\)'),
         ("list.json", '{"path": "a"}{', "line 1 is not JSON"),
         ("list.jsonl", '{"image": {"bytes": "/9j/", "path": null}}\n', "column image holds the bytes of images"),
         ("list.jsonl", '{"path": "a", "id": 1e17}\n', "column id holds 100000000000000000 as a floating point number"),
@@ -238,6 +247,8 @@ def test_columns_that_hold_bytes_are_refused_by_name(tmp_path: Path, column: pa.
         (pa.array([7, 2**24 - 1, None], pa.float32()), ["7", "16777215", "c"]),
         (pa.array([2**53 - 1, 0, -1], pa.float64()), [str(2**53 - 1), "0", "-1"]),
         (pa.array([2**64 - 1, 2**63, 1], pa.uint64()), [str(2**64 - 1), str(2**63), "1"]),
+        (pa.array([Decimal("1.00"), Decimal("100.50"), None], pa.decimal128(12, 2)), ["1", "100.50", "c"]),
+        (pa.array([Decimal(10**60), Decimal(0), Decimal(-10)], pa.decimal256(70, 2)), [str(10**60), "0", "-10"]),
         (pa.array(["007", " x ", ""]), ["007", "x", "c"]),
         (pa.array(["x", "y", "x"]).dictionary_encode(), None),
     ],
@@ -249,6 +260,12 @@ def test_ids_of_any_type_are_what_the_user_wrote(tmp_path: Path, ids: pa.Array, 
             read(table)
     else:
         assert [record.image_id for record in read(table)] == expected
+
+
+def test_a_time_may_be_a_decimal(tmp_path: Path) -> None:
+    time = pa.array([Decimal("1714564800.00")], pa.decimal128(12, 2))
+    (record,) = read(write_columns(tmp_path / "list.parquet", path=pa.array(["a.jpg"]), timestamp=time))
+    assert (record.timestamp, record.metadata) == ("2024-05-01T12:00:00Z", None)
 
 
 @pytest.mark.parametrize("lost", [pa.array([1e17]), pa.array([2.0**53]), pa.array([2**24], pa.float32())])

@@ -8,6 +8,7 @@ from __future__ import annotations
 import gzip
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from decimal import Decimal
 from functools import cached_property
 from hashlib import blake2b, sha256
 from math import isnan
@@ -119,7 +120,7 @@ class TableCollection(Collection):
         problem: str | None = f"row {index + 1} of the table names no image"
         if path:
             problem = self._rules.find_problem(address) if is_judged else None
-        own = {name: _without_secrets(row[name]) for name in self._kept}
+        own = {name: _for_results(row[name]) for name in self._kept}
         return make_record(image_id, path, metadata, problem, own or None)
 
 
@@ -128,15 +129,21 @@ def _fields(record: ImageRecord) -> tuple[str | None, ...]:
 
 
 def as_written(cell: object) -> str:
-    """Return a cell as its user knows it: 12 where a gap in the column made 12.0 of it, "" where there is nothing."""
+    """Return a cell as its user knows it: 12 where its column made 12.0 or 12.00 of it, "" where there is nothing."""
     if isinstance(cell, str):
         return cell.strip()
     if cell is None or (isinstance(cell, float) and isnan(cell)):
         return ""
+    if isinstance(cell, Decimal):
+        whole, _, fraction = (text := format(cell, "f")).partition(".")
+        return text if fraction.strip("0") else whole
     return str(int(cell) if isinstance(cell, float) and cell.is_integer() else cell)
 
 
-def _without_secrets(value: Any) -> Any:
+def _for_results(value: Any) -> Any:
+    """Return a value of the user's own without secrets; JSON has no decimals."""
+    if isinstance(value, Decimal):
+        return format(value, "f")
     return hide_secrets(value) if isinstance(value, str) else value
 
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def read_parquet(content: bytes) -> pa.Table:
-    """Read a Parquet file.
+    """Read a Parquet file; decimals stay decimals.
 
     A struct of `bytes` and `path`, as Hugging Face `datasets` writes images, is a path where the bytes are null.
 
@@ -41,7 +41,8 @@ def _plain_column(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
         )
     if pa.types.is_nested(kind):
         return pa.chunked_array([pa.array(map(as_text, column.to_pylist()), pa.string())])
-    keeps_type = pa.types.is_boolean(kind) or pa.types.is_integer(kind) or kind in (pa.float32(), pa.float64())
+    is_exact = pa.types.is_boolean(kind) or pa.types.is_integer(kind) or pa.types.is_decimal(kind)
+    keeps_type = is_exact or kind in (pa.float32(), pa.float64())
     return column if keeps_type and kind != pa.uint64() else column.cast(pa.string())
 
 

@@ -122,7 +122,7 @@ def read_jsonl(content: bytes) -> pa.Table:
     """Read an object a line, or a list of objects; a column of several types, or of lists or objects, becomes text.
 
     Raises:
-        InputError: a line is no object, or names something twice.
+        InputError: a line is no object, or names something twice, or the only one holds all columns or rows.
     """
     import pyarrow as pa
 
@@ -132,13 +132,28 @@ def read_jsonl(content: bytes) -> pa.Table:
     else:
         lines = ((number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip())
         rows = [_check_row(_parse(f"line {number}", line), f"line {number}") for number, line in lines]
+        if len(rows) == 1:
+            _check_is_a_row(rows[0])
     names = dict.fromkeys(name for row in rows for name in row)
     return pa.table({name: unify([_path_of_image(name, row.get(name)) for row in rows]) for name in names})
 
 
+def _check_is_a_row(row: dict[str, Any]) -> None:
+    """Refuse an object of columns, or of rows, as pandas writes unless told otherwise."""
+    if row and all(isinstance(value, dict | list) and not _is_image(value) for value in row.values()):
+        raise InputError(
+            f"is one object, of {', '.join(row)[:80]}, where each row must be one; write an object a row, as pandas "
+            'does by to_json(orient="records").'
+        )
+
+
+def _is_image(value: Any) -> bool:
+    return isinstance(value, dict) and value.keys() == {"bytes", "path"}
+
+
 def _path_of_image(name: str, value: Any) -> Any:
     """Return the path of an image as Hugging Face `datasets` writes it, and any other value as it is."""
-    if not (isinstance(value, dict) and value.keys() == {"bytes", "path"}):
+    if not _is_image(value):
         return value
     if value["bytes"] is not None:
         raise InputError(f"column {name} holds the bytes of images; write them into files, and their paths here.")

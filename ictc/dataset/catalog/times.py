@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
 from functools import lru_cache
 
 _FIRST_S = 315_532_800
@@ -52,14 +53,14 @@ def parse_timestamp(value: object) -> str | None:
             separators, such as 20240501; an ISO 8601 text, or one as in mail, in UTC where it doesn't name its zone.
             Anything else, and what can be read in two ways, is None.
     """
-    is_time = isinstance(value, int | float | str) and not isinstance(value, bool)
+    is_time = isinstance(value, int | float | Decimal | str) and not isinstance(value, bool)
     return _parse(value) if is_time else None
 
 
 @lru_cache(2**14, typed=True)  # ads of a day, or of a moment, share theirs
-def _parse(value: float | str) -> str | None:
+def _parse(value: float | Decimal | str) -> str | None:
     with suppress(ValueError, OverflowError):
-        text = format(value, "f") if isinstance(value, float) else str(value).strip()
+        text = format(value, "f") if isinstance(value, float | Decimal) else str(value).strip()
         number = _NUMBER.fullmatch(text)
         time = _parse_number(number[1], number[2] or "") if number else _parse_words(text)
         if time is not None:
