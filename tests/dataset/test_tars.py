@@ -224,6 +224,59 @@ def test_a_link_to_a_member_that_the_shard_ends_within_is_broken(tmp_path: Path)
     assert [record.problem for record in records[:2]] == ["the shard ends within it"] * 2
 
 
+def dump(members: Iterable[tuple[str, bytes, bytes]]) -> bytes:
+    """Return a tar as `tar --incremental` of GNU writes it, with a time of access in each header.
+
+    Args:
+        members: the name, content and type of each.
+    """
+    blocks: list[bytes | bytearray] = []
+    for name, content, kind in members:
+        entry = tarfile.TarInfo(name)
+        entry.size, entry.type = len(content), kind
+        *longer, header = _blocks(entry.tobuf(tarfile.GNU_FORMAT))
+        header[345:357] = b"15303076071\0"
+        header[148:156] = b" " * 8
+        header[148:156] = b"%06o\0 " % sum(header)
+        blocks += [*longer, header, content + bytes(-len(content) % 512)]
+    return b"".join(blocks) + bytes(1024)
+
+
+def _blocks(content: bytes) -> list[bytearray]:
+    return [bytearray(content[start : start + 512]) for start in range(0, len(content), 512)]
+
+
+def test_ids_of_an_incremental_dump_are_the_names_of_its_files(tmp_path: Path) -> None:
+    long = "n" * 150 + ".jpg"
+    members = [
+        ("./", b"Ya.jpg\0\0", b"D"),
+        ("./a.jpg", JPEG + b"a", tarfile.REGTYPE),
+        ("./sub/b.jpg", JPEG + b"b", tarfile.REGTYPE),
+        (long, JPEG + b"c", tarfile.REGTYPE),
+    ]
+    records, left_out = find(write(tmp_path, {"s.tar": dump(members)}))
+    assert ids(records) == ["a", "sub/b", long.removesuffix(".jpg")]
+    assert [record.path for record in records] == ["s.tar/a.jpg", "s.tar/sub/b.jpg", f"s.tar/{long}"]
+    assert contents(tmp_path, records) == [JPEG + name for name in (b"a", b"b", b"c")]
+    assert not left_out.counts
+
+
+def test_a_prefix_that_is_one_belongs_to_the_name(tmp_path: Path) -> None:
+    folders = "folder/" * 20
+    records, _ = find(write(tmp_path, {"s.tar": archive([(f"{folders}a.jpg", JPEG)], tarfile.USTAR_FORMAT)}))
+    assert ids(records) == [f"{folders}a"]
+
+
+def test_needless_dots_and_slashes_are_no_part_of_a_name(tmp_path: Path) -> None:
+    names = ["./a.jpg", "././b.jpg", ".//c.jpg", "sub//d.jpg", "sub/./e.jpg", "f..jpg", "../g.jpg", "/h.jpg"]
+    members = [(name, JPEG) for name in names]
+    twice: list[Member] = [("sub/d.jpg", JPEG + b"later"), link("i.jpg", "./sub/.//d.jpg", tarfile.LNKTYPE)]
+    records, left_out = find(write(tmp_path, {"s.tar": archive([*members, *twice])}))
+    assert ids(records) == ["a", "b", "c", "sub/d", "sub/e", "f", "../g", "/h", "i"]
+    assert contents(tmp_path, [records[3], records[8]]) == [JPEG + b"later"] * 2
+    assert left_out.counts == {Reason.REPEATED: 1}
+
+
 def sparse(name: str, content: bytes) -> Member:
     """Return a member in the sparse form of PAX 1.0: a map of one piece before the data."""
     entry = tarfile.TarInfo(f"GNUSparseFile.0/{name}")

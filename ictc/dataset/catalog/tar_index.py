@@ -11,7 +11,7 @@ import tarfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from posixpath import dirname, join, normpath
-from typing import IO, Literal
+from typing import IO, Literal, Self
 
 from ictc.dataset.catalog.listing import IMAGE_SUFFIXES, OTHER_SUFFIXES, is_hidden, is_image_name, suffix_of
 from ictc.dataset.catalog.metadata import MAX_METADATA_BYTES, Metadata, parse_known
@@ -25,6 +25,13 @@ MAX_LINKS = 8
 """From link to link."""
 
 _CHUNK_BYTES = 1 << 20
+
+_NAME, _MAGIC = slice(100), slice(257, 265)
+"""Of a header."""
+
+_OLD_GNU_MAGIC = b"ustar  \0"
+_DUMP_FOLDER = b"D"
+"""Type of a folder with a list of what it held (`--incremental`)."""
 
 Kind = Literal["image", "metadata", "link", "nowhere", "other"]
 """A link is a symbolic one that is yet to be followed."""
@@ -120,13 +127,26 @@ def find_first_key(head: bytes) -> str | None:
     return None
 
 
+class _Entry(tarfile.TarInfo):
+    """An entry whose name has no prefix where GNU tar keeps times (`--incremental`); tarfile takes them for one."""
+
+    __slots__ = ()
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        entry = super().frombuf(buf, encoding, errors)
+        if buf[_MAGIC] == _OLD_GNU_MAGIC:
+            entry.name = buf[_NAME].partition(b"\0")[0].decode(encoding, errors)
+        return entry
+
+
 def _iter_entries(file: IO[bytes]) -> Iterator[tarfile.TarInfo]:
     """Yield the entries of one archive, or of several that were joined end to end."""
     start: int | None = 0
     while start is not None:
         file.seek(start)
         try:
-            archive = tarfile.open(fileobj=file, mode="r:")  # noqa: SIM115 - closing it would do nothing
+            archive = tarfile.open(fileobj=file, mode="r:", tarinfo=_Entry)  # noqa: SIM115 - closing it would do nothing
         except tarfile.ReadError as error:
             raise DamagedShardError(_describe_start(file, error)) from None
         yield from archive
@@ -161,7 +181,7 @@ def _add(members: dict[str, Member], entry: tarfile.TarInfo, file: IO[bytes], le
     A hidden one is added, too: links may lead to it.
     """
     name = clean_name(entry.name)
-    if entry.isdir():
+    if entry.isdir() or entry.type == _DUMP_FOLDER:
         return
     is_special = not (entry.isreg() or entry.issym() or entry.islnk())
     if is_hidden(name):
@@ -175,8 +195,11 @@ def _add(members: dict[str, Member], entry: tarfile.TarInfo, file: IO[bytes], le
 
 
 def clean_name(name: str) -> str:
-    """Return the path of a member without the `./` that many writers begin it with."""
-    return name.removeprefix("./")
+    """Return the path of a member without the `./` that many writers begin it with, and the like further in."""
+    if not (name.startswith("./") or "/./" in name or "//" in name):
+        return name
+    start = "/" if name.startswith("/") else ""
+    return start + "/".join(part for part in name.split("/") if part not in {"", "."})
 
 
 def _to_member(name: str, entry: tarfile.TarInfo, file: IO[bytes], members: dict[str, Member]) -> Member:
