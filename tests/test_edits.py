@@ -239,6 +239,27 @@ def test_rows_that_are_numbered_anew_keep_the_captions_of_their_images(
     assert exported_bytes(tmp_path / "out") == exported_bytes(tmp_path / "fresh")
 
 
+def test_no_image_is_linked_that_a_table_names_and_that_is_no_file_any_more(
+    ictc: Ictc, ads: Path, tmp_path: Path
+) -> None:
+    (ads / "bad.jpg").write_bytes(b"no image")
+    (ads / "folder.jpg").mkdir()
+    (tmp_path / "list.csv").write_text(
+        "path\n" + "".join(f"ad_{number}.bmp\n" for number in range(8)) + f"bad.jpg\nfolder.jpg\n{'d/' * 2500}x.jpg\n"
+    )
+
+    def linked() -> set[str]:
+        ictc.succeed(ads, tmp_path / "out", "--images", tmp_path / "list.csv")
+        assert ictc("verify", tmp_path / "out").exit_code == 0
+        return {path.name for path in (tmp_path / "out" / "categorized_images").glob("*/*")}
+
+    good = {f"ad_{number}.bmp" for number in range(8)}
+    assert linked() == {*good, "bad.jpg"}
+    (ads / "bad.jpg").unlink()
+    (ads / "ad_3.bmp").unlink()
+    assert linked() == good - {"ad_3.bmp"}
+
+
 class TestOptions:
     """`--engine_options` that change answers, and those that don't."""
 

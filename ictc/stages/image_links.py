@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import stat
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
@@ -105,12 +106,13 @@ def make_links(places: Places, outcomes: bytes) -> None:
     Raises:
         StorageError: the disk refused.
     """
+    ads_dir = Path(places.ads_dir)
     with storage_errors(Path(places.directory)):
         folders = {LETTERS[status]: LinkFolder(Path(places.directory, name)) for status, name in FOLDERS.items()}
         names = iter_names(iter_manifest(Path(places.manifest)), places.ads_dir)
         for (image, name), outcome in zip(names, outcomes, strict=True):
             if outcome in folders and name is not None:
-                folders[outcome].add(name, os.path.join(places.ads_dir, image.path))  # noqa: PTH118 - millions of them
+                folders[outcome].add(name, str(ads_dir / image.path))  # as it was read: without a slash at its end
         for folder in folders.values():
             folder.remove_superfluous()
 
@@ -138,20 +140,20 @@ class LinkFolder:
         self._superfluous = {entry.name: SYMLINK if entry.is_symlink() else entry.inode() for entry in entries}
 
     def add(self, name: str, source: str) -> None:
-        """Make sure that `name` is there and leads to `source` as it is now."""
-        inode = self._superfluous.pop(name, None)
-        if inode is None or not self._leads_to(name, inode, source):
-            link_or_copy(source, f"{self._path}/{name}")
+        """Make sure that `name` is there and leads to `source` as it is now, or is not if nothing can lead there."""
+        status = find_file(source)
+        if status is not None and (self._leads_to(name, source, status) or link_or_copy(source, self._target(name))):
+            self._superfluous.pop(name, None)
 
-    def _leads_to(self, name: str, inode: int, source: str) -> bool:
-        """Whether a link leads to `source`, or that is not there any more; a copy never does."""
+    def _leads_to(self, name: str, source: str, status: os.stat_result) -> bool:
+        """Whether a link leads to `source`; a copy never does."""
+        inode = self._superfluous.get(name)
         if inode == SYMLINK:
-            return os.readlink(f"{self._path}/{name}") == source  # noqa: PTH115 - millions of them
-        try:
-            status = os.stat(source)  # noqa: PTH116 - millions of them
-        except FileNotFoundError:
-            return True
+            return os.readlink(self._target(name)) == source  # noqa: PTH115 - millions of them
         return (status.st_ino, status.st_dev) == (inode, self._device)
+
+    def _target(self, name: str) -> str:
+        return f"{self._path}/{name}"
 
     def remove_superfluous(self) -> None:
         """Remove whatever was there and has not been added, but for folders."""
@@ -198,34 +200,48 @@ def cut_text(text: str, max_bytes: int) -> str:
     return text.encode()[:max_bytes].decode(errors="ignore")
 
 
-def link_or_copy(source: str, target: str, *, symlinks: bool = True) -> None:
-    """Make `target` a hard link, else a symbolic link, else a copy of `source`.
+def find_file(path: str) -> os.stat_result | None:
+    """Return the status of a regular file, None if there is none or none that can be found.
+
+    Foreign text may be no path at all, and something else under the name, such as a folder, is no image.
+    """
+    try:
+        status = os.stat(path)  # noqa: PTH116 - millions of them
+    except (OSError, ValueError):
+        return None
+    return status if stat.S_ISREG(status.st_mode) else None
+
+
+def link_or_copy(source: str, target: str, *, symlinks: bool = True) -> bool:
+    """Make `target` a hard link, else a symbolic link, else a copy of the file `source`, and return whether it is one.
 
     What is there under the name of `target` is replaced and never written to: it may be another name of an original.
-    An image that is not there (any more) is left out, its record says what it was.
+    An image that is not there (any more) or not to be read is left out, its record says what it was.
 
     Args:
         symlinks: whether a symbolic link will do.
     """
     with suppress(FileNotFoundError):
-        try:
-            is_there = _link(source, target, symlinks=symlinks)
-        except FileExistsError:
-            is_there = False
-        if not is_there:
-            _replace(source, target, symlinks=symlinks)
+        with suppress(FileExistsError):
+            if _link(source, target, symlinks=symlinks):
+                return True
+        return _replace(source, target, symlinks=symlinks)
+    return False
 
 
-def _replace(source: str, target: str, *, symlinks: bool) -> None:
-    """Link or copy under a name of this moment, and put that in the place of `target`."""
+def _replace(source: str, target: str, *, symlinks: bool) -> bool:
+    """Link or copy under a name of this moment, put that in the place of `target`, and return whether it could be."""
     temporary = os.path.join(os.path.dirname(target), TEMPORARY)  # noqa: PTH118, PTH120 - millions of them
     _remove(temporary)
-    if _link(source, temporary, symlinks=symlinks):
-        os.replace(temporary, target)  # noqa: PTH105 - millions of them
-    elif not _is_copy(source, target):
+    if not _link(source, temporary, symlinks=symlinks):
+        if not os.access(source, os.R_OK):
+            return False
+        if _is_copy(source, target):
+            return True
         shutil.copy2(source, temporary)
-        os.replace(temporary, target)  # noqa: PTH105
+    os.replace(temporary, target)  # noqa: PTH105 - millions of them
     _remove(temporary)  # still there where both names were of one file
+    return True
 
 
 def _link(source: str, target: str, *, symlinks: bool) -> bool:
@@ -254,7 +270,7 @@ def _any_descriptor() -> int:
 
 def _is_copy(source: str, target: str) -> bool:
     """Whether a file was copied from `source` as it is now."""
-    with suppress(FileNotFoundError):
+    with suppress(OSError):  # an old link may lead anywhere
         ours, theirs = os.stat(target), os.stat(source)  # noqa: PTH116
         return (ours.st_size, ours.st_mtime_ns) == (theirs.st_size, theirs.st_mtime_ns)
     return False

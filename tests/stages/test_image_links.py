@@ -118,13 +118,45 @@ def test_a_link_to_a_link_leads_to_the_file(kind: str, image: Path, tmp_path: Pa
         assert (tmp_path / "links" / "ad").read_bytes() == b"first"
 
 
-def test_links_to_what_is_gone_stay_and_folders_of_the_user_too(image: Path, tmp_path: Path) -> None:
+def test_links_to_what_is_gone_go_and_folders_of_the_user_stay(kind: str, image: Path, tmp_path: Path) -> None:
     fill(tmp_path / "links", ad=image)
     (tmp_path / "links" / "mine").mkdir()
     (tmp_path / "links" / ".link.tmp").touch()  # left by a kill
     image.unlink()
     fill(tmp_path / "links", ad=image, never=image.with_name("never"))
-    assert {path.name for path in (tmp_path / "links").iterdir()} == {"ad", "mine"}
+    assert {path.name for path in (tmp_path / "links").iterdir()} == {"mine"}
+
+
+def make_no_file(folder: Path) -> dict[str, str]:
+    """Return paths that nothing can be read from, by what is wrong with them."""
+    (folder / "a_folder").mkdir()
+    SYMLINK("a_folder", folder / "linked_folder")
+    SYMLINK("loop", folder / "loop")
+    os.mkfifo(folder / "pipe")
+    names = {"long_name": "x" * 300, "long_path": "d/" * 2500 + "x", "below_file": "ad.png/x", "no_text": "a\0b"}
+    there = ("a_folder", "linked_folder", "loop", "pipe")
+    return {name: f"{folder}/{path}" for name, path in {**names, **dict(zip(there, there, strict=True))}.items()}
+
+
+def test_what_is_no_file_is_left_out_and_costs_nothing_else(kind: str, image: Path, tmp_path: Path) -> None:
+    paths = make_no_file(image.parent)
+    fill(tmp_path / "links", ad=image, **dict.fromkeys(paths, image))  # which they were once
+    links = LinkFolder(tmp_path / "links")
+    for name, path in {**paths, "ad": str(image)}.items():
+        links.add(name, path)
+    links.remove_superfluous()
+    assert [path.name for path in (tmp_path / "links").iterdir()] == ["ad"]
+
+
+def test_a_file_that_must_not_be_read_is_not_copied(
+    image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("link", "symlink"):
+        monkeypatch.setattr(os, name, refuse)
+    fill(tmp_path / "links", ad=image)
+    monkeypatch.setattr(os, "access", lambda *_: False)  # whatever root may
+    fill(tmp_path / "links", ad=image)
+    assert not list((tmp_path / "links").iterdir())
 
 
 TRICKY = [
@@ -203,3 +235,10 @@ def test_ids_that_differ_by_case_alone_get_an_image_each(tmp_path: Path) -> None
         texts = {path.name: path.read_text() for path in (tmp_path / "out" / "valid_ads").iterdir()}
         assert sorted(texts.values()) == ["A", "b"]
         assert "A.jpg" not in texts
+
+
+def test_a_path_is_understood_as_the_reader_does(image: Path, tmp_path: Path) -> None:
+    images = [ImageRecord(str(number), path) for number, path in enumerate(("ad.png/", "./ad.png", "ad.png/."))]
+    manifest = save_manifest(tmp_path / "manifest.jsonl", {}, images)
+    make_links(Places(str(tmp_path / "out"), str(manifest.path), str(image.parent)), bytes([LETTERS[Status.DONE]] * 3))
+    assert len(list((tmp_path / "out" / "valid_ads").iterdir())) == 3
