@@ -129,6 +129,43 @@ def test_real_numbers_are_scaled_by_their_extremes(tmp_path: Path) -> None:
     assert "finite" in broken(save(Image.new("F", (64, 64), float("nan")), tmp_path / "nan.tiff"))
 
 
+def ramp_with_a_gap(mode: str, gap: float, highest: float = 1000) -> Image.Image:
+    """Draw levels from 0 on the left to `highest` on the right, with a gap at the top left and one at the bottom."""
+    image = Image.linear_gradient("L").transpose(Image.Transpose.TRANSPOSE).convert("F")
+    image = image.point(lambda level: level * highest / 255 + 0).convert(mode)
+    for box in ((0, 0, 40, 40), (0, 216, 256, 256)):
+        image.paste(gap, box)  # type: ignore[arg-type]
+    return image
+
+
+def assert_ramp(image: Image.Image) -> None:
+    for x in (0.25, 0.5, 0.75):
+        assert_color(image, x, 0.5, (round(255 * x),) * 3)
+    for x, y in ((0.05, 0.05), (0.05, 0.95), (0.5, 0.95), (0.95, 0.95)):
+        assert image.getpixel((int(x * image.width), int(y * image.height))) == WHITE
+
+
+FLOAT_MAX = 3.4028234663852886e38
+
+
+@pytest.mark.parametrize("gap", [-3.4e38, 3.4e38, -FLOAT_MAX, FLOAT_MAX, float("nan"), float("inf"), float("-inf")])
+def test_real_numbers_without_data_are_white(tmp_path: Path, gap: float) -> None:
+    assert_ramp(decoded(save(ramp_with_a_gap("F", gap), tmp_path / "ad.tiff")))
+    nothing = save(Image.new("F", (64, 64), gap), tmp_path / "nothing.tiff")
+    assert broken(nothing) == "its pixels are not finite numbers, or mark places without data"
+
+
+@pytest.mark.parametrize(
+    ("mode", "gap", "highest"),
+    [("F", -9999, 1000), ("F", 0.1, 0.05), ("I", -32768, 100_000), ("I;16", 65535, 4095)],
+)
+def test_a_tiff_says_what_marks_places_without_data(tmp_path: Path, mode: str, gap: float, highest: float) -> None:
+    image = ramp_with_a_gap("F", gap, highest)
+    image = image if mode == "F" else image.convert("I").convert(mode)
+    assert_ramp(decoded(save(image, tmp_path / "ad.tiff", tiffinfo={42113: f"{gap} "})))
+    decoded(save(image, tmp_path / "unknown.tiff", tiffinfo={42113: "none"}))
+
+
 @pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
 @pytest.mark.parametrize("num_channels", [1, 2, 3, 4])
 def test_signals_of_fewer_bits_in_sixteen(tmp_path: Path, bits: int, num_channels: int) -> None:

@@ -5,14 +5,22 @@ Knows Pillow's modes and the orientation of cameras; knows nothing of files and 
 
 from __future__ import annotations
 
-from math import isfinite
+from math import inf, isfinite, nan
 
-from PIL import ExifTags, Image, ImageOps, TiffImagePlugin
+from PIL import ExifTags, Image, ImageMath, ImageOps, TiffImagePlugin
 
 from ictc.dataset.decoding.fit import Fit
 
 SENSOR_BITS = (8, 10, 12, 14, 16)
 """How many of 16 bits carry the signal: what cameras have that store their levels as they are."""
+
+NO_DATA_FROM = 1e36
+"""Real numbers of this size are no levels but mark places without data, as -3.4e38 does."""
+
+GDAL_NODATA = 42113
+"""The tag of a TIFF file that says which level marks such places; geographers' programs write it."""
+
+_ROWS_AT_ONCE = 256
 
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -40,7 +48,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
     """Return any image as RGB, its transparent parts white.
 
     Raises:
-        UnusablePixels: they are not finite numbers.
+        UnusablePixels: none is a finite number with data.
     """
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         return _to_8_bits(image).convert("RGB")
@@ -53,17 +61,57 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _to_8_bits(image: Image.Image) -> Image.Image:
-    """Scale gray levels to 0..255: 16-bit levels by the sensor's range, wider ones and real numbers by extremes."""
-    levels = image.convert("F")
-    low, high = (float(level) for level in levels.getextrema())  # type: ignore[arg-type]
-    if not (isfinite(low) and isfinite(high)):
-        raise UnusablePixels("its pixels are not finite numbers")
+    """Scale gray levels to 0..255: 16-bit levels by the sensor's range, wider ones and real numbers by extremes.
+
+    Places without data are white and don't count.
+    """
+    levels, no_data = image.convert("F"), _no_data_level(image)
+    gaps = _find_gaps(levels, no_data) if image.mode == "F" or isfinite(no_data) else None
+    low, high = _extremes(levels, gaps)
+    if low > high:
+        raise UnusablePixels("its pixels are not finite numbers, or mark places without data")
     if image.mode != "F" and low >= 0 and high < 2**16:
         low, high = 0, white_level(high)
     scale = 255 / (high - low) if high > low else 0.0
     offset = 0.5 - low * scale
     gray = levels.point(lambda level: level * scale + offset).convert("L")
-    return ImageOps.invert(gray) if _is_negative(image) else gray
+    gray = ImageOps.invert(gray) if _is_negative(image) else gray
+    if gaps is not None:
+        gray.paste(255, mask=gaps)
+    return gray
+
+
+def _no_data_level(image: Image.Image) -> float:
+    """Return the level that marks places without data, as a TIFF file says; NaN if it says none."""
+    try:
+        return float(getattr(image, "tag_v2", {}).get(GDAL_NODATA, nan))
+    except (TypeError, ValueError):
+        return nan
+
+
+def _find_gaps(levels: Image.Image, no_data: float) -> Image.Image:
+    """Return a mask, 255 where there is no data; row by row, as each step of a comparison takes a copy."""
+    mask = Image.new("L", levels.size, 255)
+    for top in range(0, levels.height, _ROWS_AT_ONCE):
+        box = (0, top, levels.width, min(top + _ROWS_AT_ONCE, levels.height))
+        # NaN is not less than anything, and nothing equals it.
+        has_data = ImageMath.lambda_eval(
+            lambda images: (abs(images["level"]) < NO_DATA_FROM) * (images["level"] != no_data), level=levels.crop(box)
+        )
+        mask.paste(0, box, has_data.point(lambda yes: yes * 255 + 0).convert("L"))
+    return mask
+
+
+def _extremes(levels: Image.Image, gaps: Image.Image | None) -> tuple[float, float]:
+    """Return the least and the greatest level outside the gaps, in which the levels get lost."""
+    if gaps is None:
+        low, high = levels.getextrema()
+    else:
+        levels.paste(inf, mask=gaps)
+        low, _ = levels.getextrema()
+        levels.paste(-inf, mask=gaps)
+        _, high = levels.getextrema()
+    return float(low), float(high)  # type: ignore[arg-type]
 
 
 def _is_negative(image: Image.Image) -> bool:
