@@ -8,8 +8,7 @@ Errors are of two kinds: an `ItemError` is the outcome of one request and the ru
 from __future__ import annotations
 
 import asyncio
-import unicodedata
-from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -49,8 +48,8 @@ class SamplingParams:
 class JsonAnswer:
     """The answer must be one JSON document that satisfies `schema` (JSON Schema).
 
-    Its upper bounds on lengths are there to end an answer in time. Not every engine keeps them, and who reads an answer
-    cuts what is longer (`cut_to_lengths`).
+    Its upper bounds on lengths are there to end an answer in time. Not every engine keeps to a schema, and who reads an
+    answer makes right what does not change what it says (`ictc.answers`).
     """
 
     schema: Mapping[str, Any]
@@ -200,62 +199,6 @@ def is_waiting(engine: Engine) -> bool:
     An engine that waits for others says so by an attribute of this name; one that computes itself has none.
     """
     return bool(getattr(engine, "is_waiting", False))
-
-
-def cut_to_lengths(document: Any, schema: Mapping[str, Any], root: Mapping[str, Any] | None = None) -> Any:
-    """Return `document` with every text and list cut to the most that `schema` allows.
-
-    A list whose number of elements is fixed stays as it is: which of them to leave out can't be told.
-
-    Args:
-        root: the schema that references in `schema` are about, None for itself.
-    """
-    root = root or schema
-    for part in _parts_of(schema, root):
-        if isinstance(document, str) and "maxLength" in part:
-            document = cut_text(document.strip(), part["maxLength"])
-        elif isinstance(document, list):
-            if part.get("maxItems", 0) > part.get("minItems", 0):
-                document = document[: part["maxItems"]]
-            document = [cut_to_lengths(one, part.get("items") or {}, root) for one in document]
-        elif isinstance(document, dict):
-            fields = part.get("properties", {})
-            document = {name: cut_to_lengths(one, fields.get(name, {}), root) for name, one in document.items()}
-    return document
-
-
-def cut_text(text: str, max_length: int) -> str:
-    """Return the beginning of a text: whole words, or where they are long, whole characters as people see them.
-
-    >>> cut_text("limited time offer", 14), cut_text("aaaaaaaa bbbbbbbb", 5)
-    ('limited time', 'aaaaa')
-    """
-    if len(text) <= max_length:
-        return text
-    whole_words = text[: max_length + 1].rpartition(" ")[0]
-    if 2 * len(whole_words) >= max_length:
-        return whole_words.rstrip()
-    end = max_length
-    while end > 1 and _belongs_to_previous(text, end):
-        end -= 1
-    return text[:end].rstrip()
-
-
-def _belongs_to_previous(text: str, place: int) -> bool:
-    """Whether the character at `place` is part of what is seen as one character with the one before."""
-    joiner, skin_tones = "\u200d", ("\U0001f3fb", "\U0001f3ff")
-    character = text[place]
-    is_mark = unicodedata.category(character).startswith("M") or skin_tones[0] <= character <= skin_tones[1]
-    return is_mark or joiner in (character, text[place - 1])
-
-
-def _parts_of(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """Yield `schema` and those that it refers to, as pydantic writes them: by name, or as one of several."""
-    yield schema
-    if name := schema.get("$ref", "").removeprefix("#/$defs/"):
-        yield from _parts_of(root["$defs"][name], root)
-    for alternative in (*schema.get("anyOf", ()), *schema.get("allOf", ())):
-        yield from _parts_of(alternative, root)
 
 
 async def generate_in_window(

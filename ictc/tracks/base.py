@@ -18,7 +18,8 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
-from ictc.engines.base import Message, cut_text, cut_to_lengths
+from ictc.answers import cut_text, fit_document
+from ictc.engines.base import Message
 from ictc.errors import InvalidAnswer, TrackError
 from ictc.records import Caption, ClusterDefinition
 from ictc.tracks.spelling import plain_form, says_something
@@ -36,7 +37,7 @@ class ResponseModel(BaseModel):
     """Base of what a model is asked to answer: exactly these fields, every length bounded.
 
     The bounds matter: without them a constrained model may write one string until its tokens run out. They are ours,
-    and no fault of an image: what a model writes beyond them is cut.
+    and no fault of an image: what a model writes beyond them is cut, and a field of its own is left out.
     """
 
     model_config = ConfigDict(extra="forbid", str_strip_whitespace=True)
@@ -304,7 +305,7 @@ def _validate(text: str, model: type[Model]) -> Model:
     try:
         # Not strict: constrained decoding of a string of bounded length may let bare control characters through.
         document = json.loads(text, strict=False)
-        return model.model_validate(cut_to_lengths(document, _schema_of(model)))
+        return model.model_validate(fit_document(document, _schema_of(model)))
     except (json.JSONDecodeError, RecursionError) as error:
         raise InvalidAnswer(f"not JSON: {error}") from None
     except ValidationError as error:

@@ -73,6 +73,8 @@ def called(arguments: Any) -> dict[str, Any]:
         said(json.dumps([SAID])),
         said(json.dumps({"result": SAID})),
         said(SAID),
+        said(json.dumps(SAID | {"confidence": 0.9, "ui_only": "false", "text": "SALE \ud83d"})),
+        said(json.dumps({"result": SAID | {"id": 7}})),
         said(f"<think>Perhaps {ANOTHER}?</think>\n{DOCUMENT}"),
         said(f"Perhaps {ANOTHER}?</think>{DOCUMENT}"),
         said(f"<think>a</think><think>b</think>{DOCUMENT}"),

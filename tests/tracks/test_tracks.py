@@ -167,6 +167,10 @@ class TestParseClusters:
         with pytest.raises(InvalidAnswer):
             parse_clusters(orjson.dumps({"clusters": clusters}).decode(), 2)
 
+    def test_names_that_are_the_same_once_cut_are_invalid(self) -> None:
+        with pytest.raises(InvalidAnswer, match="two clusters"):
+            parse_clusters(self.answer("n" * 60 + "left", "n" * 60 + "right"), 2)
+
     @pytest.mark.parametrize(
         "names", [("食", "飲"), ("C++", "C#"), ("A+", "A-"), ("Ages 10-20", "Ages 20-30"), ("x", "y")]
     )

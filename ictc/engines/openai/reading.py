@@ -12,7 +12,8 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ictc.engines.base import AnswerFormat, ChoiceAnswer, GenerationRequest, JsonAnswer, cut_to_lengths
+from ictc.answers import fit_document
+from ictc.engines.base import AnswerFormat, ChoiceAnswer, GenerationRequest, JsonAnswer
 from ictc.engines.openai.scores import CHOICE_KEY
 
 MAX_JSON_STARTS = 200
@@ -217,7 +218,7 @@ def _validator(schema: Mapping[str, Any]) -> Any:
 
 
 def _find_documents(text: str, schema: Mapping[str, Any]) -> list[str]:
-    """Return the documents in `text` that satisfy `schema`, cut to its lengths."""
+    """Return the documents in `text` that satisfy `schema`, made to fit it."""
     validator = _validator(schema)
     outermost = (_outermost(document, schema, validator.is_valid) for document in _documents_of(text))
     return [json.dumps(document) for documents in outermost for document in documents]
@@ -237,7 +238,7 @@ def _outermost(document: Any, schema: Mapping[str, Any], is_valid: Any, depth: i
 
     Strings are not looked into: words from an image are in them.
     """
-    candidate = cut_to_lengths(document, schema)
+    candidate = fit_document(document, schema)
     if is_valid(candidate):
         yield candidate
     elif depth < MAX_DEPTH:
@@ -252,7 +253,7 @@ def _explain_document(text: str, schema: Mapping[str, Any]) -> str:
     documents = _documents_of(text)
     if not documents:
         return "not JSON"
-    error = best_match(_validator(schema).iter_errors(cut_to_lengths(documents[0], schema)))
+    error = best_match(_validator(schema).iter_errors(fit_document(documents[0], schema)))
     return "not JSON" if error is None else f"not as the schema says, at {error.json_path}: {error.message[:200]}"
 
 
