@@ -135,8 +135,28 @@ def test_a_member_that_the_shard_ends_within_is_broken(tmp_path: Path) -> None:
     assert [record.problem for record in records] == [
         None,
         "the shard ends within it",
-        "shard cannot be read: unexpected end of data",
+        "shard cannot be read to its end: unexpected end of data",
     ]
+
+
+@pytest.mark.parametrize("cut", [1024, 2048, 2048 + 100])
+def test_a_shard_without_its_end_mark_says_that_images_may_be_missing(tmp_path: Path, cut: int) -> None:
+    whole = archive([("0.jpg", JPEG), ("1.jpg", JPEG)])
+    records, _ = find(write(tmp_path, {"s.tar": whole[:cut]}))
+    assert ids(records) == [*"01"[: cut // 1024], "s.tar"]
+    assert records[-1].problem == "shard ends without its end mark; images may be missing"
+
+
+def test_a_header_that_the_shard_ends_within_is_no_end(tmp_path: Path) -> None:
+    whole = archive([("0.jpg", JPEG), ("1.jpg", JPEG)])
+    records, _ = find(write(tmp_path, {"s.tar": whole[: 1024 + 100]}))
+    assert ids(records) == ["0", "s.tar"]
+    assert records[1].problem == "shard cannot be read to its end: at byte 1,024 is neither a member nor the end"
+
+
+def test_half_an_end_mark_is_one(tmp_path: Path) -> None:
+    records, _ = find(write(tmp_path, {"s.tar": archive([("0.jpg", JPEG)])[: 1024 + 512]}))
+    assert ids(records) == ["0"]
 
 
 def test_keys_that_begin_anew_in_every_shard_go_by_their_shards(tmp_path: Path) -> None:

@@ -41,6 +41,10 @@ class DamagedShardError(Exception):
     """A shard is no tar, or not a whole one; says why."""
 
 
+class _NoEndError(DamagedShardError):
+    """A shard ends where its end mark or a further member should be."""
+
+
 @dataclass(slots=True)
 class Member:
     """A file in a shard, or a link to one.
@@ -88,7 +92,7 @@ class Shard:
     Attributes:
         samples: those with an image.
         left_out: what else there is.
-        problem: why there may be more than this.
+        problem: what is wrong with it, so that there may have been more than this.
     """
 
     samples: list[Sample]
@@ -107,8 +111,10 @@ def read_shard(file: IO[bytes]) -> Shard:
     try:
         for entry in _iter_entries(file):
             _add(members, entry, file, left_out)
+    except _NoEndError:
+        problem = "ends without its end mark; images may be missing"
     except (DamagedShardError, tarfile.TarError, EOFError, ValueError, OverflowError) as error:
-        problem = str(error)
+        problem = f"cannot be read to its end: {error}" if members else f"cannot be read: {error}"
     num_bytes = file.seek(0, io.SEEK_END)
     members = {name: _within(member, num_bytes) for name, member in members.items()}
     found = [_follow(member, members) for name, member in members.items() if not is_hidden(name)]
@@ -164,8 +170,11 @@ def _describe_start(file: IO[bytes], error: tarfile.ReadError) -> str:
 def _find_next(file: IO[bytes], end: int) -> int | None:
     """Return where another archive begins after the end of one, None if nothing but zeros follows."""
     file.seek(end)
-    if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):  # tarfile takes a damaged header for the end
+    block = file.read(tarfile.BLOCKSIZE)
+    if any(block):  # tarfile takes a damaged header for the end
         raise DamagedShardError(f"at byte {end:,} is neither a member nor the end")
+    if len(block) < tarfile.BLOCKSIZE:
+        raise _NoEndError
     position = end + tarfile.BLOCKSIZE
     while chunk := file.read(_CHUNK_BYTES):
         zeros = len(chunk) - len(chunk.lstrip(b"\0"))

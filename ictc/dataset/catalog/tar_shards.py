@@ -98,13 +98,15 @@ class TarCollection(Collection):
             InputError: it cannot be read.
         """
         if shard_of(f"{unit}/") != unit:
-            return Shard([], Tally(), "its path names another shard; rename the folder that ends in .tar")
+            return Shard(
+                [], Tally(), "cannot be read: its path names another shard; rename the folder that ends in .tar"
+            )
         try:
             with self.open(unit) as file:
                 return read_shard(file)
         except Exception as error:  # each service has its own
             if self.is_lasting(error):
-                return Shard([], Tally(), describe(error))
+                return Shard([], Tally(), f"cannot be read: {describe(error)}")
             place = join(self.location, unit)
             raise InputError(f"{place} cannot be read ({describe(error)}); run the command again.") from None
 
@@ -113,7 +115,7 @@ class TarCollection(Collection):
         for sample in shard.samples:
             yield from _iter_sample(sample, unit, prefix, frames, left_out)
         if shard.problem is not None:
-            yield make_record(unit, unit, Metadata(), f"shard cannot be read: {shard.problem}")
+            yield make_record(unit, unit, Metadata(), f"shard {shard.problem}")
         elif not shard.samples:
             yield make_record(unit, unit, Metadata(), "shard holds no image")
 
