@@ -6,6 +6,7 @@ import datetime
 import gzip
 import tempfile
 from base64 import b64encode
+from csv import DictWriter
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -125,7 +126,7 @@ def test_an_unread_time_of_one_observation_is_a_column_of_all(ictc: Ictc, tmp_pa
 
 
 def test_values_that_json_has_no_form_for_become_text(tmp_path: Path) -> None:
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"path": "a.jpg", "day": datetime.date(2024, 5, 1), "tags": ["x", "y"], "price": Decimal("1.00")},
         {"path": "b.jpg", "day": None, "tags": None, "price": None},
     ]
@@ -306,6 +307,18 @@ def test_json_values_beyond_what_columns_hold(tmp_path: Path, cells: list[str], 
     assert [record.metadata for record in read(tmp_path / "list.jsonl")] == [{"cell": value} for value in kept]
 
 
+PROSE = [
+    "two\nlines, one comma",
+    "Dear all,\n\nthanks, and so on\nBob, Eve",
+    "red\nred,green\nred,green,blue",
+    "one\nof, a.jpg\nor, b, c.png",
+    "Shop now\nhttps://shop.example/x, today",
+    "Prices\n1,000\n2,000",
+    '{\n  "a": 1,\n  "b": 2\n}',
+    "a.jpg\nb.jpg",
+    'as he said\n"Summer", "Winter"',
+]
+
 PLAIN = "path,note\na.jpg,é\nb.jpg,\n"
 
 
@@ -332,6 +345,44 @@ def test_a_csv_file_in_any_dialect(tmp_path: Path, content: bytes) -> None:
     expected = [ImageRecord("a", "a.jpg", metadata={"note": "é"}), ImageRecord("b", "b.jpg", metadata={"note": None})]
     assert read(tmp_path / "list.csv") == expected
     assert read(tmp_path / "list.csv.gz") == expected
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["id,path,title", '2,x2.jpg,"Summer', "3,x3.JPG,t3", "4,,", "", '5,x5.png,Winter"', "6,x6.jpg,t6"],
+        ["id,path,title", '2,x2.jpg,"Summer', '3,x3.jpg,Winter"'],
+        ["id,title,path", '2,"Summer,x2.jpg', '3,Winter",x3.jpg'],
+        ["id,title,path", '2,"Summer,/ads/x2', "3,,b/x3.jpg", '4,Winter",'],
+        ["url,id", 'https://h/2?x,"Summer', "https://h/3?x,", 'https://h/4,Winter"'],
+        ["title,image,id", '"a, b","x2.jpg,""', '"",x3.jpg",3'],
+        ["path", '"x2.jpg', "x3.jpg", 'x4.jpg"'],
+        ['path,id,"title', '2.jpg,2,Summer"', "3.jpg,3,Fall"],
+    ],
+)
+def test_rows_between_two_stray_quotes_are_not_lost(tmp_path: Path, lines: list[str], delimiter: str) -> None:
+    first = next(n for n, line in enumerate(lines, 1) if '"' in line)
+    text = "\n".join(lines).replace(",", delimiter) + "\n"
+    for before, number in (("", first), (f"sep={delimiter}\n", first + 1)):
+        (tmp_path / "list.csv").write_text(before + text)
+        with pytest.raises(InputError, match=rf"line {number} has a quote that is closed in line \d+.*remove"):
+            read(tmp_path / "list.csv")
+
+
+@pytest.mark.parametrize("note", PROSE)
+@pytest.mark.parametrize("columns", ["path,note", "note,path", "id,path,note", "note,id,path"])
+@pytest.mark.parametrize("name", ["a.jpg", "https://h/a?x"])
+def test_cells_of_several_lines_are_read(tmp_path: Path, columns: str, note: str, name: str) -> None:
+    header = columns.split(",")
+    with (tmp_path / "list.csv").open("w", newline="") as file:
+        writer = DictWriter(file, header)
+        writer.writeheader()
+        writer.writerow(dict.fromkeys(header, "x,y") | {"path": name, "note": note})
+    (record,) = read(tmp_path / "list.csv")
+    assert record.path == name
+    assert record.metadata is not None
+    assert record.metadata["note"] == note
 
 
 @pytest.mark.parametrize("name", ["list.csv", "list.jsonl"])

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from ictc.dataset.catalog.listing import is_image_name
 from ictc.dataset.catalog.metadata import MAX_EXACT
 from ictc.errors import InputError
 
@@ -34,6 +35,8 @@ _BOMS = (
 )
 _SEPARATOR_LINE = re.compile(r"sep=(.)\r?\n", re.IGNORECASE)
 _LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
+_URL = re.compile(r"[A-Za-z][\w+.-]*://\S+")
+_BREAK = re.compile(r"\r\n|\r|\n")
 _MANY_DIGITS = re.compile(rb"[0-9]{16}")
 """orjson makes floating point numbers of integers beyond 64 bits."""
 
@@ -64,17 +67,18 @@ def read_csv(content: bytes, columns: Sequence[str]) -> pa.Table:
         columns: names of which one is there, if the delimiter is the right one.
 
     Raises:
-        InputError: a row has more or fewer cells than the header, or a quote is never closed.
+        InputError: a row has more or fewer cells than the header, or a quote is never closed, or some rows further on.
     """
     import pyarrow as pa
 
     text = decode_text(content)
     given = _SEPARATOR_LINE.match(text)
-    start = given.end() if given else 0
-    delimiter = given[1] if given else _find_delimiter(next(_iter_lines(text, start), ""), columns)
+    delimiter = given[1] if given else _find_delimiter(next(_iter_lines(text), ""), columns)
     csv.field_size_limit(sys.maxsize)
-    reader = csv.reader(_iter_lines(text, start), delimiter=delimiter, strict=True)
-    rows = _checked_rows(reader)
+    reader = csv.reader(_iter_lines(text), delimiter=delimiter, strict=True)
+    if given:
+        next(reader)
+    rows = _checked_rows(reader, delimiter, columns)
     header = next(rows, None)
     if header is None:
         raise InputError("is empty; give --images a table of images.")
@@ -83,9 +87,9 @@ def read_csv(content: bytes, columns: Sequence[str]) -> pa.Table:
     return pa.Table.from_arrays(arrays, names=header)
 
 
-def _iter_lines(text: str, start: int) -> Iterator[str]:
+def _iter_lines(text: str) -> Iterator[str]:
     """Yield the lines with their ends: a file object over the same text would take four bytes a character more."""
-    return (match[0] for match in _LINE.finditer(text, start))
+    return (match[0] for match in _LINE.finditer(text))
 
 
 def _find_delimiter(header: str, columns: Sequence[str]) -> str:
@@ -96,20 +100,63 @@ def _find_delimiter(header: str, columns: Sequence[str]) -> str:
     return next(filter(names_images, DELIMITERS), DELIMITERS[0])
 
 
-def _checked_rows(reader: Any) -> Iterator[list[str]]:
+def _checked_rows(reader: Any, delimiter: str, columns: Sequence[str]) -> Iterator[list[str]]:
     """Yield the header, then the rows that are not empty lines."""
-    width, last_line = 0, 0
+    width, last_line = 0, reader.line_num
+    column: int | None = None
     try:
         for row in reader:
             first_line, last_line = last_line + 1, reader.line_num
             if not row:
                 continue
-            width = width or len(row)
+            if not width:
+                width, column = len(row), _find_column(row, columns)
             if len(row) != width:
                 raise InputError(f"line {first_line} has {len(row)} cells where the header has {width}; correct it.")
+            if last_line > first_line and column is not None and _holds_rows(row, delimiter, column):
+                raise InputError(
+                    f"line {first_line} has a quote that is closed in line {last_line}, and what is between looks like "
+                    'rows; remove the quote, or close it in its line (a cell that begins with one is written """A").'
+                )
             yield row
     except csv.Error as error:
         raise InputError(f"the row that begins in line {last_line + 1}: {error}; correct its quotes.") from None
+
+
+def _find_column(header: list[str], columns: Sequence[str]) -> int | None:
+    """Return the number of the first of `columns` that is there."""
+    names = [name.strip().lower() for name in header]
+    return next((names.index(column) for column in columns if column in names), None)
+
+
+def _holds_rows(row: list[str], delimiter: str, column: int) -> bool:
+    """Whether a cell with line breaks looks like several rows, as a stray quote and a later one make a cell of them."""
+    return any(
+        _looks_like_rows(row, number, delimiter, column) for number, cell in enumerate(row) if _BREAK.search(cell)
+    )
+
+
+def _looks_like_rows(row: list[str], number: int, delimiter: str, column: int) -> bool:
+    """Whether each line that cell `number` reaches into has all cells, and a further one an image where rows have it.
+
+    Prose may have as many delimiters, by chance; it hardly names an image, in the same form, between the same two,
+    and has spaces behind commas.
+    """
+    plain = [cell if n == number else _BREAK.sub(" ", cell.replace(delimiter, " ")) for n, cell in enumerate(row)]
+    lines = [line.split(delimiter) for line in _BREAK.split(delimiter.join(plain)) if line.strip()]
+    if any(len(line) != len(row) for line in lines):
+        return False
+    first, *others = (_form_of_address(line, column) for line in lines)
+    # Where it is the only column, a name with a line break has an image's name as its last line.
+    return any(others) if first is None and len(row) > 1 else first is not None and first in others
+
+
+def _form_of_address(line: list[str], column: int) -> str | None:
+    """Return as what a line names an image if it looks like a row."""
+    if any(cell.startswith(" ") for cell in line):
+        return None
+    address = line[column].rstrip()
+    return "URL" if _URL.fullmatch(address) else "name" if is_image_name(address) else None
 
 
 def _columns_of(rows: list[list[str]]) -> list[pa.Array]:
