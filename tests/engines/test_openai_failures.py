@@ -43,7 +43,17 @@ def error(message: str, code: Any = None, **more: Any) -> dict[str, Any]:
         (Meaning.ACCOUNT, 400, error("API key not valid. Please pass a valid API key.")),
         (Meaning.ACCOUNT, 200, error("Insufficient credits", 402)),
         (Meaning.ACCOUNT, 200, error("No cookie auth credentials found", 401)),
+        (Meaning.ACCOUNT, 400, error("Budget has been exceeded! Current cost: 10.01, Max budget: 10.0")),
+        (Meaning.ACCOUNT, 400, error("You have reached your specified API usage limits. You will regain access on")),
+        (Meaning.ACCOUNT, 412, error("Account foo is suspended, possibly due to the monthly spending limit")),
+        (Meaning.ACCOUNT, 400, error("Access denied, please make sure your account is in good standing.", "Arrearage")),
+        (Meaning.ACCOUNT, 500, error("Project p has exceeded its monthly budget")),
+        (Meaning.ACCOUNT, 407, "<html>Proxy Authentication Required</html>"),
         # A pause
+        (Meaning.PAUSED, 403, {"message": "You have exceeded a secondary rate limit. Please wait a few minutes"}),
+        (Meaning.PAUSED, 400, {"__type": "ThrottlingException", "message": "Rate exceeded"}),
+        (Meaning.PAUSED, 400, {"object": "error", "message": "The request queue is full.", "code": 400}),
+        (Meaning.PAUSED, 498, error("Flex tier capacity exceeded.", "capacity_exceeded", type="capacity")),
         (Meaning.PAUSED, 429, error("Rate limit reached for requests per min")),
         (Meaning.PAUSED, 429, "<html>Too Many Requests</html>"),
         (Meaning.PAUSED, 429, [error("You exceeded your current quota. Please retry in 17.3s.", 429)]),
@@ -88,6 +98,10 @@ def error(message: str, code: Any = None, **more: Any) -> dict[str, Any]:
         ),
         # The model, the server
         (Meaning.GONE, 404, error("The model `tiny` does not exist", "model_not_found")),
+        (Meaning.FAILED, 424, error("Request failed during generation: Server error: CUDA out of memory.")),
+        (Meaning.FAILED, 400, {"error": "The model has crashed without additional information. (Exit code: null)"}),
+        (Meaning.FAILED, 412, error("precondition")),
+        (Meaning.FAILED, 500, error("GPU memory budget exceeded")),
         (Meaning.FAILED, 500, error("CUDA error: an illegal memory access was encountered")),
         (Meaning.FAILED, 200, "<html>busy</html>"),
         (Meaning.FAILED, 200, []),
@@ -103,6 +117,7 @@ def test_a_server_that_names_a_time_asks_to_wait() -> None:
     assert meaning(503, error("unavailable"), WAIT) is Meaning.PAUSED
     assert meaning(503, error("unavailable")) is Meaning.DOWN
     assert meaning(429, error("exceeded your current quota"), WAIT) is Meaning.PAUSED
+    assert meaning(403, error("please wait"), WAIT) is Meaning.PAUSED
 
 
 def test_words_of_a_provider_behind_a_router_and_of_the_model_are_kept() -> None:

@@ -106,9 +106,16 @@ _ACCOUNT_CODES = _words(
 )
 _UNPAID = _words(
     r"(insufficient|low|not enough|out of|no more|exhausted) (account )?(balance|funds|credits?)|balance is too low|"
-    r"exceeded your current quota|payment required|\bin arrears\b|account (is |has been |was )?"
-    r"(not active|suspended|deactivated|disabled)|(invalid|incorrect|expired|revoked) (api )?(key|token)|"
-    r"api key (is )?(not valid|invalid|expired|disabled|missing)"
+    r"exceeded your current quota|payment required|\barrear(s|age)\b|good standing|failure to pay\b|"
+    r"(overdue|unpaid) (balance|payment|bill|invoice)|account.?overdue|"
+    r"\baccount\b.{0,60}\b(not active|suspended|deactivated|disabled)|"
+    r"\b(organi[sz]ation|project|subscription|service|key)\b.{0,60}\bsuspended|"
+    r"(?<!memory.)(?<!disk.)\b(usage|spend(ing)?|billing|credit).(limit|cap)s?\b|"
+    r"(?<!thinking.)(?<!reasoning.)(?<!memory.)(?<!cache.)(?<!tokens.)(?<!token.)budget.{0,20}(exceed|exhaust|used up)|"
+    r"(exceed\w*|over) ?((your|the|its|max|maximum|monthly|daily|team|user|key) )*budget"
+)
+_BAD_KEY = _words(
+    r"(invalid|incorrect|expired|revoked) (api )?(key|token)|api key (is )?(not valid|invalid|expired|disabled|missing)"
 )
 _FILTERED = _words(
     r"content.?(management )?(filter|policy)|moderation|\bflagged\b|responsible.?ai|data_inspection_failed|"
@@ -116,8 +123,13 @@ _FILTERED = _words(
 )
 _TOO_BIG = _words(r"request (is )?too large|payload too large|entity too large")
 _BUSY = _words(
-    r"rate.?limit|too many requests|overloaded|over capacity|at capacity|resource.?exhausted|throttl|slow down|"
-    r"try again later|server (is )?busy"
+    r"rate.?limit|rate exceeded|too many (concurrent )?requests|overloaded|over capacity|at capacity|"
+    r"capacity.?exceeded|resource.?exhausted|throttl|slow down|queue (is )?full|server (is )?busy"
+)
+_LATER = _words(r"try again later")
+_CRASHED = _words(
+    r"\bcrashed\b|out of memory|\bcuda\b|internal (server )?error|model (was |is |has been )?(un|re)loaded|"
+    r"try again|temporar(y|ily)|unavailable|timed? ?out|upstream"
 )
 _LOADING = _words(r"\bloading\b|starting up|warming up|not ready|shutting down|restarting")
 _BLIND = _words(
@@ -144,22 +156,28 @@ RULES = (
     Rule(Meaning.ACCOUNT, words=_ACCOUNT_CODES),
     Rule(Meaning.ACCOUNT, (401, 402)),
     Rule(Meaning.REFUSED, (400, 403, 422, 451), _FILTERED),
-    Rule(Meaning.ACCOUNT, (400, 403, 429), _UNPAID, has_retry_after=False),
+    Rule(Meaning.ACCOUNT, words=_UNPAID, has_retry_after=False),
+    Rule(Meaning.ACCOUNT, (400, 403, 429), _BAD_KEY, has_retry_after=False),
+    Rule(Meaning.ACCOUNT, (407,)),
     Rule(Meaning.TOO_LONG, (413, 429), _TOO_BIG),
     Rule(Meaning.TOO_LONG, (413,)),
     Rule(Meaning.NO_IMAGES, words=_BLIND),
     Rule(Meaning.BAD_OUTPUT, words=_UNUSABLE),
+    Rule(Meaning.PAUSED, CLIENT_ERRORS, _BUSY),
+    Rule(Meaning.PAUSED, (403, 408, 409, 423, 425), has_retry_after=True),
     Rule(Meaning.ACCOUNT, (403,), is_protocol=True),
-    Rule(Meaning.PAUSED, (429, 529)),
+    Rule(Meaning.PAUSED, (429, 498, 529)),
     Rule(Meaning.PAUSED, (503,), has_retry_after=True),
     Rule(Meaning.DOWN, (500, *GATEWAY_ERRORS), _LOADING),
     Rule(Meaning.PAUSED, (500, *GATEWAY_ERRORS), _BUSY),
+    Rule(Meaning.PAUSED, (500, *GATEWAY_ERRORS), _LATER),
     Rule(Meaning.TOO_LONG, (400, 422, 500), _LONG),
     Rule(Meaning.DOWN, GATEWAY_ERRORS),
     Rule(Meaning.GONE, (404,), _MODEL, is_protocol=True),
     Rule(Meaning.DOWN, (404,), is_protocol=False),
     Rule(Meaning.GONE, (404, 405, 410)),
-    Rule(Meaning.FAILED, (408, 409, 425)),
+    Rule(Meaning.FAILED, (408, 409, 412, 423, 424, 425, 499)),
+    Rule(Meaning.FAILED, CLIENT_ERRORS, _CRASHED),
     Rule(Meaning.REFUSED, CLIENT_ERRORS),
 )
 """The first line that applies says it. What none is about is a failure of the server."""
@@ -185,7 +203,9 @@ def failure_of_response(status: int, headers: Mapping[str, str], text: str) -> F
     message = _message_of(error) or ("" if body is not None else text) or "no words"
     if status < 400 and not error.keys() & {"message", "code", "detail"}:
         return Failure(500, _one_line(f"the answer is no chat completion: {message}"), is_protocol=body is not None)
-    code = " ".join(str(error[name]) for name in ("code", "type", "status", "param") if error.get(name) is not None)
+    code = " ".join(
+        str(error[name]) for name in ("code", "type", "__type", "status", "param") if error.get(name) is not None
+    )
     return Failure(
         status=status if status >= 400 else _status_in(error),
         message=_one_line(message),
