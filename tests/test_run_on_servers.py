@@ -94,13 +94,15 @@ def test_no_secret_stands_in_what_a_run_says_or_writes(
     monkeypatch.setenv("OPENAI_API_KEY", f"{KEY}\r\n")
     ictc, ads = Ictc(capsys), draw_flat(tmp_path / "ads", NUM_IMAGES)
     echo = f"refused, as you sent Authorization: Bearer {KEY} and somebody:{PASSWORD}"
-    refused = [False]
+    refused: set[str] = set()
 
     def answer(body: Mapping[str, Any]) -> Reply:
         if body.get("response_format", {}).get("json_schema", {}).get("name") != "caption":
             return failure(401, echo)
-        refused[0] = not refused[0]
-        return say(body) if refused[0] else failure(400, echo)
+        words = json.dumps(body["messages"])
+        if not refused:
+            refused.add(words)
+        return failure(400, echo) if words in refused else say(body)
 
     with serving(answer) as server:
         url = server.url.replace("://", f"://somebody:{PASSWORD}@")

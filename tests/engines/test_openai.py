@@ -10,12 +10,13 @@ import logging
 import math
 import socket
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 import pytest
 from PIL import Image
-from support.fault_server import MODEL, FaultServer, Reply, completion, failure
+from support.fault_server import MODEL, FaultServer, Reply, completion, failure, satisfy
 from support.openai_engine import PATIENT, answer_with, ask, collect, engine_on, on_server, spec_of, words_of
 
 from ictc.config import ModelSpec
@@ -276,25 +277,51 @@ def test_a_lasting_failure_is_an_error_of_that_item_only(fault: Reply, options: 
 
 
 @pytest.mark.parametrize(
-    ("status", "message", "kind"),
+    "message",
     [
-        (400, "This model's maximum context length is 4096 tokens. However, ...", ItemErrorKind.PROMPT_TOO_LONG),
-        (400, "the request exceeds the available context size, try increasing it", ItemErrorKind.PROMPT_TOO_LONG),
-        (400, "'max_tokens' is too large: not supported by the context length", ItemErrorKind.PROMPT_TOO_LONG),
-        (400, "The decoder prompt is longer than the maximum model length of 4096", ItemErrorKind.PROMPT_TOO_LONG),
-        (400, "cannot identify image file", ItemErrorKind.REFUSED),
-        (422, "'messages' must alternate", ItemErrorKind.REFUSED),
+        "This model's maximum context length is 4096 tokens. However, ...",
+        "the request exceeds the available context size, try increasing it",
+        "'max_tokens' is too large: not supported by the context length",
+        "The decoder prompt is longer than the maximum model length of 4096",
     ],
 )
-def test_a_refused_request_is_not_tried_again(status: int, message: str, kind: ItemErrorKind) -> None:
+def test_a_request_that_is_too_long_is_not_tried_again(message: str) -> None:
     requests = (ask("a"), ask("b"))
-    (refused, answered), server = answer_with([failure(status, message)], *requests, window=1, max_retries=3)
-    asked_again = [said for said in words_of(server) if "Sort a" in said]
+    (refused, answered), server = answer_with([failure(400, message)], *requests, window=1, max_retries=3)
     assert isinstance(refused, ItemError)
-    assert refused.kind is kind
+    assert refused.kind is ItemErrorKind.PROMPT_TOO_LONG
     assert message in refused.message
     assert isinstance(answered, Answer)
-    assert len(asked_again) == 1
+    assert len(server.requests) == 2
+
+
+def refusing(name: str, refusal: Reply) -> Callable[[Mapping[str, Any]], Reply]:
+    return lambda body: refusal if f"Sort {name}." in json.dumps(body["messages"]) else satisfy(body)
+
+
+@pytest.mark.parametrize(("status", "message"), [(400, "cannot identify image file"), (422, "must alternate")])
+@pytest.mark.parametrize("name", ["a", "b"])
+def test_a_request_that_is_refused_twice_by_a_server_that_answers_others_is_to_blame(
+    status: int, message: str, name: str
+) -> None:
+    async def run(server: FaultServer) -> None:
+        async with engine_on(server, window=1, max_retries=3) as engine:
+            results = await collect(engine, [ask(one) for one in "abc"])
+        by_id = {result.request_id: result for result in results}
+        refused = by_id.pop(name)
+        assert isinstance(refused, ItemError)
+        assert refused.kind is ItemErrorKind.REFUSED
+        assert message in refused.message
+        assert all(isinstance(result, Answer) for result in by_id.values())
+        assert len([said for said in words_of(server) if f"Sort {name}." in said]) == 2
+
+    on_server(run, answer=refusing(name, failure(status, message)))
+
+
+def test_a_request_that_is_refused_once_is_answered_at_the_second_try() -> None:
+    script = [completion("fine"), failure(400, "it broke")]
+    results, _ = answer_with(script, ask("a"), ask("b"), ask("c"), window=1)
+    assert all(isinstance(result, Answer) for result in results), results
 
 
 @pytest.mark.parametrize("choice", [{"finish_reason": "content_filter"}, {"message": {"refusal": "I can't."}}])
@@ -425,6 +452,41 @@ def test_a_failing_server_is_avoided_while_another_answers() -> None:
             assert len(bad.requests) <= 2
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize("num_answered", [0, 8])
+@pytest.mark.parametrize("fault", [failure(422, "bad request"), failure(500, "it broke")])
+def test_a_server_that_refuses_everything_is_left_out_while_another_answers(
+    fault: Reply, num_answered: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def run() -> None:
+        left = iter(range(num_answered))
+        bad = FaultServer(answer=lambda body: fault if next(left, None) is None else satisfy(body))
+        async with bad, FaultServer([completion("fine", delay_s=0.05)] * 10) as good:
+            async with engine_on(bad, good, window=8, **PATIENT) as engine, asyncio.timeout(5):
+                results = await collect(engine, [ask(f"ad_{i}") for i in range(100)])
+            assert all(isinstance(result, Answer) for result in results), results
+            assert len(results) == 100
+            assert len(bad.requests) < 60
+
+    asyncio.run(run())
+    assert len([record for record in caplog.records if record.levelno >= logging.WARNING]) <= 1
+
+
+@pytest.mark.usefixtures("short_waits")
+def test_a_server_that_refuses_everything_after_a_while_ends_the_run_and_rejects_nothing() -> None:
+    results: list[GenerationResult] = []
+
+    async def run() -> None:
+        left = iter(range(10))
+        answer = lambda body: failure(400, "no more") if next(left, None) is None else satisfy(body)  # noqa: E731
+        async with FaultServer(answer=answer) as server, engine_on(server, window=4, max_outage_s=0.3) as engine:
+            await collect(engine, [ask(f"ad_{i}") for i in range(100)], results)
+
+    with pytest.raises(EngineUnavailableError, match=r"no server can be asked any more.*no more"):
+        asyncio.run(run())
+    assert all(isinstance(result, Answer) for result in results)
+    assert len(results) <= 10
 
 
 def test_a_server_that_recovers_gets_requests_again(monkeypatch: pytest.MonkeyPatch) -> None:

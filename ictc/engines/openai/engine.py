@@ -13,7 +13,7 @@ import random
 import time
 from collections.abc import AsyncGenerator, AsyncIterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ictc.config import ModelSpec
 from ictc.engines.base import (
@@ -32,6 +32,8 @@ from ictc.errors import ConfigError, EngineUnavailableError
 
 logger = logging.getLogger(__name__)
 
+MAX_REFUSALS = 2
+"""A request that is refused so often, by servers that answer others, is to blame."""
 MAX_CRASHES = 5
 """A request that a server goes down with so often is to blame."""
 FIRST_BACKOFF_S = 0.5
@@ -65,10 +67,12 @@ class History:
     Attributes:
         first_failed_at: when the first try was made that a server failed on.
         crashes: how often a server went down with it.
+        refused_by: servers that refused it and answer others.
     """
 
     first_failed_at: float = math.inf
     crashes: int = 0
+    refused_by: list[Server] = field(default_factory=list)
 
 
 class OpenAIEngine:
@@ -121,23 +125,28 @@ class OpenAIEngine:
 
     async def _is_to_blame(self, call: Call, trouble: Trouble, history: History, server: Server) -> bool:
         """Return whether a request is at fault, not the server that was asked last."""
-        if trouble.verdict is Verdict.CRASHED or server.proven_at > history.first_failed_at:
+        if trouble.verdict is Verdict.CRASHED:
             return True
-        is_answering = await self._is_answering(server, call)
-        return is_answering and trouble.verdict is Verdict.DOUBTED  # what failed is tried once more
+        if trouble.verdict is Verdict.FAILED and server.has_answered_since(history.first_failed_at, call):
+            return True
+        if await self._is_answering(server, call) and trouble.verdict is Verdict.DOUBTED:
+            history.refused_by.append(server)
+        return len(history.refused_by) == MAX_REFUSALS
 
     async def _is_answering(self, server: Server, call: Call, *, unless_open: bool = False) -> bool:
         """Return whether `server` answers other requests of this kind, so that `call` is to blame.
 
         Raises:
-            EngineUnavailableError: it answers none, and no other server does.
+            EngineUnavailableError: it answers none, and no other server does, as far as that is known.
         """
         try:
             return await server.can_answer(call, unless_open=unless_open)
         except RefusesAllError as error:
-            if not any(call.has_image in other.answered for other in self._servers if other is not server):
+            if all(call.has_image in other.refuses for other in self._servers if other is not server):
                 raise
-            logger.warning("%s", error)
+            if not server.refuses:
+                logger.warning("%s; it is left out as long as others answer", error)
+            server.refuses.add(call.has_image)
             server.shut()
             return False
 
@@ -145,7 +154,7 @@ class OpenAIEngine:
         """Return the result, or the trouble that every try met, and the server that was asked last."""
         failed: list[Server] = []
         while True:
-            server = await self._next_server(failed)
+            server = await self._next_server([*history.refused_by, *failed])
             asked_at = time.monotonic()
             result = await server.ask(call)
             if not isinstance(result, Trouble) or result.verdict is Verdict.DOUBTED:

@@ -40,6 +40,7 @@ LEARNABLE_STATUSES = (400, 404, 415, 422, 500, 501)
 """With these a server says that it doesn't take something."""
 AVOID_S = 15.0
 """How long a server that failed gets no requests while others answer; after that, one at a time until it answers."""
+PROXY_STATUS = 407
 CRASH_STATUSES = (502, 504)
 """With these a gateway says that the server behind it went away or fell silent amid a request."""
 MAX_LESSONS = 12
@@ -52,7 +53,7 @@ class Verdict(Enum):
     AGAIN = "ask again, when a server may be asked: it was not the request's fault"
     CRASHED = "ask again, unless that happens with this request again and again"
     FAILED = "try again, for a while"
-    DOUBTED = "refused by a server that has not answered its like: find out whose fault it is"
+    DOUBTED = "refused: find out whose fault it is"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +88,9 @@ class Server:
         name: its URL, without what is secret in it.
         on_change: told when other requests may pass, or never will.
         answered: the last call of each kind (with an image or without) that it answered.
-        proven_at: when the last request was sent that it has answered.
-        failures: requests failed since then, the last of them at `failed_at`.
+        proven_at: when the last request of each kind was sent that it has answered.
+        refuses: the kinds of which it has shown to answer none; it is left out until it answers one.
+        failures: requests failed since its last answer, the last of them at `failed_at`.
     """
 
     name: str
@@ -100,10 +102,11 @@ class Server:
     features: Features = field(default_factory=Features)
     in_flight: int = 0
     last_failure: str = ""
-    proven_at: float = -math.inf
     failures: int = 0
     failed_at: float = 0.0
     answered: dict[bool, Call] = field(default_factory=dict)
+    proven_at: dict[bool, float] = field(default_factory=dict)
+    refuses: set[bool] = field(default_factory=set)
     _judging: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
@@ -132,8 +135,7 @@ class Server:
                 self.gate.release()
             self.on_change()
         if not isinstance(reply, Failure):
-            self.answered[call.has_image] = call
-            self._record_answer(entered_at)
+            self._record_answer(call, entered_at)
             return read_completion(call.request, reply)
         self.last_failure = reply.text
         meaning = self._meaning_of(reply, call)
@@ -141,14 +143,25 @@ class Server:
             self._close(reply, meaning, entered_at)
             crashed = was_open and reply.status in CRASH_STATUSES
             return Trouble(Verdict.CRASHED if crashed else Verdict.AGAIN, reply.text)
+        if call.has_image in self.refuses and meaning in (Meaning.REFUSED, Meaning.NO_IMAGES, Meaning.FAILED):
+            self.shut()
+            return Trouble(Verdict.AGAIN, reply.text)
         if meaning is Meaning.FAILED:
             self.failures, self.failed_at = self.failures + 1, time.monotonic()
-        else:
+        elif meaning in (Meaning.TOO_LONG, Meaning.BAD_OUTPUT):
             self.gate.record_answer(entered_at)  # it is there, and asks for no pause
         return self._judge(reply, meaning, call)
 
-    def _record_answer(self, entered_at: float) -> None:
-        self.proven_at, self.failures = max(self.proven_at, entered_at), 0
+    def has_answered_since(self, moment: float, call: Call) -> bool:
+        """Return whether it has answered a request of the kind of `call` that was sent after `moment`."""
+        return self.proven_at.get(call.has_image, -math.inf) > moment
+
+    def _record_answer(self, call: Call, entered_at: float) -> None:
+        kind = call.has_image
+        self.answered[kind] = call
+        self.proven_at[kind] = max(self.proven_at.get(kind, entered_at), entered_at)
+        self.refuses.discard(kind)
+        self.failures = 0
         self.gate.record_answer(entered_at)
         self.on_change()
 
@@ -185,16 +198,16 @@ class Server:
             return ItemError(item, ItemErrorKind.UNCONSTRAINED, failure.text, failure.raw_text)
         if meaning is Meaning.FAILED or (meaning is Meaning.NO_IMAGES and True in self.answered):
             return Trouble(Verdict.FAILED, failure.text)  # of several servers behind one address, another may see
-        if call.has_image not in self.answered:
-            return Trouble(Verdict.DOUBTED, failure.text)
-        return ItemError(item, ItemErrorKind.REFUSED, failure.text)
+        return Trouble(Verdict.DOUBTED, failure.text)
 
     def _end(self, meaning: Meaning, failure: Failure) -> EngineUnavailableError:
-        what, remedy = (
-            ("does not accept the key or the account", "check the API key and the balance of its account")
-            if meaning is Meaning.ACCOUNT
-            else (f"no longer serves {self.model!r}", "check the model and --base_url")
-        )
+        if meaning is Meaning.GONE:
+            what, remedy = f"no longer serves {self.model!r}", "check the model and --base_url"
+        elif failure.status == PROXY_STATUS:
+            what, remedy = "is behind a proxy that wants a password", "correct HTTP_PROXY and HTTPS_PROXY"
+        else:
+            what = "does not accept the key or the account"
+            remedy = "check the API key and the balance of its account"
         return EngineUnavailableError(
             f"{self.name} {what} ({failure.text}): {remedy}, then run the same command again to resume; no image was "
             "rejected for it"
@@ -216,24 +229,28 @@ class Server:
     async def can_answer(self, call: Call, *, unless_open: bool = False) -> bool:
         """Return whether this server answers a request of this kind that is beyond doubt, so that `call` is to blame.
 
-        One that it answered before is asked again; a first one is neutral. False: it is down or asks to wait.
+        One that it answered before is asked again, unless it answers another meanwhile; a first one is neutral.
+        False: it is down or asks to wait.
 
         Args:
-            unless_open: ask only if nothing else has opened the gate meanwhile.
+            unless_open: wait until it may be asked, and ask only if nothing else has opened the gate meanwhile.
 
         Raises:
             RefusesAllError: it answers none, and never did: all requests have that in common.
             EngineUnavailableError: it does not accept the account, or no longer serves the model.
         """
+        doubted_at = time.monotonic()
         async with self._judging:
-            await asyncio.sleep(self.gate.seconds_left)
-            if unless_open and self.gate.is_open:
+            if unless_open:
+                await asyncio.sleep(self.gate.seconds_left)
+            if (unless_open and self.gate.is_open) or self.has_answered_since(doubted_at, call):
                 return True
+            if self.gate.seconds_left > 0:
+                return False  # another server may be asked meanwhile
             entered_at, probe = time.monotonic(), self.answered.get(call.has_image) or neutral_call(call)
             failure = await self._probe(probe)
             if failure is None:
-                self.answered.setdefault(call.has_image, probe)
-                self._record_answer(entered_at)
+                self._record_answer(probe, entered_at)
                 return True
             meaning = self._meaning_of(failure, probe)
             if meaning in (Meaning.ACCOUNT, Meaning.GONE):
