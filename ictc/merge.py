@@ -110,7 +110,7 @@ def find_shards(request: MergeRequest) -> list[RunDirectory]:
     check_given_once(request.shards)
     output_dir, named = request.output_dir.resolve(), {shard.resolve() for shard in request.shards}
     shards = []
-    for found in find_run_directories(request.shards):
+    for found in find_run_directories(request.shards, nested=False):
         path = found.path.resolve()
         if output_dir in named or (path != output_dir and output_dir.is_relative_to(path)):
             raise ConfigError(f"--output_dir {request.output_dir} is or lies in a shard, which is only read")

@@ -22,7 +22,9 @@ from ictc.runs.locking import hold_locks
 from ictc.runs.map_step import run_map_steps
 from ictc.runs.plan import check_preconditions, plan_steps
 from ictc.runs.progress import RecordingReporter
+from ictc.runs.reader import find_bystanders
 from ictc.runs.reporter import Reporter
+from ictc.runs.shards import name_some
 from ictc.runs.stopping import Interrupted, raise_if_stopped
 from ictc.runs.summary import TrackSummary
 from ictc.runs.track_run import TrackRun
@@ -198,7 +200,16 @@ def plan_tracks(settings: RunSettings, reporter: Reporter) -> list[TrackPlan]:
         check_same_track(directory, track)
         criterion = choose_criterion(track, settings.clustering)
         plans.append(TrackPlan(track, criterion, directory, f"{track.name}: " if several else "", given))
+    tell_of_bystanders(root, plans, reporter)
     return combine(plans) if settings.control.combine_tracks else plans
+
+
+def tell_of_bystanders(root: Path, plans: list[TrackPlan], reporter: Reporter) -> None:
+    """Say which other runs lie where the results go, so that nobody takes theirs for those of this command."""
+    others = find_bystanders(root, [plan.directory for plan in plans])
+    if others:
+        where = name_some([*map(str, others)])
+        reporter.note(f"not of this command, and left as they are: the results of earlier runs in {where}")
 
 
 def choose_criterion(track: Track, clustering: ClusteringSettings) -> str:

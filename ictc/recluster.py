@@ -101,7 +101,7 @@ def find_source(request: ReclusterRequest) -> RunDirectory:
 
 
 def _choose_track(request: ReclusterRequest) -> RunDirectory:
-    found = {held_track(one).name: one for one in find_run_directories([request.source_dir])}
+    found = {held_track(one).name: one for one in find_run_directories([request.source_dir], nested=False)}
     wanted = None if request.track is None else load_track(request.track).name
     if wanted is None and len(found) == 1:
         return next(iter(found.values()))

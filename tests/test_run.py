@@ -424,6 +424,18 @@ class TestTracks:
         assert "--shard_id track2_identity" in refused.stderr
         assert exported_bytes(out) == before
 
+    def test_runs_that_a_command_leaves_as_they_are_are_told_of(self, ictc: Ictc, ads: Path, out: Path) -> None:
+        told = "left as they are: the results of earlier runs in"
+        assert told not in ictc.succeed(ads, out).stderr
+        before = exported_bytes(out)
+        (ads / "ad_000.png").unlink()
+        for _ in range(2):
+            assert f"{told} {out}\n" in ictc.succeed(ads, out, "--track", "1,2").stderr
+        assert exported_bytes(out) == before
+        assert f"{told} {out}/full_run, {out}/track2_identity\n" in ictc.succeed(ads, out).stderr
+        assert len(load(out, "image_mapping.json")) == len(load(out / "full_run", "image_mapping.json"))
+        assert told not in ictc.succeed(ads, out, "--track", "2", "--shard_id", "track2_identity").stderr
+
 
 class TestParts:
     def test_a_part_does_steps_1_and_2a(self, ictc: Ictc, ads: Path, out: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,19 +23,28 @@ DEEPEST_LEVEL = 2
 """Run directories lie at most so far below `--output_dir`: a shard, and a track in it."""
 
 
-def find_run_directories(paths: Iterable[Path]) -> list[RunDirectory]:
+def find_run_directories(paths: Iterable[Path], *, nested: bool = True) -> list[RunDirectory]:
     """Return the run directories at and below `paths`, each once, in order.
+
+    Args:
+        nested: also those that lie in another, as tracks do below an earlier run of one track.
 
     Raises:
         ConfigError: there is none at or below one of the paths.
     """
     found: dict[Path, RunDirectory] = {}
     for path in paths:
-        below = list(_iter_run_directories(path, DEEPEST_LEVEL))
+        below = list(_iter_run_directories(path, DEEPEST_LEVEL, nested=nested))
         if not below:
             raise ConfigError(f"{path}: no run directory here or below; give {describe_place(path)}")
         found.update((one.resolve(), RunDirectory(one)) for one in below)
     return list(found.values())
+
+
+def find_bystanders(root: Path, directories: Iterable[RunDirectory]) -> list[Path]:
+    """Return the run directories at and right below `root` other than these, whose results may be taken for theirs."""
+    ours = {one.path for one in directories}
+    return [path for path in _iter_run_directories(root, 1, nested=True) if path not in ours]
 
 
 def describe_place(path: Path) -> str:
@@ -46,14 +56,26 @@ def describe_place(path: Path) -> str:
     return f"its --work_dir, {default} where that was left out: only exports are published at a URL"
 
 
-def _iter_run_directories(path: Path, levels: int) -> Iterator[Path]:
-    state = path / "state"
-    if (path / "run.json").is_file() or find_lock(state) is not None or (state / "manifest.jsonl").is_file():
+def _iter_run_directories(path: Path, levels: int, *, nested: bool) -> Iterator[Path]:
+    is_run = _is_run_directory(path)
+    if is_run:
         yield path
-    elif levels and path.is_dir():
-        for below in sorted(path.iterdir()):
-            if below.is_dir():
-                yield from _iter_run_directories(below, levels - 1)
+    if levels and path.is_dir() and (nested or not is_run):
+        with os.scandir(path) as entries:
+            names = sorted(entry.name for entry in entries if _is_open_folder(entry))
+        for name in names:
+            yield from _iter_run_directories(path / name, levels - 1, nested=nested)
+
+
+def _is_open_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is a folder that the user may look into; files, which may be many, are not looked at."""
+    is_folder = entry.is_dir(follow_symlinks=False) or (entry.is_symlink() and Path(entry).is_dir())
+    return is_folder and os.access(entry, os.R_OK | os.X_OK)
+
+
+def _is_run_directory(path: Path) -> bool:
+    state = path / "state"
+    return (path / "run.json").is_file() or find_lock(state) is not None or (state / "manifest.jsonl").is_file()
 
 
 def read_json(path: Path) -> Any:

@@ -54,6 +54,19 @@ def test_all_tracks_and_shards_below_are_retried(ictc: Ictc, ads: Path, tmp_path
         assert (tmp_path / "out" / "shard_0" / track / "rejected.jsonl").read_bytes() == b""
 
 
+def test_tracks_below_a_run_of_one_are_retried_too(ictc: Ictc, ads: Path, tmp_path: Path) -> None:
+    ictc.succeed(ads, tmp_path / "out")
+    own = (Path(__file__).parents[1] / "support" / "ads_only_track.py").read_text()
+    (tmp_path / "mine.py").write_text(own)
+    tracks = ("--track", f"{tmp_path / 'mine.py'},2", "--combine_tracks")
+    ictc.succeed(ads, tmp_path / "out", *tracks, "--engine_options", '{"fail": ["ad_002"]}')
+    for path in (tmp_path / "out").glob("*/config.yaml"):
+        heal(path.parent)
+    retried = ictc("retry", tmp_path / "out")
+    assert retried.exit_code == 0, retried.stderr
+    assert [path.read_bytes() for path in (tmp_path / "out").rglob("rejected.jsonl")] == [b""] * 3
+
+
 def test_images_that_were_moved_are_found_when_told(ictc: Ictc, ads: Path, tmp_path: Path) -> None:
     ictc.succeed(ads, tmp_path / "out", "--engine_options", '{"fail": ["ad_002"]}')
     heal(tmp_path / "out")

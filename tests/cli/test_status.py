@@ -208,6 +208,14 @@ class TestLooking:
         assert [run["directory"] for run in read_status(ictc, out)] == [str(out / name) for name in names]
         assert len(read_status(ictc, out, out / "shard_0")) == len(names)
 
+    def test_runs_in_the_folder_of_another_are_found(self, ictc: Ictc, ads: Path, out: Path) -> None:
+        ictc.succeed(ads, out)
+        ictc.succeed(ads, out, "--track", "1,2")
+        (out / "cycle").symlink_to("cycle")
+        names = [str(out), *(str(out / name) for name in ("full_run", "track2_identity"))]
+        assert [run["directory"] for run in read_status(ictc, out)] == names
+        assert ictc("verify", out).stdout.splitlines() == [f"{name}: in order" for name in names]
+
     def test_the_table_has_a_row_for_each_step(self, ictc: Ictc, ads: Path, out: Path) -> None:
         ictc.succeed(ads, out, "--engine_options", orjson.dumps(REJECTIONS).decode())
         lines = ictc("status", out).stdout.splitlines()
