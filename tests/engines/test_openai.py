@@ -246,6 +246,32 @@ def test_a_passing_failure_is_tried_again(fault: Reply) -> None:
     assert len(server.requests) == 2
 
 
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [("", "error"), ('{"category": "sh', "abort"), ("", "insufficient_system_resource"), ("", None), (None, None)],
+)
+@pytest.mark.usefixtures("short_waits")
+def test_an_answer_that_the_server_broke_off_is_asked_for_again(text: str | None, reason: str | None) -> None:
+    broken = Reply(body=json.dumps({"choices": [{"message": {"content": text}, "finish_reason": reason}]}).encode())
+    (result,), server = answer_with([broken, broken], ask(answer=JsonAnswer(SCHEMA)), max_retries=2)
+    assert isinstance(result, Answer)
+    assert len(server.requests) == 3
+    (result,), _ = answer_with([broken, completion("fine"), broken], ask())
+    assert isinstance(result, ItemError)
+    assert result.kind is ItemErrorKind.TRANSIENT
+    assert "broke off" in result.message
+
+
+def test_json_is_utf_8_whatever_the_header_says() -> None:
+    body = json.dumps(
+        {"choices": [{"message": {"content": "größe café"}, "finish_reason": "stop"}]}, ensure_ascii=False
+    )
+    reply = Reply(body=body.encode(), headers={"Content-Type": "application/json; charset=ISO-8859-1"})
+    (result,), _ = answer_with([reply], ask())
+    assert isinstance(result, Answer)
+    assert result.text == "größe café"
+
+
 def test_retry_after_is_honored() -> None:
     start = time.monotonic()
     (result,), _ = answer_with([failure(429, headers={"Retry-After": "1"}), completion("fine")], ask(), **PATIENT)

@@ -34,6 +34,8 @@ CHOICE_WRAPPER_TOKENS = 16
 """Room for the JSON around a choice, even at a token a character."""
 CUT_OFF_REASONS = ("length", "max_tokens", "MAX_TOKENS")
 """How servers say that an answer ended for want of tokens."""
+BROKEN_OFF_REASONS = ("error", "abort", "aborted", "cancelled", "insufficient_system_resource")
+"""How servers say that an answer ended for a trouble of their own."""
 TOP_LOGPROBS = 20
 """The most that the protocol allows."""
 
@@ -137,6 +139,14 @@ def read_completion(request: GenerationRequest, completion: Mapping[str, Any]) -
         finish_reason="length" if is_cut_off and not isinstance(request.answer, ChoiceAnswer) else "stop",
         scores=read_scores(request.answer, choice.get("logprobs")),
     )
+
+
+def is_broken_off(choice: Mapping[str, Any]) -> bool:
+    """Return whether a server gave up on an answer, so that what there is of it is not the model's."""
+    reason = choice.get("finish_reason")
+    if reason is None:
+        return not (read_reply(choice).raw_text or _refusal(choice))
+    return reason in BROKEN_OFF_REASONS
 
 
 def raw_text_of(reply: Reply, choice: Mapping[str, Any]) -> str:

@@ -27,7 +27,7 @@ from ictc.engines.openai.failures import (
 from ictc.engines.openai.features import Features, Lesson
 from ictc.engines.openai.gate import MAX_WAIT_S, Gate
 from ictc.engines.openai.probes import neutral_call, without_image
-from ictc.engines.openai.protocol import Call, read_completion
+from ictc.engines.openai.protocol import Call, is_broken_off, read_completion
 from ictc.errors import EngineUnavailableError
 
 if TYPE_CHECKING:
@@ -325,7 +325,8 @@ class Server:
             response = error.response
         except APIConnectionError as error:
             return failure_of_exception(error, is_sent=not is_of_connecting(error))
-        return read_response(response.status_code, response.headers, response.text)
+        text = response.content.decode("utf-8-sig", "replace")  # JSON is UTF-8, whatever a header says
+        return read_response(response.status_code, response.headers, text)
 
 
 def is_of_connecting(error: Exception) -> bool:
@@ -336,7 +337,12 @@ def is_of_connecting(error: Exception) -> bool:
 def read_response(status: int, headers: Mapping[str, str], text: str) -> Mapping[str, Any] | Failure:
     """Return the completion that a response holds, or the failure that it tells of."""
     completion = _completion_in(text) if status < 400 else None
-    return failure_of_response(status, headers, text) if completion is None else completion
+    if completion is None:
+        return failure_of_response(status, headers, text)
+    choice = completion["choices"][0]
+    if is_broken_off(choice):
+        return Failure(500, f"the server broke off the answer (finish_reason {choice.get('finish_reason')!r})")
+    return completion
 
 
 def _completion_in(text: str) -> Mapping[str, Any] | None:
