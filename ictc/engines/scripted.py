@@ -39,7 +39,7 @@ from ictc.engines.base import (
     JsonAnswer,
     generate_in_window,
 )
-from ictc.errors import EngineDeadError, EngineLoadError
+from ictc.errors import ConfigError, EngineDeadError
 
 WORDS = """
 amber autumn bright calm candid cedar clever copper coral curious daily distant early eager festive gentle golden honest
@@ -69,14 +69,14 @@ async def load_scripted_engine(spec: ModelSpec) -> ScriptedEngine:
     """Return the engine that `spec.options` script.
 
     Raises:
-        EngineLoadError: an option is unknown or out of range.
+        ConfigError: an option is unknown, of the wrong kind or out of range.
     """
     try:
         return ScriptedEngine(ScriptedOptions(**spec.options))
     except ValidationError as error:
         first = error.errors()[0]
         known = ", ".join(ScriptedOptions.model_fields)
-        raise EngineLoadError(
+        raise ConfigError(
             f"--engine_options: {'.'.join(map(str, first['loc']))}: {first['msg']}; the scripted engine knows {known}"
         ) from None
 

@@ -251,10 +251,13 @@ class TestTrackModules:
         assert words in error_line(refused.stderr)
 
 
-def test_an_engine_option_that_does_not_exist(ictc: Ictc, ads: Path, tmp_path: Path) -> None:
-    refused = ictc.run(ads, tmp_path / "out", "--engine_options", '{"latency": 1}')
-    assert refused.exit_code == 1
-    assert "latency_s" in error_line(refused.stderr)
+@pytest.mark.parametrize(
+    ("options", "words"), [('{"latency": 1}', "latency_s"), ('{"window": 0}', "window: "), ('{"salt": 1}', "salt: ")]
+)
+def test_an_engine_option_that_is_wrong(ictc: Ictc, ads: Path, tmp_path: Path, options: str, words: str) -> None:
+    refused = ictc.run(ads, tmp_path / "out", "--engine_options", options)
+    assert refused.exit_code == 2
+    assert words in error_line(refused.stderr)
 
 
 def test_a_reader_that_has_read_enough_is_no_error(ictc: Ictc, ads: Path, tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ from support.lite_ads.flow import (
 from ictc.config import ModelSpec
 from ictc.engines.base import Answer, ChoiceAnswer, Engine, ItemError, ItemErrorKind, JsonAnswer
 from ictc.engines.lite import load_lite_engine
-from ictc.errors import EngineLoadError
+from ictc.errors import ConfigError, EngineLoadError
 from ictc.records import DecodedImage
 from ictc.tracks.base import CaptionAnswer, parse_caption, parse_clusters, parse_label
 
@@ -280,7 +280,7 @@ def test_another_weight_file_is_refused_with_a_remedy(
 
 
 def test_options_are_refused(run: Run) -> None:
-    with pytest.raises(EngineLoadError, match="max_num_seqs"):
+    with pytest.raises(ConfigError, match="max_num_seqs"):
         run(load_lite_engine(replace(SPEC, options={"max_num_seqs": 4})))
 
 

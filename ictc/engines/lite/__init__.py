@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from ictc.config import ModelSpec
 from ictc.engines.base import GenerationRequest, GenerationResult, generate_in_window
-from ictc.errors import EngineLoadError
+from ictc.errors import ConfigError, EngineLoadError
 
 if TYPE_CHECKING:
     from ictc.engines.lite.answers import Answerer
@@ -35,10 +35,11 @@ async def load_lite_engine(spec: ModelSpec) -> LiteEngine:
     """Load the models; without vision the text reader is left out.
 
     Raises:
+        ConfigError: options are given.
         EngineLoadError: a package is missing, or a weight file is not the pinned one.
     """
     if spec.options:
-        raise EngineLoadError(f"--engine_options: the lite engine has none; remove {min(spec.options)!r}")
+        raise ConfigError(f"--engine_options: the lite engine has none; remove {min(spec.options)!r}")
     logger.warning(LIMITS)
     try:
         return await asyncio.to_thread(build_engine, spec.vision)
