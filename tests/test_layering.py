@@ -33,7 +33,7 @@ MAY_IMPORT = {
     "storage": {"records", "errors"},
     "dataset": {"records", "errors"},
     "engines.base": {"records", "errors"},
-    "tracks": {"engines.base", "answers", "records", "errors"},
+    "tracks": {"engines.base", "answers", "records", "errors", "secrecy"},
     "engines": {"engines.base", "answers", *BASE},
     "engines.provider": {"engines", "engines.base", *BASE},
     "stages": {"engines.base", "tracks", "dataset", "storage", *BASE},

@@ -59,11 +59,11 @@ def serving(answer: Callable[[Mapping[str, Any]], Reply]) -> Iterator[FaultServe
         loop.close()
 
 
-def run_on(ictc: Ictc, url: str, ads: Path, out: Path) -> tuple[int, str]:
+def run_on(ictc: Ictc, url: str, ads: Path, out: Path, options: Mapping[str, Any] = OPTIONS) -> tuple[int, str]:
     """Run on a server and return the exit code and all that was said."""
     outcome = ictc("run", "--ads_dir", ads, "--output_dir", out, "--engine", "openai", "--base_url", url,
                    "--vlm_model", MODEL, "--criterion", "kind of ad", "--num_clusters", 2, "--report", "off",
-                   "--engine_options", json.dumps(OPTIONS))  # fmt: skip
+                   "--engine_options", json.dumps(options))  # fmt: skip
     return outcome.exit_code, outcome.stdout + outcome.stderr
 
 
@@ -113,6 +113,37 @@ def test_no_secret_stands_in_what_a_run_says_or_writes(
     assert {"config.yaml", "run.json"} < {path.name for path in written}
     assert any(b"refused, as you sent" in content for path, content in written.items() if path.suffix != ".log")
     for secret in (KEY, PASSWORD, TOKEN):
+        assert secret not in said
+        assert not [path for path, content in written.items() if secret.encode() in content]
+
+
+def test_no_secret_stands_in_results_though_the_model_was_told_it(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MY_KEEPSAKE", key := "corp/AbCdEf+0123456789==")
+    secrets = [key, key[:18], "ab-of-the-amazon", "code-of-the-function"]
+    body = {"aws_secret_access_key": secrets[2], "top_k": 5}
+
+    def answer(request: Mapping[str, Any]) -> Reply:
+        properties = request["response_format"]["json_schema"]["schema"]["properties"]
+        if "answer" in properties:
+            return say(request)
+        if "clusters" in properties:
+            clusters = [{"name": f"{name} {key}", "description": key} for name in ("One", "Two")]
+            return completion(json.dumps({"clusters": clusters}))
+        words = hashlib.sha256(json.dumps(request["messages"]).encode()).hexdigest()[:8]
+        echo = key if "label" in properties else "; ".join(secrets)
+        return completion(json.dumps({n: False if n == "ui_only" else f"{words} saw {echo}" for n in properties}))
+
+    ads, out = draw_flat(tmp_path / "ads", NUM_IMAGES), tmp_path / "out"
+    with serving(answer) as server:
+        url = f"{server.url}?code={secrets[3]}&api-version=2"
+        exit_code, said = run_on(Ictc(capsys), url, ads, out, {"api_key_env": "MY_KEEPSAKE", "extra_body": body})
+    assert exit_code == 0, said
+    written = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    assert all("saw ***" in caption["text"] for caption in load(out, "step1_captions.json").values())
+    assert b"api-version=2" in written[out / "config.yaml"]
+    for secret in secrets:
         assert secret not in said
         assert not [path for path, content in written.items() if secret.encode() in content]
 

@@ -57,7 +57,7 @@ def run_command(arguments: Sequence[str]) -> int:
     except IctcError as error:
         return fail(str(error), error.exit_code)
     except Interrupted as interruption:
-        print(f"\nictc: {interruption}", file=sys.stderr)
+        print(f"\nictc: {scrub(str(interruption))}", file=sys.stderr)
         return interruption.exit_code
     except BrokenPipeError:  # whoever read the output, such as head, has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

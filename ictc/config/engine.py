@@ -9,6 +9,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from ictc.config.base import SettingsGroup
+from ictc.secrecy import keep_secrets_in, keep_secrets_of_url
 
 EngineName = Literal["vllm", "openai", "lite", "scripted"]
 Dtype = Literal["bfloat16", "float16", "float32", "auto"]
@@ -86,6 +87,20 @@ class EngineSettings(SettingsGroup):
             return json.loads(value)
         except json.JSONDecodeError as error:
             raise ValueError(f"not a JSON object: {error}") from None
+
+    @field_validator("base_url")
+    @classmethod
+    def keep_secrets_of_servers(cls, value: str | None) -> str | None:
+        """Remember them before anybody writes of them."""
+        keep_secrets_of_url(value or "")
+        return value
+
+    @field_validator("engine_options")
+    @classmethod
+    def keep_secrets_of_options(cls, value: dict[str, Any]) -> dict[str, Any]:
+        """Remember them likewise."""
+        keep_secrets_in(value)
+        return value
 
     @model_validator(mode="after")
     def check_combinations(self) -> Self:

@@ -21,7 +21,7 @@ from ictc.config.groups import (
     Step,
     parse_steps,
 )
-from ictc.secrecy import scrub_values
+from ictc.secrecy import scrub_url, scrub_values
 
 STEPS_OF_A_SHARD: tuple[Step, ...] = ("1", "2a")
 
@@ -106,7 +106,9 @@ class RunSettings(SettingsGroup):
         flags = {name: value for group in groups for name, value in group.items()}
         if self.clustering.clusters is not None:
             del flags["num_clusters"]  # the file says it
-        flags |= {name: scrub_values(flags[name]) for name in ("base_url", "engine_options") if name in flags}
+        flags |= {"engine_options": scrub_values(flags["engine_options"])}
+        if "base_url" in flags:
+            flags["base_url"] = scrub_url(flags["base_url"])
         return flags
 
     @classmethod

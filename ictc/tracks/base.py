@@ -22,6 +22,7 @@ from ictc.answers import cut_text, fit_document
 from ictc.engines.base import Message
 from ictc.errors import InvalidAnswer, TrackError
 from ictc.records import Caption, ClusterDefinition
+from ictc.secrecy import scrub_answer
 from ictc.tracks.spelling import plain_form, says_something
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -304,7 +305,7 @@ def _schema_of(model: type[BaseModel]) -> dict[str, Any]:
 def _validate(text: str, model: type[Model]) -> Model:
     try:
         # Not strict: constrained decoding of a string of bounded length may let bare control characters through.
-        document = json.loads(text, strict=False)
+        document = scrub_answer(json.loads(text, strict=False))
         return model.model_validate(fit_document(document, _schema_of(model)))
     except (json.JSONDecodeError, RecursionError) as error:
         raise InvalidAnswer(f"not JSON: {error}") from None

@@ -607,6 +607,7 @@ def test_the_key_comes_from_the_named_variable(monkeypatch: pytest.MonkeyPatch) 
         ({"window": 0}, "window: .*greater than or equal to 1"),
         ({"window": "many"}, "window: .*valid integer"),
         ({"extra_body": 5}, "extra_body"),
+        ({"extra_body": {"extra_headers": {"Cookie": "***"}}}, "extra_headers.Cookie .* the run's own command"),
     ],
 )
 def test_wrong_options_are_refused(options: dict[str, Any], words: str) -> None:

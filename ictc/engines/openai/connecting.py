@@ -25,7 +25,7 @@ from ictc.engines.openai.models import ModelList, parse_models
 from ictc.engines.openai.options import OpenAIOptions
 from ictc.engines.openai.server import Patience, Server, is_of_connecting
 from ictc.errors import ConfigError, EngineLoadError
-from ictc.secrecy import MASK, keep_secret, keep_secrets_of_url, scrub
+from ictc.secrecy import MASK, keep_secret, keep_secrets_of_url, scrub, scrub_url
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ def connect(url: str, model: str, options: OpenAIOptions) -> Server:
         max_retries=0,  # what a failure means is ours to say
     )
     patience = Patience(options.max_pause_s, options.max_outage_s)
-    return Server(scrub(url), model, client, Gate(options.window), patience)
+    return Server(scrub_url(url), model, client, Gate(options.window), patience)
 
 
 def read_api_key(variable: str) -> str:
@@ -92,19 +92,15 @@ def split_url(url: str) -> tuple[str, dict[str, object]]:
         parts = urlsplit(url)
         parts.port  # noqa: B018 - raises for what is no number
     except ValueError as error:
-        raise ConfigError(f"--base_url {scrub(url)} is no address of a server: {error}") from None
+        raise ConfigError(f"--base_url {scrub_url(url)} is no address of a server: {scrub(str(error))}") from None
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ConfigError(f"--base_url {scrub(url)} is no address of a server; one is http://localhost:8000/v1")
+        raise ConfigError(f"--base_url {scrub_url(url)} is no address of a server; one is http://localhost:8000/v1")
     if MASK in url:
         raise ConfigError(
-            f"--base_url {url}: no file of a run keeps a password, so give the run's own command again, or keep the "
-            "key in an environment variable (api_key_env)"
+            f"--base_url {scrub_url(url)}: no file of a run keeps a password, so give the run's own command again, or "
+            "keep the key in an environment variable (api_key_env)"
         )
-    query = dict(parse_qsl(parts.query))
-    for name, value in query.items():
-        if MASK in scrub(f"?{name}={value}"):
-            keep_secret(value)
-    return urlunsplit(parts._replace(query="", fragment="")), dict(query)
+    return urlunsplit(parts._replace(query="", fragment="")), dict(parse_qsl(parts.query))
 
 
 async def check_server(server: Server, spec: ModelSpec, options: OpenAIOptions) -> None:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ictc.errors import ConfigError
+from ictc.secrecy import MASK, find_masked, keep_secrets_in
 
 
 class OpenAIOptions(BaseModel):
@@ -39,8 +40,9 @@ def parse_options(options: Mapping[str, Any]) -> OpenAIOptions:
     """Check the options of this engine.
 
     Raises:
-        ConfigError: an option is unknown or out of range.
+        ConfigError: an option is unknown or out of range, or its secret was left out of a file.
     """
+    keep_secrets_in(options)
     known = list(OpenAIOptions.model_fields)
     for name in options:
         if name not in known:
@@ -50,7 +52,14 @@ def parse_options(options: Mapping[str, Any]) -> OpenAIOptions:
                 f"it takes {', '.join(known)}, and any field of a request inside extra_body"
             )
     try:
-        return OpenAIOptions.model_validate(dict(options))
+        valid = OpenAIOptions.model_validate(dict(options))
     except ValidationError as error:
         first = error.errors()[0]
         raise ConfigError(f"--engine_options: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+    masked = find_masked(valid.extra_body)
+    if masked is not None:
+        raise ConfigError(
+            f"--engine_options: {masked} is {MASK}: no file of a run keeps a secret, so give the run's own command "
+            "again, or keep the key in an environment variable (api_key_env)"
+        )
+    return valid
