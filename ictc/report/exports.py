@@ -164,7 +164,7 @@ def _iter_placed(rows: pd.DataFrame, finder: ImageFinder, folder: Path) -> Itera
             yield None
             continue
         name = names.name(ImageRecord(image_id, f"image{suffix_of(source, image_path)}"))
-        yield name if link_or_copy(str(source), str(folder / name), symlinks=False) else None
+        yield name if link_or_copy(str(source.absolute()), str(folder / name), symlinks=False) else None
 
 
 def suffix_of(source: Path, image_path: str) -> str:
