@@ -133,6 +133,8 @@ class ImageReader:
             if not isinstance(file, ImageFile):
                 return file, True
             decoded = await self._pool.decode(file.path, max_image_tokens)
+            if isinstance(decoded, BrokenImage):
+                await self._files.forget(image, file)
         if isinstance(decoded, DecodedImage):
             self._in_use[image.path, max_image_tokens] = decoded
         return decoded, not file.is_copy

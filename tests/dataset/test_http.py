@@ -80,6 +80,7 @@ def fetch(cache: Path, *urls: str, limits: HttpLimits = LIMITS) -> list[bytes | 
         ("endless", "HTTP: larger than 4 MB", 1),
         ("huge", "HTTP: larger than 4 MB", 1),
         ("short", "HTTP: the connection broke off", 4),
+        ("unended", "HTTP: the connection broke off", 4),
         ("loop", "HTTP: more than 5 redirects", 5),
         ("to_file", "HTTP: redirected to what is not a valid address", 1),
         ("page", "HTTP: the server sent text/html, no image", 1),
@@ -300,12 +301,12 @@ def num_sorted(output_dir: Path) -> int:
     return len(load(output_dir, "step1_captions.json")) + len(load(output_dir, "ui_only_images.json"))
 
 
-def run_table(ictc: Ictc, server: HostileServer, folder: Path, *paths: str) -> tuple[str, ...]:
+def run_table(ictc: Ictc, server: HostileServer, folder: Path, *paths: str, out: str = "out") -> tuple[str, ...]:
     """Write a table of URLs and return the arguments of a run over it."""
     lines = [f"ad_{number:02d},{server.url}/{path}" for number, path in enumerate(paths)]
     (folder / "list.csv").write_text("\n".join(["id,url", *lines]) + "\n")
     flags = ("--allow_private_addresses", "--cache_dir", folder / "cache", "--engine", "scripted", "--num_clusters", 3)
-    return ("run", "--images", folder / "list.csv", "--output_dir", folder / "out", *flags)  # type: ignore[return-value]
+    return ("run", "--images", folder / "list.csv", "--output_dir", folder / out, *flags)  # type: ignore[return-value]
 
 
 def test_a_run_accounts_for_every_url_and_downloads_each_once(
@@ -329,6 +330,41 @@ def test_a_run_accounts_for_every_url_and_downloads_each_once(
     copy = build_finder(tmp_path / "out").find("ad_05", f"{server.url}/good/5")
     assert copy is not None
     assert copy.read_bytes() == draw_bytes(5)
+
+
+def test_what_cannot_be_decoded_is_asked_for_again_by_whoever_tries_again(
+    ictc: Ictc, server: HostileServer, tmp_path: Path
+) -> None:
+    """In another folder, over the same cache, as well as in the same; the rest is asked for once."""
+    paths = ("cut", "excuse", *(f"good/{number}" for number in range(6)), "cut")
+    for out, flag in (("out", "--yes"), ("other", "--yes"), ("out", "--retry_rejected")):
+        outcome = ictc(*run_table(ictc, server, tmp_path, *paths, out=out), flag)
+        assert outcome.exit_code == 0, outcome.stderr
+        broken = load(tmp_path / out, "broken_images.json").keys()
+        assert broken == (set() if flag == "--retry_rejected" else {"ad_00", "ad_01", "ad_08"})
+    assert (server.requests["/cut"], server.requests["/excuse"], server.requests["/good/1"]) == (3, 3, 1)
+    assert num_sorted(tmp_path / "out") == 9
+
+
+def test_a_copy_that_is_no_good_serves_this_process_and_no_other(server: HostileServer, tmp_path: Path) -> None:
+    places, options = ImagePlaces("", are_remote=True, on_web=True), FetchOptions(tmp_path, 2**30, LIMITS)
+    first, same = (ImageRecord(url, url) for url in (f"{server.url}/excuse", f"{server.url}/excuse?same"))
+
+    async def read(*images: ImageRecord, forget: bool) -> list[bytes]:
+        contents = []
+        async with open_image_files(places, options) as files:
+            for image in images:
+                async with files.open(image) as file:
+                    assert isinstance(file, ImageFile)
+                    contents.append(file.path.read_bytes())
+                    if forget and image is first:
+                        await files.forget(image, file)
+        return contents
+
+    bad = b'{"error": "later"}'
+    assert asyncio.run(read(first, first, same, same, first, forget=True)) == [bad] * 5
+    assert server.requests["/excuse"] == 2
+    assert asyncio.run(read(same, first, forget=False)) == [draw_bytes(11)] * 2
 
 
 def test_relative_paths_of_a_table_may_start_at_a_web_address(

@@ -107,6 +107,21 @@ def test_the_index_holds_only_what_is_there(tmp_path: Path) -> None:
     assert len(links) <= 2 * len(there) < 40
 
 
+def test_a_content_that_is_no_good_is_gone_under_every_address(tmp_path: Path) -> None:
+    cache = ContentCache(tmp_path, 1000)
+    put(cache, "other", b"good")
+    for address in ("first", "second", "mended"):
+        put(cache, address, b"bad")
+    held = cache.find("first")
+    assert held is not None
+    put(cache, "mended", b"good")
+    for address in ("first", "mended", "never added"):
+        cache.forget(address, sha256(b"bad").hexdigest())
+    assert [get(cache, address) for address in ("first", "second", "mended", "other")] == [None, None, b"good", b"good"]
+    assert not cache.knows("first")
+    assert held.path.read_bytes() == b"bad", "somebody is using it"
+
+
 def test_file_systems_without_links_or_locks_get_copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As on some network file systems; a lock of the kernel is asked for nowhere."""
 

@@ -104,6 +104,25 @@ class HostileServer:
         request.transport.close()
         return response
 
+    async def unended(self, request: web.Request) -> web.StreamResponse:
+        """An image in chunks, and no last chunk."""
+        response = await start(request)
+        await response.write(draw_bytes(1))
+        assert request.transport is not None
+        request.transport.close()
+        return response
+
+    async def cut(self, request: web.Request) -> web.Response:
+        """Half an image, as if it were all, until the third time."""
+        content = draw_bytes(10)
+        whole = self.requests[request.path] >= 3
+        return web.Response(body=content if whole else content[: len(content) // 2], content_type="image/png")
+
+    async def excuse(self, request: web.Request) -> web.Response:
+        """A message called an image, until the third time."""
+        whole = self.requests[request.path] >= 3
+        return web.Response(body=draw_bytes(11) if whole else b'{"error": "later"}', content_type="image/png")
+
     async def huge(self, _: web.Request) -> web.Response:
         """The promise of a terabyte."""
         return web.Response(headers={"Content-Type": "image/png", "Content-Length": str(2**40)})
@@ -183,7 +202,7 @@ class HostileServer:
 
 PATHS = (
     *("slow", "slow_loris", "endless", "short", "huge", "loop", "to_private", "to_file", "to_good"),
-    *("busy", "healing", "page", "empty", "ill", "named", "false_page", "packed"),
+    *("busy", "healing", "page", "empty", "ill", "named", "false_page", "packed", "unended", "cut", "excuse"),
 )
 
 

@@ -121,16 +121,23 @@ class ContentCache:
         path = self._object_of(address)
         if path is None:
             return None
-        held = Held(self._held / uuid4().hex, path.name)
-        try:
-            _give_name(path, held.path)
+        with suppress(OSError):
+            held = self.hold(path, path.name)
             if _is_whole(held.path, path.name):
                 os.utime(path)
                 return held
-        except OSError:
-            pass
-        held.close()
+            held.close()
         return None
+
+    def hold(self, path: Path, content: str) -> Held:
+        """Return a content once more in use, that is at `path` now.
+
+        Raises:
+            OSError: it is not there (any more), or the disk refused.
+        """
+        held = Held(self._held / uuid4().hex, content)
+        _give_name(path, held.path)
+        return held
 
     def locate(self, address: str) -> Path | None:
         """Return where the content of an address is now, None if it is not there; a cleaning may remove it."""
@@ -169,13 +176,22 @@ class ContentCache:
         """Make a finished draft the content of an address, and return it in use."""
         content, size = _digest(draft.file), os.fstat(draft.file.fileno()).st_size
         draft.file.close()
-        held = Held(self._held / uuid4().hex, content)
-        _give_name(draft.path, held.path)
+        held = self.hold(draft.path, content)
         draft.path.replace(self._object_path(content))
         draft.is_added = True
         self._point(address, content)
         self._grow(size)
         return held
+
+    def forget(self, address: str, content: str) -> None:
+        """Remove a content that is no good, so that whoever asks for it, by whatever address, gets it anew."""
+        with suppress(OSError):
+            if self._index_path(address).readlink().name == content:  # else somebody put another there
+                self._index_path(address).unlink()
+        with suppress(OSError):
+            size = self._object_path(content).stat().st_size
+            self._object_path(content).unlink()
+            self._grow(-size)
 
     def _point(self, address: str, content: str) -> None:
         link = self._index_path(address)

@@ -10,7 +10,7 @@ import errno
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -28,6 +28,9 @@ from ictc.errors import IctcError
 from ictc.records import BrokenImage, ImageRecord, UnreadableImage
 
 MAX_FAILURES = 10_000
+MAX_SPOILED = 32
+"""Copies that can't be decoded, kept for those who ask again soon."""
+
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 
 CACHE_THREADS = 1
@@ -82,6 +85,10 @@ class ImageFiles(Protocol):
         """Whether the place of an image that is no file here can be asked now, whatever copies there are."""
         ...
 
+    async def forget(self, image: ImageRecord, file: ImageFile) -> None:
+        """Let go of a copy, open now, that can't be decoded: later runs are to get what is there by then."""
+        ...
+
 
 class LocalFiles:
     """Images in a folder that this machine can read."""
@@ -106,6 +113,9 @@ class LocalFiles:
 
     async def answers(self, _: ImageRecord) -> bool:
         raise NotImplementedError("every image is a file here")
+
+    async def forget(self, _: ImageRecord, __: ImageFile) -> None:
+        """Nothing is copied."""
 
 
 @dataclass(frozen=True)
@@ -206,6 +216,8 @@ class FetchedFiles:
         self._caching = caching
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._failures: OrderedDict[str, BrokenImage] = OrderedDict()
+        self._undecodable: set[str] = set()
+        self._spoiled: OrderedDict[str, Held] = OrderedDict()
         if places.are_remote:
             self._cache  # noqa: B018 - that it cannot be used is better known before a model is loaded
 
@@ -251,6 +263,20 @@ class FetchedFiles:
         with self._cache.draft() as draft:
             return await self._copy(replace(place, span=(start, start + 1)), draft.path) is None
 
+    async def forget(self, image: ImageRecord, file: ImageFile) -> None:
+        if file.sha256 is not None:
+            self._undecodable.add(file.sha256)
+            await _run_in(self._caching, self._spoil, self._places.find(image).cache_key, file.path, file.sha256)
+
+    def _spoil(self, key: str, path: Path, content: str) -> None:
+        """Take a content out of the cache; this process keeps a few, as many rows may have the same address."""
+        self._cache.forget(key, content)
+        with suppress(OSError):
+            self._spoiled[key] = self._cache.hold(path, content)
+            self._spoiled.move_to_end(key)
+        if len(self._spoiled) > MAX_SPOILED:
+            self._spoiled.popitem(last=False)[1].close()
+
     async def _hold(self, place: Place) -> tuple[Held | BrokenImage | UnreadableImage, bool]:
         """Return the copy, made by whoever asks first, and whether it was there already."""
         lock = self._locks.get(place.cache_key)
@@ -263,6 +289,8 @@ class FetchedFiles:
             held = found or await self._fetch(place)
             if isinstance(held, BrokenImage):
                 self._remember(place, held)
+            elif isinstance(held, Held) and held.sha256 in self._undecodable:  # by whatever address it was seen
+                await _run_in(self._caching, self._spoil, place.cache_key, held.path, held.sha256)
             return held, found is not None
 
     def _remember(self, place: Place, failure: BrokenImage) -> None:
@@ -272,8 +300,15 @@ class FetchedFiles:
             self._failures.popitem(last=False)
 
     async def _find(self, place: Place) -> Held | None:
-        known = self._cache.knows(place.cache_key)
-        return await _run_in(self._caching, self._cache.find, place.cache_key) if known else None
+        key = place.cache_key
+        is_known = key in self._spoiled or self._cache.knows(key)
+        return await _run_in(self._caching, self._find_known, key) if is_known else None
+
+    def _find_known(self, key: str) -> Held | None:
+        with suppress(OSError):
+            if (spoiled := self._spoiled.get(key)) is not None:
+                return self._cache.hold(spoiled.path, spoiled.sha256)
+        return self._cache.find(key)
 
     async def _fetch(self, place: Place) -> Held | BrokenImage | UnreadableImage:
         with self._cache.draft() as draft:
