@@ -262,6 +262,14 @@ def test_an_answer_that_the_server_broke_off_is_asked_for_again(text: str | None
     assert "broke off" in result.message
 
 
+@pytest.mark.parametrize("wrap", [lambda body: [body], lambda body: {"code": 0, "data": body}])
+def test_a_completion_may_be_wrapped(wrap: Callable[[Any], Any]) -> None:
+    body = json.dumps(wrap(json.loads(completion("fine").body)))
+    (result,), _ = answer_with([Reply(body=body.encode())], ask())
+    assert isinstance(result, Answer)
+    assert result.text == "fine"
+
+
 def test_json_is_utf_8_whatever_the_header_says() -> None:
     body = json.dumps(
         {"choices": [{"message": {"content": "größe café"}, "finish_reason": "stop"}]}, ensure_ascii=False

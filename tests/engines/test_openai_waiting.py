@@ -319,6 +319,9 @@ def test_too_many_tokens_are_lowered_once() -> None:
         {"object": "list", "data": None},
         {"error": "no list here"},
         {"data": "tiny"},
+        {"data": {"models": [{"id": "tiny"}]}},
+        None,
+        "ok",
     ],
 )
 def test_models_are_listed_in_many_ways(listing: Any) -> None:
@@ -349,6 +352,22 @@ def test_a_key_that_no_header_can_carry_is_refused_without_being_told(
     with pytest.raises(ConfigError, match="OPENAI_API_KEY") as caught:
         asyncio.run(load_openai_engine(spec_of("http://127.0.0.1:9/v1")))
     assert "same" not in str(caught.value)
+
+
+@pytest.mark.parametrize("variable", ["OPENAI_ORG_ID", "OPENAI_PROJECT_ID", "OPENAI_CUSTOM_HEADERS"])
+def test_a_variable_that_no_header_can_carry_is_named(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(variable, "X-Team: ö")
+    with pytest.raises(ConfigError, match=variable):
+        asyncio.run(load_openai_engine(spec_of("http://127.0.0.1:9/v1")))
+
+
+def test_a_proxy_that_is_not_there_is_named_without_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable, value in {"http_proxy": "http://bob:mellon-mellon@127.0.0.1:9", "no_proxy": ""}.items():
+        monkeypatch.setenv(variable, value)
+        monkeypatch.delenv(variable.upper(), raising=False)
+    with pytest.raises(EngineLoadError, match=r"through the proxy http://\*\*\*@127.0.0.1:9.*NO_PROXY") as caught:
+        asyncio.run(load_openai_engine(spec_of("http://127.0.0.1:9/v1")))
+    assert "mellon" not in str(caught.value)
 
 
 def test_secrets_in_an_address_reach_the_server_and_no_message(caplog: pytest.LogCaptureFixture) -> None:

@@ -8,8 +8,8 @@ import logging
 import os
 import time
 from json import loads
-from typing import Any
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
+from urllib.request import getproxies, proxy_bypass
 
 from ictc.config import ModelSpec
 from ictc.engines.openai.failures import (
@@ -31,6 +31,7 @@ logger = logging.getLogger(__name__)
 
 NO_API_KEY = "none"
 """The client library insists on a key; local servers ignore it."""
+HEADER_VARIABLES = ("OPENAI_ORG_ID", "OPENAI_PROJECT_ID", "OPENAI_CUSTOM_HEADERS")
 HEALTH_TIMEOUT_S = 10.0
 MAX_LISTED = 10
 """Most models that a message names: those whose names are nearest."""
@@ -54,6 +55,7 @@ def connect(url: str, model: str, options: OpenAIOptions) -> Server:
     except ImportError as error:
         raise EngineLoadError(f"--engine openai needs {error.name}: pip install 'ictc[openai]'") from None
     address, query = split_url(url)
+    _check_headers()
     client = AsyncOpenAI(
         base_url=address,
         default_query=query,
@@ -79,6 +81,15 @@ def read_api_key(variable: str) -> str:
             "set it again"
         )
     return key or NO_API_KEY
+
+
+def _check_headers() -> None:
+    """Raises ConfigError if a variable that the client library makes headers of holds what none can carry."""
+    for variable in HEADER_VARIABLES:
+        if any(not " " <= character <= "~" for character in "".join(os.environ.get(variable, "").split())):
+            raise ConfigError(
+                f"the environment variable {variable} has letters that no request can carry: set it again"
+            )
 
 
 def split_url(url: str) -> tuple[str, dict[str, object]]:
@@ -111,7 +122,7 @@ async def check_server(server: Server, spec: ModelSpec, options: OpenAIOptions) 
     """
     try:
         listing = await _wait_for_models(server, options)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise EngineLoadError(
             f"{server.name} does not speak the OpenAI protocol ({scrub(str(error))}): correct --base_url"
         ) from None
@@ -146,21 +157,27 @@ def _is_waited_for(failure: Failure, server: Server) -> bool:
 
 
 async def _list_models(server: Server) -> ModelList | Failure:
-    """Raises ValueError if what comes is no list of models."""
+    """Raises ValueError if what comes is no JSON."""
+    from httpx import Response
     from openai import APIConnectionError, APIStatusError
 
     client = server.client.with_options(timeout=HEALTH_TIMEOUT_S)
     try:
-        listing: Any = await client.get("/models", cast_to=object)
+        response = await client.get("/models", cast_to=Response)
     except APIStatusError as error:
         return failure_of_response(error.response.status_code, error.response.headers, error.response.text)
     except APIConnectionError as error:
         return failure_of_exception(error, is_sent=not is_of_connecting(error))
-    return parse_models(loads(listing) if isinstance(listing, str) else listing)
+    return parse_models(loads(response.content))
 
 
 def _judge_failure(server: Server, failure: Failure, spec: ModelSpec, options: OpenAIOptions) -> None:
     """Go on without a list of models, where that can be. Raises EngineLoadError where it can't."""
+    if failure.status == NO_STATUS and (proxy := find_proxy(str(server.client.base_url))):
+        raise EngineLoadError(
+            f"cannot reach {server.name} through the proxy {proxy} ({failure.text}): correct HTTP_PROXY, HTTPS_PROXY "
+            "or ALL_PROXY, or name the server in NO_PROXY"
+        )
     if failure.status == NO_STATUS:
         raise EngineLoadError(f"cannot reach {server.name} ({failure.text}): start it, or correct --base_url")
     if failure.status == 401 or (failure.status == 402 and meaning_of(failure) is Meaning.ACCOUNT):
@@ -168,6 +185,16 @@ def _judge_failure(server: Server, failure: Failure, spec: ModelSpec, options: O
     if failure.status not in UNLISTED_STATUSES:
         raise EngineLoadError(f"{server.name} is not ready ({failure.text}): wait for it, or restart it")
     logger.warning("%s does not list its models; not checked that it serves %s", server.name, spec.model)
+
+
+def find_proxy(url: str) -> str | None:
+    """Return the proxy through which the environment has `url` reached, without what is secret in it."""
+    parts, proxies = urlsplit(url), getproxies()
+    proxy = proxies.get(parts.scheme) or proxies.get("all")
+    if not proxy or proxy_bypass(parts.netloc.rpartition("@")[2]):
+        return None
+    keep_secrets_of_url(proxy)
+    return scrub(proxy)
 
 
 def _check_model(server: Server, listing: ModelList, spec: ModelSpec) -> None:

@@ -45,7 +45,7 @@ def _ask(url: str, spec: ModelSpec) -> Mapping[str, Any] | None:
         with OpenAI(base_url=address, default_query=query, api_key=key, timeout=TIMEOUT_S, max_retries=0) as client:
             listing: Any = client.get("/models", cast_to=object)
         entry = find_entry(loads(listing) if isinstance(listing, str) else listing, spec.model)
-    except (OpenAIError, ConfigError, ValueError) as error:
+    except (OpenAIError, ConfigError, ValueError, RecursionError) as error:
         logger.debug("what %s serves is not known: %s", spec.model, type(error).__name__)
         return None
     return _lasting(entry)

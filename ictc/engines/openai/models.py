@@ -9,6 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+LISTS = ("data", "models", "result", "body")
+"""Where servers are seen to keep their list."""
+
 
 @dataclass(frozen=True, slots=True)
 class ModelList:
@@ -29,11 +32,7 @@ class ModelList:
 
 
 def parse_models(listing: Any) -> ModelList:
-    """Return what a server lists.
-
-    Raises:
-        ValueError: it is no list of models.
-    """
+    """Return what a server lists, nothing if it is no list of models."""
     served: dict[str, bool | None] = {}
     for entry in _entries(listing):
         for name in _names_of(entry):
@@ -43,27 +42,23 @@ def parse_models(listing: Any) -> ModelList:
 
 
 def find_entry(listing: Any, model: str) -> Mapping[str, Any]:
-    """Return all that a server says of a model, nothing if it doesn't list it.
-
-    Raises:
-        ValueError: it is no list of models.
-    """
+    """Return all that a server says of a model, nothing if it doesn't list it."""
     entries = [entry for entry in _entries(listing) if isinstance(entry, Mapping)]
     name = parse_models(listing).find(model)
     return next((entry for entry in entries if name in _names_of(entry)), {})
 
 
 def _entries(listing: Any) -> Sequence[Any]:
-    """Raises ValueError if it is no list of models."""
-    if not isinstance(listing, Mapping | list | tuple):
-        raise ValueError("no list of models at /models")
-    entries: Any = listing
-    if isinstance(listing, Mapping):
-        names = ("data", "models", "result", "body")
-        entries = next((listing[name] for name in names if listing.get(name)), ())
-    if isinstance(entries, Mapping):
-        entries = [{"id": name, **(one if isinstance(one, Mapping) else {})} for name, one in entries.items()]
-    return entries if isinstance(entries, list | tuple) else ()  # a form that nobody knows tells nothing
+    """Return what a list of models holds; a form that nobody knows tells nothing."""
+    if isinstance(listing, list | tuple):
+        return listing
+    if not isinstance(listing, Mapping):
+        return ()
+    within = next((listing[name] for name in LISTS if listing.get(name)), ())
+    if not isinstance(within, Mapping):
+        return _entries(within)
+    by_name = [{"id": name, **(one if isinstance(one, Mapping) else {})} for name, one in within.items()]
+    return _entries(within) or by_name
 
 
 def _names_of(entry: Any) -> list[str]:

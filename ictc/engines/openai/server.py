@@ -348,7 +348,7 @@ def read_response(status: int, headers: Mapping[str, str], text: str) -> Mapping
 def _completion_in(text: str) -> Mapping[str, Any] | None:
     """Return the completion if there is one, whose first choice is no error of a server behind."""
     try:
-        body = loads(text)
+        body = _unwrapped(loads(text))
     except (ValueError, RecursionError):
         return None
     choices = body.get("choices") if isinstance(body, dict) else None
@@ -356,3 +356,12 @@ def _completion_in(text: str) -> Mapping[str, Any] | None:
     if not isinstance(first, dict) or first.get("error") or not {"message", "text"} & first.keys():
         return None
     return cast("Mapping[str, Any]", body)
+
+
+def _unwrapped(body: Any) -> Any:
+    """Return what a gateway has put into a list or into a document of its own."""
+    if isinstance(body, list) and len(body) == 1:
+        return body[0]
+    if isinstance(body, dict) and "choices" not in body:
+        return next((body[name] for name in ("data", "result", "response") if isinstance(body.get(name), dict)), body)
+    return body
