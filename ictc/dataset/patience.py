@@ -82,8 +82,9 @@ class Patience:
         began = time.monotonic()
         result, is_sign = await attempt()
         if not isinstance(result, UnreadableImage):
+            self._keep_as_witness(image, result)
             if is_sign:
-                self._succeed(image, result, began)
+                self._succeed(began)
             return result
         failed_at = time.monotonic()
         async with self._turn:  # one asks for all, the others wait
@@ -110,16 +111,20 @@ class Patience:
             began = time.monotonic()
             result, _ = await attempt()
             if not isinstance(result, UnreadableImage):
-                self._succeed(image, result, began)
+                self._keep_as_witness(image, result)
+                self._succeed(began)
                 return result
             failure, failed_at = result, time.monotonic()
         return failure
 
-    def _succeed(self, image: ImageRecord, result: object, began: float) -> None:
-        self._read_at = max(self._read_at, began)
-        self._num_in_a_row = 0
+    def _keep_as_witness(self, image: ImageRecord, result: object) -> None:
+        """Remember a good image, also one read from a copy: that is no sign of life, but it can be asked for."""
         if result is not None and not isinstance(result, BrokenImage):
             self.remember(image)
+
+    def _succeed(self, began: float) -> None:
+        self._read_at = max(self._read_at, began)
+        self._num_in_a_row = 0
         if self._outage is not None:
             self._end_outage()
 
