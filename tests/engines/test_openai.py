@@ -107,7 +107,7 @@ def test_json_and_choices_are_asked_for_by_schema() -> None:
     ("answer", "text"),
     [
         (JsonAnswer(SCHEMA), "The ad shows shoes."),
-        (JsonAnswer(SCHEMA), '{"category": "shoes"}'),
+        (JsonAnswer(SCHEMA), '{"brand": "Acme"}'),
         (JsonAnswer(SCHEMA), '{"category": "shoes", "brand": 5}'),
         (JsonAnswer(SCHEMA), "[" * 100_000),
         (JsonAnswer(SCHEMA), ""),
