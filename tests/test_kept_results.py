@@ -14,7 +14,7 @@ from support.faulty_disk import ANY, Fault, When
 from support.fork_server import Finished
 from support.scripted_run import REJECTED, WINDOW, Reference, ScriptedRun
 
-NO_ENGINE = ("--engine_options", '{"no_such_option": 1}')
+NO_ENGINE = ("--engine_options", '{"window": 0}')
 """Under which no engine can be loaded."""
 
 
@@ -36,7 +36,7 @@ def contents(root: Path) -> dict[Path, bytes]:
 
 def fail_to_load(ictc: Ictc, ads: Path, out: Path, *arguments: object) -> None:
     refused = ictc.run(ads, out, *arguments, *NO_ENGINE)
-    assert refused.exit_code == 1
+    assert refused.exit_code == 2
     assert "--engine_options" in refused.stderr
 
 
@@ -126,11 +126,11 @@ def test_a_target_of_recluster_keeps_its_results_until_there_is_an_engine(
     ictc.succeed(ads, tmp_path / "out")
     assert ictc(*common, "--num_clusters", 3).exit_code == 0
     before = exported_bytes(tmp_path / "other")
-    assert ictc(*common, "--num_clusters", 4, *NO_ENGINE).exit_code == 1
+    assert ictc(*common, "--num_clusters", 4, *NO_ENGINE).exit_code == 2
     assert exported_bytes(tmp_path / "other") == before
     draw_image(ads / "new.png", 99)
     ictc.succeed(ads, tmp_path / "out")
-    assert ictc(*common, "--num_clusters", 4, *NO_ENGINE).exit_code == 1
+    assert ictc(*common, "--num_clusters", 4, *NO_ENGINE).exit_code == 2
     assert exported_bytes(tmp_path / "other")["results.parquet"] == before["results.parquet"]
     assert ictc("verify", tmp_path / "other").exit_code == 1
     assert ictc(*common, "--num_clusters", 4).exit_code == 0

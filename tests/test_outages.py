@@ -254,7 +254,9 @@ def test_a_web_that_refuses_everything_for_a_while_is_waited_for(
     assert ictc("run", *table, "--output_dir", tmp_path / "well").exit_code == 0
 
     def heal() -> None:
-        time.sleep(1.5)
+        while not server.num_refused:
+            time.sleep(0.05)
+        time.sleep(0.5 if status == 403 else 4.5)  # longer than the four attempts at an image, where there are four
         server.refuse(None)
 
     server.refuse(status, after=15)

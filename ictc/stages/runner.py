@@ -259,7 +259,8 @@ class MapRunner(Generic[ItemT]):
             self._leave(pending)
             pending.lane.finish(pending, outcome)
         elif not self.stop.is_set():  # else the next run tries it again
-            logger.debug("%s %r: %s; attempt %d", pending.lane.stage.name, pending.image_id, failure, following.number)
+            name, number = pending.lane.stage.name, following.number + 1
+            logger.debug("%s %r: %s; attempt %d", name, pending.image_id, failure, number)
             pending.attempt = following
             self._open[pending.request_id].retry(self._rebuild(pending))
 

@@ -33,12 +33,14 @@ class HostileServer:
         requests: how often each path was asked for.
         most_at_once: the most requests that were open at a time.
         credentials: `Authorization` headers that came in.
+        num_refused: requests that got the status of `refuse`.
     """
 
     url: str = ""
     requests: Counter[str] = field(default_factory=Counter)
     most_at_once: int = 0
     credentials: list[str] = field(default_factory=list)
+    num_refused: int = 0
     _open: int = 0
     _refusal: int | None = None
     _good_left: int = 0
@@ -51,7 +53,7 @@ class HostileServer:
 
     def refuse(self, status: int | None, after: int = 0) -> None:
         """Answer everything with this status from now on, or after so many requests; None: as ever."""
-        self._refusal, self._good_left = status, after
+        self._refusal, self._good_left, self.num_refused = status, after, 0
 
     @web.middleware
     async def count(self, request: web.Request, handler: web.Handler) -> web.StreamResponse:
@@ -63,6 +65,7 @@ class HostileServer:
         self._good_left -= 1
         try:
             if self._refusal is not None and self._good_left < 0:
+                self.num_refused += 1
                 return web.Response(status=self._refusal)
             return await handler(request)
         finally:
