@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -25,7 +26,12 @@ def ictc(capsys: pytest.CaptureFixture[str]) -> Ictc:
 
 @pytest.fixture
 def ads(tmp_path: Path) -> Path:
-    return draw_flat(tmp_path / "ads", 12)
+    ads = draw_flat(tmp_path / "ads", 12)
+    for path in ads.iterdir():
+        os.utime(
+            path, (0, 0)
+        )  # of files just written a stamp tells nothing, so the next run stamps them anew
+    return ads
 
 
 def contents(root: Path) -> dict[Path, bytes]:

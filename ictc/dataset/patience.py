@@ -125,7 +125,7 @@ class Patience:
     def _succeed(self, began: float) -> None:
         self._read_at = max(self._read_at, began)
         self._num_in_a_row = 0
-        if self._outage is not None:
+        if self._outage is not None and began >= self._outage.since:  # else it was asked for before
             self._end_outage()
 
     def _end_outage(self) -> None:
