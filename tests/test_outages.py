@@ -215,13 +215,19 @@ def test_a_file_that_alone_cannot_be_read_stops_nobody(
 
 
 def test_a_file_that_can_be_read_at_the_end_of_the_step_is_as_any_other(
-    ictc: Ictc, disk: FaultyReads, ads: Path, undisturbed: dict[str, bytes], tmp_path: Path
+    ictc: Ictc,
+    disk: FaultyReads,
+    ads: Path,
+    undisturbed: dict[str, bytes],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def heal() -> None:
         disk.wait_until_struck()
         time.sleep(0.3)
         disk.end()
 
+    monkeypatch.setattr(rounds, "PAUSES_S", (0.05, 1.0))  # it heals before the last round
     disk.begin("EIO", "ad_040.png", "ad_040.png")
     healing = during(heal)
     ictc.succeed(ads, tmp_path / "out")
