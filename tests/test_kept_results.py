@@ -28,9 +28,7 @@ def ictc(capsys: pytest.CaptureFixture[str]) -> Ictc:
 def ads(tmp_path: Path) -> Path:
     ads = draw_flat(tmp_path / "ads", 12)
     for path in ads.iterdir():
-        os.utime(
-            path, (0, 0)
-        )  # of files just written a stamp tells nothing, so the next run stamps them anew
+        os.utime(path, (0, 0))  # of files just written a stamp tells nothing, so the next run stamps them anew
     return ads
 
 
