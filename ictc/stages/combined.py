@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -70,15 +70,30 @@ class CombinedLane(Lane[ImageRecord]):
         for lane in self.lanes:
             lane.sync_if_due()
 
-    def _is_todo(self, item: WorkItem[ImageRecord]) -> bool:
-        return any(lane._is_todo(item) for lane in self.lanes)
+    def iter_todo(self, wants: Callable[[str], bool] = lambda _: True) -> Iterator[Pending[ImageRecord] | None]:
+        """Yield for every image what is to do about it, None if nothing; each track may have seen it another time."""
+        self.leaders.restart()
+        for items in zip(*(lane.stage.iter_items() for lane in self.lanes), strict=True):
+            is_asked_for = self.leaders.need_all or (wants(self.prefix + items[0].image_id) and self._are_todo(items))
+            yield self._take_all(items) if is_asked_for else None
+
+    def _are_todo(self, items: Sequence[WorkItem[ImageRecord]]) -> bool:
+        return any(lane._is_todo(item) for lane, item in zip(self.lanes, items, strict=True))
+
+    def _take_all(self, items: Sequence[WorkItem[ImageRecord]]) -> Pending[ImageRecord]:
+        return replace(self._take(items[0]), input_digests=tuple(item.input_digest for item in items))
+
+    def _of_each(self, pending: Pending[ImageRecord]) -> Iterator[tuple[Lane[ImageRecord], Pending[ImageRecord]]]:
+        """Yield the lane of each track with what the image is in its list."""
+        for lane, input_digest in zip(self.lanes, pending.input_digests, strict=True):
+            yield lane, replace(pending, input_digest=input_digest)
 
     def _is_up_to_date(self, pending: Pending[ImageRecord]) -> bool:
         return all(lane._is_up_to_date(pending) for lane in self.lanes)
 
     def _keep(self, pending: Pending[ImageRecord]) -> None:
-        for lane in self.lanes:
-            lane._keep(pending)
+        for lane, own in self._of_each(pending):
+            lane._keep(own)
 
     def _recorded(self, source: str) -> Outcome | None:
         parts = [lane._recorded(source) for lane in self.lanes]
@@ -92,8 +107,8 @@ class CombinedLane(Lane[ImageRecord]):
     def _record(self, pending: Pending[ImageRecord], outcome: Outcome) -> None:
         self.num_finished += 1
         parts = outcome.data.get(PARTS) or [outcome] * len(self.lanes)
-        for lane, part in zip(self.lanes, parts, strict=True):
-            lane._record(pending, part)
+        for (lane, own), part in zip(self._of_each(pending), parts, strict=True):
+            lane._record(own, part)
 
 
 def combine_lanes(lanes: Sequence[Lane[Any]]) -> Sequence[Lane[Any]]:

@@ -38,6 +38,7 @@ class Pending(Generic[ItemT]):
 
     Attributes:
         input_digest: what is known of its input before that is read.
+        input_digests: the same by the lists of several tracks, in their order, where one request is for all of them.
         content: its input, None before that was read.
         source: digest of the input that its outcome is made from: its own, or that of the image which it follows.
         image: its pixels while they may be asked about again.
@@ -48,6 +49,7 @@ class Pending(Generic[ItemT]):
     item: ItemT
     image_id: str
     input_digest: str
+    input_digests: tuple[str, ...] = ()
     content: Source | None = None
     source: str = ""
     attempt: Attempt = FIRST
@@ -120,7 +122,7 @@ class Lane(Generic[ItemT]):
         return self.retry_rejected and image_id not in self._retried
 
     def _take(self, item: WorkItem[ItemT]) -> Pending[ItemT]:
-        return Pending(self, item.load(), item.image_id, item.input_digest, self._known(item))
+        return Pending(self, item.load(), item.image_id, item.input_digest, content=self._known(item))
 
     def _known(self, item: WorkItem[ItemT]) -> Source | None:
         """Return the content of an image that has a record about it as it is now."""
