@@ -158,7 +158,7 @@ def converse(server: RandomServer, form: AnswerFormat, listing: Any) -> tuple[li
 @given(servers, st.sampled_from(FORMS), st.sampled_from(LISTINGS))
 @settings(max_examples=NUM_EXAMPLES)
 @example(RandomServer("fence", None, frozenset(REFUSALS), {}, None, 1, frozenset({"ad_3"})), FORMS[0], None)
-@example(RandomServer("text", {}, frozenset(), dict.fromkeys(range(1, 40), "500"), None, 1, frozenset()), FORMS[1], [])
+@example(RandomServer("text", {}, frozenset(), dict.fromkeys(range(1, 80), "500"), None, 1, frozenset()), FORMS[1], [])
 def test_nothing_is_lost_and_nothing_invented(server: RandomServer, form: AnswerFormat, listing: Any) -> None:
     results, error = converse(server, form, listing)
     ids = [result.request_id for result in results]
