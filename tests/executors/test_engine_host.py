@@ -13,7 +13,7 @@ from ictc.config import ModelSpec
 from ictc.engines import scripted
 from ictc.engines.base import Answer, GenerationRequest, GenerationResult, Message, SamplingParams, Task, TextAnswer
 from ictc.engines.scripted import ScriptedEngine, ScriptedOptions
-from ictc.errors import EngineDeadError, EngineLoadError
+from ictc.errors import ConfigError, EngineDeadError, EngineLoadError
 from ictc.executors import engine_host
 from ictc.executors.engine_host import MAX_DEATHS_IN_A_ROW, EngineHost, HostLimits, SuspectRequests
 from ictc.stages.outcome import Outcome
@@ -67,7 +67,7 @@ def test_an_engine_that_dies_of_everything_is_given_up() -> None:
 
 
 def test_one_that_does_not_start_says_why() -> None:
-    with pytest.raises(EngineLoadError, match="Extra inputs"):
+    with pytest.raises(ConfigError, match="Extra inputs"):
         ask_all(HostLimits(None, 600.0), what=1)
 
 

@@ -127,7 +127,7 @@ class TestErrors:
 
     def test_an_engine_that_does_not_start(self, cluster: TwoNodes, ads: Path, tmp_path: Path) -> None:
         stderr = run_on(
-            cluster, "run", "--ads_dir", ads, "--output_dir", tmp_path / "out", *FEW, *options(what=1), exit_code=1
+            cluster, "run", "--ads_dir", ads, "--output_dir", tmp_path / "out", *FEW, *options(what=1), exit_code=2
         )
         assert stderr.splitlines()[-1].startswith("ictc: error: --engine_options: what: Extra inputs"), stderr
 
