@@ -71,6 +71,7 @@ class ForkServer:
         kill_after_s: float | None = None,
         clock: Sequence[float] = (),
         in_one_process: bool = False,
+        folder: Path | None = None,
     ) -> Finished:
         """Run `ictc` with `arguments` and wait for its end.
 
@@ -79,6 +80,7 @@ class ForkServer:
             kill_after_s: when to kill it, unless it has ended.
             clock: seconds by which the clock is wrong at one reading after the other, in turn.
             in_one_process: whether images are decoded in the process of the command, which starts in less time.
+            folder: where the command is given, if not here.
         """
         request = {
             "arguments": [str(argument) for argument in arguments],
@@ -88,6 +90,7 @@ class ForkServer:
             "kill_after_s": kill_after_s,
             "clock": list(clock),
             "in_one_process": in_one_process,
+            "folder": str(folder or Path.cwd()),
         }
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -146,6 +149,7 @@ def run_command_in_trouble(request: Mapping[str, Any], outputs: Sequence[int]) -
     for number, descriptor in enumerate([stdin, *outputs[:2]]):
         os.dup2(descriptor, number)
     write_down_requests(outputs[2])
+    os.chdir(request["folder"])
     if request["clock"]:
         make_clock_jump(request["clock"])
     if request["in_one_process"]:
