@@ -1,40 +1,62 @@
 """After any edits of a collection and of settings, interrupted anywhere, a run says what a fresh one says.
 
-`ICTC_SEQUENCES=10000` sets how many sequences of edits and runs are tried.
+`ICTC_SEQUENCES=10000` sets how many sequences of edits and runs are tried, and `--hypothesis-seed` which ones. Most run
+in this process and on a file system in memory; some by the command line in a process each, and some on a disk, which
+gives the number of a deleted file to the next.
 """
 
 from __future__ import annotations
 
+import gc
 import itertools
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
+from contextlib import redirect_stderr, redirect_stdout
 from functools import cache
-from io import BytesIO
+from io import BytesIO, StringIO
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import orjson
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
+from hypothesis.internal.conjecture.engine import ConjectureRunner
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 from PIL import Image, ImageDraw
 from support.cli import exported_bytes
-from support.faulty_disk import ANY, Fault
-from support.fork_server import Finished, ForkServer
+from support.faulty_disk import ANY, Fault, When, do_nothing
+from support.fork_server import Finished, ForkServer, in_one_process, run_settings
+
+from ictc.runs.info import installed_versions
+from ictc.runs.verify import verify
+from ictc.storage.rundir import RunDirectory
 
 NUM_SEQUENCES = int(os.environ.get("ICTC_SEQUENCES", "200"))
-STEPS_PER_SEQUENCE = 4
+STEPS_PER_SEQUENCE = 6
+"""The first run is one."""
+
 LEAST_IMAGES, MOST_IMAGES = 4, 8
 MOST_KILLS = 2
 """In a row: at the third death with the same image alone in flight, it is quarantined, as it should be."""
 
+MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None
 TRACK_FOLDERS = {"1": [""], "1,2,3": ["full_run", "track2_identity", "track3_cultural"]}
 SCENES, VARIANTS = 6, 2
 PICTURES = st.tuples(st.integers(0, SCENES - 1), st.integers(0, VARIANTS - 1))
 CHOICES = st.integers(0, 1000)
+SOON, LATER = st.integers(1, 40), st.integers(41, 160)
+"""At which of its writes a run is killed or stopped: one that has nothing to do makes 36, one of 7 images about 160."""
+
+WHEN: st.SearchStrategy[When] = st.sampled_from(["before", "midway", "after"])
+AGAIN = st.sampled_from([{}, {}, {"retry_rejected": True}, {"force_steps": "1"}, {"force_steps": "2a,3"}])
+"""What a command asks to be done again."""
+
+EXIT_CODES = {0, 1, 2}
 
 
 @cache
@@ -61,16 +83,22 @@ class EditedCollection(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.root = Path(tempfile.mkdtemp(prefix="ictc-sameness-"))
         self.numbers = itertools.count()
-        self.out = self.root / "out"
-        self.flags: dict[str, object] = {"--num_clusters": 2}
-        self.options: dict[str, object] = {"window": 3}
+        self.flags: dict[str, Any] = {"num_clusters": 2, "engine": "scripted", "ckpt_vlm": 2, "max_rejected": 1}
+        self.options: dict[str, Any] = {"window": 3}
         self.kills = 0
 
-    @initialize(tracks=st.sampled_from(["1", "1", "1", "1,2,3"]), pictures=st.lists(PICTURES, min_size=5, max_size=7))
-    def begin(self, tracks: str, pictures: list[tuple[int, int]]) -> None:
+    @initialize(
+        tracks=st.sampled_from(["1", "1", "1", "1,2,3"]),
+        pictures=st.lists(PICTURES, min_size=5, max_size=7),
+        place=st.sampled_from([None] + [MEMORY] * 9),
+        by_command_line=st.sampled_from([True] + [False] * 9),
+    )
+    def begin(self, tracks: str, pictures: list[tuple[int, int]], place: str | None, by_command_line: bool) -> None:
         self.tracks = tracks
+        self.by_command_line = by_command_line
+        self.root = Path(tempfile.mkdtemp(prefix="ictc-sameness-", dir=place))
+        self.out = self.root / "out"
         self.ads = self.root / "ads"
         self.ads.mkdir()
         for picture in pictures:
@@ -153,68 +181,93 @@ class EditedCollection(RuleBasedStateMachine):
 
     # Changes of settings
 
-    @rule(flag=st.sampled_from(["--dedupe=off", "--dedupe=exact", "--dedupe=near"]))
-    def compare_images_by(self, flag: str) -> None:
-        self.flags["--dedupe"] = flag.partition("=")[2]
+    @rule(dedupe=st.sampled_from(["off", "exact", "near"]))
+    def compare_images_by(self, dedupe: str) -> None:
+        self.flags["dedupe"] = dedupe
 
     @rule(num_clusters=st.integers(2, 3), seed=st.integers(1, 2))
     def cluster_otherwise(self, num_clusters: int, seed: int) -> None:
-        self.flags |= {"--num_clusters": num_clusters, "--seed": seed}
+        self.flags |= {"num_clusters": num_clusters, "seed": seed}
 
     @rule(criterion=st.sampled_from(["Emotional Tone", "Color"]))
     def ask_otherwise(self, criterion: str) -> None:
-        self.flags["--criterion"] = criterion
+        self.flags["criterion"] = criterion
 
     @rule(
         max_image_tokens=st.sampled_from([64, 1280]), salt=st.sampled_from(["", "x"]), refuse=st.sampled_from([0, 0.3])
     )
     def use_another_model(self, max_image_tokens: int, salt: str, refuse: float) -> None:
-        self.flags["--max_image_tokens"] = max_image_tokens
+        self.flags["max_image_tokens"] = max_image_tokens
         self.options |= {"salt": salt, "refuse": refuse}
+
+    @rule(combined=st.booleans())
+    def look_in_other_ways(self, combined: bool) -> None:
+        """Change between one track and three, which lie in folders of their own."""
+        self.tracks = next(tracks for tracks in TRACK_FOLDERS if tracks != self.tracks)
+        self.flags["combine_tracks"] = combined and self.tracks != "1"
 
     @precondition(lambda self: self.tracks != "1")
     @rule()
     def combine_tracks(self) -> None:
-        if self.flags.pop("--combine_tracks", None) is None:
-            self.flags["--combine_tracks"] = True
+        self.flags["combine_tracks"] = not self.flags.get("combine_tracks")
 
     # Runs
 
-    @rule(retries=st.booleans())
-    def run_to_the_end(self, retries: bool) -> None:
-        self.run(*["--retry_rejected"] * retries)
+    @rule(again=AGAIN)
+    def run_to_the_end(self, again: dict[str, Any]) -> None:
+        self.run(again)
 
     @precondition(lambda self: self.kills < MOST_KILLS)
-    @rule(nth=st.integers(1, 150), when=st.sampled_from(["before", "midway", "after"]), retries=st.booleans())
-    def kill(self, nth: int, when: str, retries: bool) -> None:
-        self.kills += 1
-        self.run(*["--retry_rejected"] * retries, fault=Fault(ANY, when=when, nth=nth))  # type: ignore[arg-type]
+    @rule(nth=SOON, when=WHEN, again=AGAIN)
+    def kill_soon(self, nth: int, when: When, again: dict[str, Any]) -> None:
+        self.kill(nth, when, again)
 
-    def run(self, *flags: object, out: Path | None = None, fault: Fault | None = None) -> Finished:
-        given = itertools.chain.from_iterable(self.flags.items())
-        command = ("run", "--ads_dir", self.ads, "--output_dir", out or self.out, "--engine", "scripted")
-        options = ("--engine_options", orjson.dumps(self.options).decode(), "--track", self.tracks)
-        arguments = (
-            *command,
-            *options,
-            "--ckpt_vlm",
-            2,
-            "--max_rejected",
-            1,
-            *(flag for flag in given if flag is not True),
-            *flags,
-        )
-        finished = self.server.run(*arguments, root=out or self.out, fault=fault, in_one_process=True)
+    @precondition(lambda self: self.kills < MOST_KILLS)
+    @rule(nth=LATER, when=WHEN, again=AGAIN)
+    def kill_later(self, nth: int, when: When, again: dict[str, Any]) -> None:
+        self.kill(nth * len(TRACK_FOLDERS[self.tracks]), when, again)
+
+    @rule(nth=SOON, again=AGAIN)
+    def stop_soon(self, nth: int, again: dict[str, Any]) -> None:
+        self.run(again, fault=Fault(ANY, effect="stop", nth=nth))
+
+    @rule(nth=LATER, again=AGAIN)
+    def stop_later(self, nth: int, again: dict[str, Any]) -> None:
+        self.run(again, fault=Fault(ANY, effect="stop", nth=nth * len(TRACK_FOLDERS[self.tracks])))
+
+    def kill(self, nth: int, when: When, again: dict[str, Any]) -> None:
+        self.kills += 1
+        self.run(again, fault=Fault(ANY, when=when, nth=nth))
+
+    def run(self, again: dict[str, Any] | None = None, out: Path | None = None, fault: Fault | None = None) -> Finished:
+        """Run the command once; `again` holds flags of this time only."""
+        paths = {"ads_dir": self.ads, "output_dir": out or self.out, "track": self.tracks}
+        flags = {**self.flags, **paths, "engine_options": self.options, **(again or {})}
+        finished = self.run_with(flags, fault)
+        assert finished.exit_code in EXIT_CODES or finished.was_killed or finished.was_stopped, finished.stderr
         assert "internal error" not in finished.stderr, finished.stderr
         assert "please report" not in finished.stderr, finished.stderr
         if not finished.was_killed:
             self.kills = 0
+        wait_for_tick(self.root)
         return finished
 
+    def run_with(self, flags: dict[str, Any], fault: Fault | None) -> Finished:
+        if self.by_command_line:
+            return self.server.run(
+                "run", *as_arguments(flags), root=flags["output_dir"], fault=fault, in_one_process=True
+            )
+        if fault is not None:
+            return self.server.run(root=flags["output_dir"], flags=flags, fault=fault, in_one_process=True)
+        with redirect_stdout(StringIO()) as stdout, redirect_stderr(StringIO()) as stderr:
+            exit_code = run_settings(flags)
+        return Finished(exit_code, stdout.getvalue(), stderr.getvalue(), [], [])
+
     def teardown(self) -> None:
+        if not hasattr(self, "root"):
+            return
         try:
-            if hasattr(self, "ads"):
-                self.check()
+            self.check()
         finally:
             shutil.rmtree(self.root)
 
@@ -227,8 +280,27 @@ class EditedCollection(RuleBasedStateMachine):
         for folder in TRACK_FOLDERS[self.tracks]:
             assert exported_bytes(self.out / folder) == exported_bytes(self.root / "fresh" / folder)
             assert sorted_images(self.out / folder) == sorted_images(self.root / "fresh" / folder)
-        verified = self.server.run("verify", self.out, root=self.out)
-        assert verified.exit_code == 0, verified.stdout
+            problems = [str(found) for found in verify(RunDirectory(self.out / folder)) if not found.is_note]
+            assert not problems
+
+
+def as_arguments(flags: dict[str, Any]) -> Iterator[object]:
+    """Yield settings as they are given to `ictc run`."""
+    for name, value in flags.items():
+        if value is not False:
+            yield f"--{name}"
+        if not isinstance(value, bool):
+            yield orjson.dumps(value).decode() if isinstance(value, dict) else value
+
+
+def wait_for_tick(folder: Path) -> None:
+    """Wait until a file that is written now gets another time than one that was written a moment ago."""
+    clock = folder / "clock"
+    clock.touch()
+    before = clock.stat().st_mtime_ns
+    while clock.stat().st_mtime_ns == before:
+        time.sleep(0.001)
+        clock.touch()
 
 
 def sorted_images(directory: Path) -> dict[str, bytes]:
@@ -238,9 +310,17 @@ def sorted_images(directory: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture
-def edited(fork_server: ForkServer) -> Iterator[type[EditedCollection]]:
+def edited(fork_server: ForkServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[EditedCollection]]:
+    """A collection, and a process that runs commands over it with little besides."""
+    for owner, name, value in in_one_process():
+        monkeypatch.setattr(owner, name, value)
+    monkeypatch.setattr("ictc.runs.info.installed_versions", cache(installed_versions))
+    monkeypatch.setattr(os, "fsync", do_nothing)
+    monkeypatch.setattr(ConjectureRunner, "generate_mutations_from", do_nothing)  # five times each, of one sequence
     EditedCollection.server = fork_server
+    gc.freeze()
     yield EditedCollection
+    gc.unfreeze()
     del EditedCollection.server
 
 
@@ -254,5 +334,6 @@ def test_a_run_says_what_a_fresh_one_says_after_any_edits(edited: type[EditedCol
             deadline=None,
             phases=[Phase.explicit, Phase.generate],  # each run of a sequence takes seconds: shrinking would take hours
             suppress_health_check=list(HealthCheck),
+            database=None,
         ),
     )

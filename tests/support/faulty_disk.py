@@ -43,7 +43,8 @@ class Fault:
 
     Attributes:
         point: its name, or `ANY`.
-        effect: "kill", "short" for a write that takes half of the bytes and says so, or an errno such as "ENOSPC".
+        effect: "kill", "stop" for a SIGTERM besides which all goes well, "short" for a write that takes half of the
+            bytes and says so, or an errno such as "ENOSPC".
         when: midway is for writes: after half of the bytes.
         nth: at which passing of the point, from 1.
         is_lasting: whether every later point fails with the same errno.
@@ -117,6 +118,10 @@ class FaultyDisk:
         fault = self._fault
         if fault is None or not self._is_turn_of(fault):
             return call()
+        if fault.effect == "stop":
+            self._has_struck = True
+            os.kill(os.getpid(), signal.SIGTERM)
+            return call()
         if not self._has_struck and fault.when != "before":
             result = half() if half is not None and fault.when == "midway" else call()
             if fault.effect == "short":
@@ -151,7 +156,7 @@ class FaultyFile(io.FileIO):
         return self._disk.write(self._path, super().write, content)
 
 
-def do_nothing() -> None:
+def do_nothing(*_: object) -> None:
     """Sync in no time: the death of a process loses nothing that it has written."""
 
 

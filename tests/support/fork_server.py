@@ -47,6 +47,11 @@ class Finished:
     def was_killed(self) -> bool:
         return self.exit_code == -signal.SIGKILL
 
+    @property
+    def was_stopped(self) -> bool:
+        """Whether SIGTERM ended it, by its own code or before that had begun."""
+        return self.exit_code in (128 + signal.SIGTERM, -signal.SIGTERM)
+
 
 class ForkServer:
     """Use as `with ForkServer(scratch) as server`, then call `server.run`; one command runs at a time."""
@@ -72,6 +77,7 @@ class ForkServer:
         clock: Sequence[float] = (),
         in_one_process: bool = False,
         folder: Path | None = None,
+        flags: Mapping[str, Any] | None = None,
     ) -> Finished:
         """Run `ictc` with `arguments` and wait for its end.
 
@@ -81,6 +87,7 @@ class ForkServer:
             clock: seconds by which the clock is wrong at one reading after the other, in turn.
             in_one_process: whether images are decoded in the process of the command, which starts in less time.
             folder: where the command is given, if not here.
+            flags: the settings of a run, instead of `arguments`, whose parsing takes as long as a short run.
         """
         request = {
             "arguments": [str(argument) for argument in arguments],
@@ -91,10 +98,11 @@ class ForkServer:
             "clock": list(clock),
             "in_one_process": in_one_process,
             "folder": str(folder or Path.cwd()),
+            "flags": None if flags is None else dict(flags),
         }
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(request).encode() + b"\n")
+        self._process.stdin.write(json.dumps(request, default=str).encode() + b"\n")
         self._process.stdin.flush()
         exit_code = int(self._process.stdout.readline())
         stdout, stderr, asked, points = ((self._scratch / name).read_text() for name in OUTPUTS)
@@ -143,8 +151,6 @@ def run_in_child(request: Mapping[str, Any], outputs: Sequence[int]) -> None:
 
 def run_command_in_trouble(request: Mapping[str, Any], outputs: Sequence[int]) -> int:
     """Run one command, with its outputs in files, on the disk and by the clock that the request describes."""
-    from ictc.cli.main import run_command
-
     stdin = os.open(os.devnull, os.O_RDONLY)
     for number, descriptor in enumerate([stdin, *outputs[:2]]):
         os.dup2(descriptor, number)
@@ -153,12 +159,41 @@ def run_command_in_trouble(request: Mapping[str, Any], outputs: Sequence[int]) -
     if request["clock"]:
         make_clock_jump(request["clock"])
     if request["in_one_process"]:
-        decode_here()
+        for owner, name, value in in_one_process():
+            setattr(owner, name, value)
     disk = FaultyDisk(Path(request["root"]), Fault(**request["fault"]) if request["fault"] else None)
     disk.install()
-    exit_code = run_command(request["arguments"])
+    exit_code = run_settings(request["flags"]) if request["flags"] is not None else run_arguments(request["arguments"])
     os.write(outputs[3], "\n".join(disk.points).encode())
     return exit_code
+
+
+def run_arguments(arguments: Sequence[str]) -> int:
+    """Do what `ictc` does with these arguments, and return its exit code."""
+    from ictc.cli.main import run_command
+
+    return run_command(arguments)
+
+
+def run_settings(flags: Mapping[str, Any]) -> int:
+    """Do what `ictc run` does with these settings, in this process, and return its exit code.
+
+    Raises:
+        Exception: an error that `ictc` would call internal.
+    """
+    from ictc.cli.main import fail
+    from ictc.cli.run import execute
+    from ictc.config import RunSettings
+    from ictc.errors import IctcError
+    from ictc.runs.stopping import Interrupted
+
+    try:
+        execute(RunSettings.from_flags(flags))
+    except IctcError as error:
+        return fail(str(error), error.exit_code)
+    except Interrupted as interruption:
+        return interruption.exit_code
+    return 0
 
 
 def wait(process_id: int, kill_after_s: float | None) -> int:
@@ -189,8 +224,9 @@ def write_down_requests(descriptor: int) -> None:
     ScriptedEngine.generate = generate_and_write_down  # type: ignore[method-assign]
 
 
-def decode_here() -> None:
-    """Let the pool do itself what its processes would do, and believe the clock of a file system of this machine."""
+def in_one_process() -> list[tuple[Any, str, Any]]:
+    """Return what to set, of what, so that the pool does itself what its processes would do, and so that the clock of a
+    file system of this machine is believed."""
     from ictc.dataset.catalog import stamps
     from ictc.dataset.decoding.decode import decode_image
     from ictc.dataset.decoding.pool import DecodePool
@@ -202,8 +238,7 @@ def decode_here() -> None:
     async def find(self: DecodePool, path: Path, *, look: bool) -> Any:
         return find_source(path, look=look)
 
-    DecodePool.decode, DecodePool.find_source = decode, find  # type: ignore[method-assign]
-    stamps.TICK_NS = 0
+    return [(DecodePool, "decode", decode), (DecodePool, "find_source", find), (stamps, "TICK_NS", 0)]
 
 
 def make_clock_jump(offsets_s: Sequence[float]) -> None:
