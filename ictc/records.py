@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any, Literal
 from uuid import uuid4
 
@@ -169,3 +170,30 @@ class Rejection:
     stage: StageName
     reason: str
     raw_text: str = ""
+
+
+class Wait(StrEnum):
+    """What an engine of a map step waits for."""
+
+    ENGINE = "engine"
+    """Itself: it has all requests that it may have."""
+    LAST_ANSWERS = "last_answers"
+    """Itself, with less to do than it could: nothing is left to ask."""
+    DOWNLOADS = "downloads"
+    """The next image is being fetched."""
+    DISK = "disk"
+    """The next image is being read, or its copy is being kept."""
+    DECODING = "decoding"
+    """The next image is being decoded, or compared with others."""
+    REQUESTS = "requests"
+    """The main process finds the next image, or builds the request."""
+    JOURNAL = "journal"
+    """The main process writes records, or waits until they are on the disk."""
+    OUTAGE = "outage"
+    """No image can be read, or the servers of the images asked to wait."""
+    PAUSE = "pause"
+    """The servers of the model asked to wait, or are gone."""
+    RESTART = "restart"
+    """It is being loaded anew, is left out, or is asked again what it may have died of."""
+    CLUSTER = "cluster"
+    """Workers of a cluster, of which no more is known."""

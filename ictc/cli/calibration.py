@@ -22,6 +22,7 @@ from ictc.records import ImageRecord, StageName, add_counts
 from ictc.runs.reporter import TITLES, StepPlan
 from ictc.runs.stopping import Interrupted
 from ictc.stages.outcome import Status
+from ictc.stages.timekeeping import Timekeeper
 
 
 async def measure(
@@ -128,7 +129,7 @@ class TimingReporter:
         return None
 
     @contextmanager
-    def stage(self, title: str, total: int, done: int) -> Iterator[Timing]:
+    def stage(self, title: str, total: int, done: int, _: Timekeeper) -> Iterator[Timing]:
         """Time one step until the block ends."""
         timing = self.timings[next(stage for stage, words in TITLES.items() if title.endswith(words))]
         timing.open()

@@ -16,6 +16,7 @@ from ictc.records import add_counts
 from ictc.runs.reporter import StepPlan
 from ictc.secrecy import scrub
 from ictc.stages.outcome import Status
+from ictc.stages.timekeeping import Timekeeper
 
 SECONDS_BETWEEN_LINES = 10.0
 
@@ -55,7 +56,7 @@ class ConsoleReporter:
         return readable.is_set() and sys.stdin.readline().strip().lower() in ("y", "yes")
 
     @contextmanager
-    def stage(self, title: str, total: int, done: int) -> Iterator[BarProgress | LineProgress]:
+    def stage(self, title: str, total: int, done: int, _: Timekeeper) -> Iterator[BarProgress | LineProgress]:
         """Show the progress of one step until the block ends."""
         progress_type = BarProgress if self._stream.isatty() else LineProgress
         progress = progress_type(title, total, done, self._stream)

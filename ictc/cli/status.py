@@ -16,11 +16,15 @@ from cyclopts.validators import Number
 from ictc.cli.console import format_seconds
 from ictc.runs.reader import find_run_directories
 from ictc.runs.reporter import TITLES
+from ictc.runs.waits import describe_shares
 from ictc.runs.watch import RunStatus, RunWatcher, StepStatus
 
 COLUMNS = ("RUN", "STATE", "STEP", "DONE", "OF", "", "IMAGES/S", "ETA", "LAST", "REJECTED")
 LEFT_ALIGNED = ("RUN", "STATE", "STEP", "REJECTED")
 CLEAR_SCREEN = "\x1b[H\x1b[J"
+
+Row = tuple[tuple[str, ...], str]
+"""The cells of a row of the table, and what stands in a line below it."""
 
 
 def status(
@@ -66,13 +70,14 @@ def describe(run: RunStatus) -> dict[str, object]:
 
 def table(runs: Sequence[RunStatus]) -> list[str]:
     """Return the lines of the table: a row for each step, then who is behind runs that have not finished."""
-    rows = [COLUMNS, *(row for run in runs for row in run_rows(run))]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    rows: list[Row] = [(COLUMNS, ""), *(row for run in runs for row in run_rows(run))]
+    widths = [max(map(len, column)) for column in zip(*(cells for cells, _ in rows), strict=True)]
+    indent = " " * (widths[0] + widths[1] + 4)
     lines = []
-    for row in rows:
-        cells = zip(row, widths, COLUMNS, strict=True)
-        text = [cell.ljust(width) if title in LEFT_ALIGNED else cell.rjust(width) for cell, width, title in cells]
-        lines.append("  ".join(text).rstrip())
+    for cells, below in rows:
+        aligned = zip(cells, widths, COLUMNS, strict=True)
+        text = [cell.ljust(width) if title in LEFT_ALIGNED else cell.rjust(width) for cell, width, title in aligned]
+        lines += ["  ".join(text).rstrip(), *([indent + below] if below else [])]
     lines += [f"{run.directory}: {run.state}: {run.owner}" for run in runs if run.state != "finished"]
     return lines + [
         f"{run.directory}: {TITLES[run.stale_exports[0]]} and what follows are exported from an earlier state"
@@ -81,11 +86,20 @@ def table(runs: Sequence[RunStatus]) -> list[str]:
     ]
 
 
-def run_rows(run: RunStatus) -> list[tuple[str, ...]]:
+def run_rows(run: RunStatus) -> list[Row]:
     """Return the rows of one run; the first names it."""
-    rows = [step_row(step) for step in run.steps] or [(run.state, *[""] * (len(COLUMNS) - 2))]
+    rows = [(step_row(step), describe_time(step)) for step in run.steps]
+    rows = rows or [((run.state, *[""] * (len(COLUMNS) - 2)), "")]
     names = [str(run.directory), *[""] * (len(rows) - 1)]
-    return [(name, *row) for name, row in zip(names, rows, strict=True)]
+    return [((name, *cells), below) for name, (cells, below) in zip(names, rows, strict=True)]
+
+
+def describe_time(step: StepStatus) -> str:
+    """Return where the time of a step went, for the line below its row; "" if that is not known."""
+    if not step.waited:
+        return ""
+    computing = f"; the main thread computed {step.computing:.0%}" if step.computing is not None else ""
+    return describe_shares(step.waited) + computing
 
 
 def step_row(step: StepStatus) -> tuple[str, ...]:

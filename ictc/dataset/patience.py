@@ -60,6 +60,11 @@ class Patience:
         self._num_in_a_row = 0
         self._alone: set[str] = set()
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether no image can be read now."""
+        return self._outage is not None
+
     def remember(self, image: ImageRecord) -> None:
         """Note an image that could be read."""
         place = self._place_of(image)

@@ -17,7 +17,7 @@ from weakref import WeakValueDictionary
 from ictc.dataset.decoding.pool import DecodePool
 from ictc.dataset.fetching.files import ImageFile, ImageFiles, Medium
 from ictc.dataset.patience import Patience, Reading
-from ictc.records import BrokenImage, DecodedImage, ImageRecord, Source, UnreadableImage
+from ictc.records import BrokenImage, DecodedImage, ImageRecord, Source, UnreadableImage, Wait
 
 logger = logging.getLogger(__name__)
 
@@ -70,6 +70,13 @@ class ImageReader:
     def lookahead(self) -> int:
         """How many images to fetch ahead, so that one that takes many attempts holds nobody up."""
         return max(self.prefetch, FETCHES_AHEAD * self._files.concurrency)
+
+    def waits_for(self) -> Wait | None:
+        """Return what holds up those who ask for images; None if nothing does."""
+        if any(patience.is_waiting for patience in self._patience.values()):
+            return Wait.OUTAGE
+        in_pool = self._pool.waits_for()
+        return in_pool if self._pool.is_full else self._files.waits_for() or in_pool
 
     async def __aenter__(self) -> Self:
         return self

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
@@ -15,6 +15,7 @@ from ictc.engines.base import is_waiting
 from ictc.engines.provider import EngineProvider, Role
 from ictc.errors import EngineDeadError
 from ictc.executors.base import ImageAccess, Note, role_of, try_twice
+from ictc.records import Wait
 from ictc.stages.lane import Lane
 from ictc.stages.rounds import run_in_rounds
 from ictc.stages.runner import Limits, MapRunner
@@ -62,9 +63,14 @@ class LocalExecutor:
         role = role_of(lanes[0].stage)
 
         async def run() -> None:
-            await MapRunner(lanes, stop, self._limits(role), note).run(await self._engines.get(role))
+            runner = MapRunner(lanes, stop, self._limits(role), note, self._supply(role))
+            await runner.run(await self._engines.get(role))
 
         await run_in_rounds(lanes, stop, run)
+
+    def _supply(self, role: Role) -> Callable[[], Wait | None] | None:
+        """Return what tells what the next image waits for."""
+        return self._reader.waits_for if self._reader is not None and role == "vlm" else None
 
     def _limits(self, role: Role) -> Limits:
         """Return how much the engines get to do at a time."""

@@ -18,6 +18,7 @@ from ictc.stages.lane import Lane
 from ictc.stages.sharing import EqualSources, Leaders, NoLeaders, SimilarLooks
 from ictc.stages.survey import Survey, check_accounting
 from ictc.stages.suspects import Suspects
+from ictc.stages.timekeeping import Timekeeper
 from ictc.stages.work import ItemT, MapStage
 from ictc.storage.journal import Journal
 
@@ -59,8 +60,9 @@ async def run_map_steps(
     if not todo:
         return
     with ExitStack() as stack:
+        times = Timekeeper()
         lanes = [
-            stack.enter_context(open_lane(step, settings.control, f"{number}:" if len(todo) > 1 else ""))
+            stack.enter_context(open_lane(step, settings.control, f"{number}:" if len(todo) > 1 else "", times))
             for number, step in enumerate(todo)
         ]
         together = combine_lanes(lanes) if settings.control.combine_tracks else lanes
@@ -86,14 +88,14 @@ def choose_todo(steps: Sequence[MapStep[ItemT]], *, combined: bool) -> list[MapS
 
 
 @contextmanager
-def open_lane(step: MapStep[ItemT], control: ControlSettings, prefix: str) -> Iterator[Lane[ItemT]]:
+def open_lane(step: MapStep[ItemT], control: ControlSettings, prefix: str, times: Timekeeper) -> Iterator[Lane[ItemT]]:
     """Open the progress of a step and its list of suspects for as long as the block lasts."""
     suspects_path = step.journal.directory / "in_flight.log"
     if control.retry_rejected:
         suspects_path.unlink(missing_ok=True)
     with (
         closing(Suspects(suspects_path)) as suspects,
-        step.reporter.stage(step.title, step.surveyed.total, step.surveyed.done) as progress,
+        step.reporter.stage(step.title, step.surveyed.total, step.surveyed.done, times) as progress,
     ):
         try:
             yield Lane(
@@ -105,6 +107,7 @@ def open_lane(step: MapStep[ItemT], control: ControlSettings, prefix: str) -> It
                 Tolerance(control.max_rejected, control.max_broken, step.exports.directory),
                 control.retry_rejected,
                 prefix,
+                times=times,
             )
         finally:
             suspects.release()  # what an orderly end leaves in flight is no one's fault

@@ -22,7 +22,9 @@ import orjson
 from ictc.records import StageName, add_counts
 from ictc.runs.reporter import TITLES, Reporter, StepPlan
 from ictc.runs.track_run import STAGES
+from ictc.runs.waits import describe_shares, shares_of
 from ictc.stages.outcome import Status
+from ictc.stages.timekeeping import Timekeeper
 from ictc.stages.work import StageProgress
 from ictc.storage.heartbeat import heartbeat
 from ictc.storage.keys import digest
@@ -51,6 +53,9 @@ class StepRecord:
         last_result_at: when an image last left the step, None if none did.
         ended_at: when the step ended, finished or not; None while it runs.
         seconds: how long this run has worked on the step.
+        waited_s: how many of these seconds it waited for what (`ictc.records.Wait`); together about all of them. None
+            where earlier versions wrote this.
+        computed_s: how many of them its main thread has computed.
     """
 
     key: str
@@ -65,6 +70,8 @@ class StepRecord:
     last_result_at: str | None = None
     ended_at: str | None = None
     seconds: float = 0.0
+    waited_s: Mapping[str, float] | None = None
+    computed_s: float | None = None
 
     @property
     def done(self) -> int:
@@ -78,6 +85,7 @@ class StepCounter:
     key: str
     total: int
     done_before: int
+    times: Timekeeper
     statuses: Counter[Status] = field(default_factory=Counter)
     tokens: int | None = 0
     ended_at: str | None = None
@@ -117,6 +125,8 @@ class StepCounter:
             last_result_at=self._last_result_at,
             ended_at=self.ended_at,
             seconds=round(now - self._first_sample[0], 1),
+            waited_s={wait.value: round(waited_s, 3) for wait, waited_s in self.times.seconds().items()},
+            computed_s=round(self.times.computed_s, 3),
         )
 
 
@@ -147,26 +157,29 @@ class RecordingReporter:
         """Ask for a yes or a no."""
         return await self.inner.confirm(question)
 
-    def stage(self, title: str, total: int, done: int) -> AbstractContextManager[StageProgress]:
+    def stage(self, title: str, total: int, done: int, times: Timekeeper) -> AbstractContextManager[StageProgress]:
         """Open the progress of one step, and write the file at its start and end."""
-        return self._stage(title, total, done)
+        return self._stage(title, total, done, times)
 
     @contextmanager
-    def _stage(self, title: str, total: int, done: int) -> Iterator[StageProgress]:
+    def _stage(self, title: str, total: int, done: int, times: Timekeeper) -> Iterator[StageProgress]:
         stage = next(stage for stage in STAGES if title.endswith(TITLES[stage]))
-        counter = StepCounter(digest(self.directory.current_key(stage)), total, done)
+        counter = StepCounter(digest(self.directory.current_key(stage)), total, done, times)
         self._running = stage, counter
         if not done:
             self._work.pop(counter.key, None)
         self.save()
         try:
-            with self.inner.stage(title, total, done) as progress, heartbeat([self.save]):
+            with self.inner.stage(title, total, done, times) as progress, heartbeat([self.save]):
                 yield _Both(progress, counter)
         finally:
             counter.ended_at = utc_now()
+            times.look_at_cpu()
             self.save()
-            self._work = self._work_so_far(counter.record())
+            record = counter.record()
+            self._work = self._work_so_far(record)
             self._running = None
+            logger.info("%s: %s", title, describe_shares(shares_of(record.waited_s or {})))
 
     def save(self) -> None:
         """Write the file, if a step runs."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ictc.records import StageName
+from ictc.stages.timekeeping import Timekeeper
 from ictc.stages.work import StageProgress
 
 TITLES: dict[StageName, str] = {
@@ -52,6 +53,10 @@ class Reporter(Protocol):
         """Ask for a yes or a no; None if there is nobody to ask."""
         ...
 
-    def stage(self, title: str, total: int, done: int) -> AbstractContextManager[StageProgress]:
-        """Open the progress of one step; `done` of its `total` images were finished by earlier runs."""
+    def stage(self, title: str, total: int, done: int, times: Timekeeper) -> AbstractContextManager[StageProgress]:
+        """Open the progress of one step; `done` of its `total` images were finished by earlier runs.
+
+        Args:
+            times: tells where its time goes.
+        """
         ...

@@ -22,6 +22,7 @@ from ictc.records import StageName
 from ictc.runs.progress import StepRecord, load_progress
 from ictc.runs.reader import open_results
 from ictc.runs.track_run import STAGES
+from ictc.runs.waits import shares_of
 from ictc.stages.export import stale_stages
 from ictc.stages.outcome import Status
 from ictc.storage.journal import list_segments
@@ -45,6 +46,9 @@ class StepStatus:
         images_per_second, eta_s: None where nothing runs or nothing is known.
         last_result_s: seconds since an image last left the step.
         rejected: how many images by kind of reason.
+        waited: share of the time that it waited for what (`ictc.records.Wait`), of the last run that worked on it; they
+            sum to 1. None where nothing is known.
+        computing: share of that time in which its main thread computed.
     """
 
     stage: StageName
@@ -55,6 +59,8 @@ class StepStatus:
     eta_s: float | None = None
     last_result_s: float | None = None
     rejected: Mapping[str, int] = field(default_factory=dict)
+    waited: Mapping[str, float] | None = None
+    computing: float | None = None
 
 
 @dataclass(frozen=True)
@@ -122,6 +128,8 @@ class RunWatcher:
             eta_s=(record.total - record.done) / rate if rate and step_state == "running" else None,
             last_result_s=seconds_since(record.last_result_at),
             rejected=rejected,
+            waited=shares_of(record.waited_s or {}) or None,
+            computing=share_computed(record),
         )
 
     def _rejected(self, stage: StageName, key: StageKey) -> dict[str, int]:
@@ -206,6 +214,12 @@ def end_if_older(record: StepRecord, started_at: str) -> StepRecord:
     """Return the record, as of an ended step if it is from a run before the one that started at `started_at`."""
     older = record.ended_at is None and record.started_at < started_at
     return replace(record, ended_at=record.updated_at) if older else record
+
+
+def share_computed(record: StepRecord) -> float | None:
+    """Return the share of its time that the main thread of a step has computed, None where that is not known."""
+    total = sum((record.waited_s or {}).values())
+    return round(record.computed_s / total, 3) if record.computed_s is not None and total else None
 
 
 def state_of_step(done: int, total: int | None, run: State, *, at_work: bool) -> State:

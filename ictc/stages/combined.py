@@ -118,4 +118,4 @@ def combine_lanes(lanes: Sequence[Lane[Any]]) -> Sequence[Lane[Any]]:
         return lanes
     first, stage = lanes[0], CombinedCaptionStage(stages)
     shared = (stage, first.journal, first.suspects, first.progress, first.leaders, first.tolerance)
-    return [CombinedLane(*shared, lanes=lanes)]
+    return [CombinedLane(*shared, lanes=lanes, times=first.times)]

@@ -6,6 +6,7 @@ Knows the journal of its stage and nothing of engines; `ictc.stages.runner` feed
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Generic
@@ -26,6 +27,7 @@ from ictc.stages.outcome import (
 from ictc.stages.retry import FIRST, Attempt
 from ictc.stages.sharing import Leaders
 from ictc.stages.suspects import Suspects
+from ictc.stages.timekeeping import Timekeeper
 from ictc.stages.work import ItemT, MapStage, StageProgress, WorkItem
 from ictc.storage.journal import Journal
 
@@ -77,6 +79,7 @@ class Lane(Generic[ItemT]):
         suspects: told what is in flight.
         leaders: says whose answer an image gets.
         tolerance: how many bad images the user puts up with.
+        times: where the time goes, of all lanes over the same images together.
         retry_rejected: whether images that were rejected earlier are tried again.
         prefix: tells its requests from those of the lanes beside it.
         num_finished: images written to the journal by this lane.
@@ -97,6 +100,7 @@ class Lane(Generic[ItemT]):
     num_shared: int = 0
     num_left: int = 0
     gives_up: bool = False
+    times: Timekeeper = field(default_factory=Timekeeper)
     _followers: dict[str, list[Pending[ItemT]]] = field(default_factory=dict)  # by the source that they follow
     _retried: set[str] = field(default_factory=set)
 
@@ -163,8 +167,9 @@ class Lane(Generic[ItemT]):
         if not self.journal.is_about(pending.image_id, pending.input_digest):
             record = self.journal.get(pending.image_id)
             assert record is not None
-            self._record(pending, from_record(record))
-        self.suspects.end(pending.image_id)
+            self._put_down(pending, from_record(record))
+        else:
+            self.suspects.end(pending.image_id)
 
     def quarantine(self, pending: Pending[ItemT]) -> Outcome | None:
         """Return the outcome of an image that has cost too many engines, None for any other."""
@@ -184,8 +189,7 @@ class Lane(Generic[ItemT]):
             # What it holds is not known to be what others hold, so nobody follows it.
             pending.content, pending.source, followers = Source(pending.input_digest), pending.input_digest, []
         if not outcome.is_of_access or self.gives_up:
-            self._record(pending, outcome)
-            self.suspects.end(pending.image_id)
+            self._put_down(pending, outcome)
             self._brake.count(outcome)
         for follower in followers:
             self._share(follower, outcome)
@@ -204,11 +208,13 @@ class Lane(Generic[ItemT]):
 
     def sync(self) -> None:
         """Make all records durable."""
-        self.journal.sync()
+        with self.times.writing():
+            self.journal.sync()
 
     def sync_if_due(self) -> None:
         """Make them durable every few seconds."""
-        self.journal.sync_if_due()
+        with self.times.writing():
+            self.journal.sync_if_due()
 
     def _recorded(self, source: str) -> Outcome | None:
         """Return the outcome of an image that was made from `source`, if it is recorded."""
@@ -217,8 +223,14 @@ class Lane(Generic[ItemT]):
 
     def _share(self, follower: Pending[ItemT], outcome: Outcome) -> None:
         self.num_shared += 1
-        self._record(follower, outcome)
-        self.suspects.end(follower.image_id)
+        self._put_down(follower, outcome)
+
+    def _put_down(self, pending: Pending[ItemT], outcome: Outcome) -> None:
+        """Record an outcome, and that nothing is in flight any more."""
+        began = time.monotonic()
+        self._record(pending, outcome)
+        self.suspects.end(pending.image_id)
+        self.times.wrote_since(began)
 
     def _record(self, pending: Pending[ItemT], outcome: Outcome) -> None:
         self.journal.append(to_record(pending.image_id, pending.origin, outcome))

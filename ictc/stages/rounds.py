@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
+from ictc.records import Wait
 from ictc.stages.lane import Lane
 
 logger = logging.getLogger(__name__)
@@ -30,6 +31,7 @@ async def run_in_rounds(lanes: Sequence[Lane[Any]], stop: asyncio.Event, run: Ca
     pauses = deque(PAUSES_S)
     while (num_left := sum(lane.num_left for lane in lanes)) and not stop.is_set():
         logger.info("%d images could not be read; another round", num_left)
+        lanes[0].times.divide(1, Wait.OUTAGE)
         with suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), pauses.popleft() if pauses else 0)
         if stop.is_set():

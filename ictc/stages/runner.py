@@ -9,25 +9,26 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Generic
 
-from ictc.engines.base import Engines, GenerationRequest, GenerationResult
+from ictc.engines.base import Engines, GenerationRequest, GenerationResult, is_waiting
 from ictc.errors import EngineError
-from ictc.records import Source, UnreadableImage, add_counts
+from ictc.records import Wait, add_counts
 from ictc.stages.flow import Flow, Prepared
 from ictc.stages.judging import count_tokens, judge
 from ictc.stages.lane import Lane, Pending
-from ictc.stages.outcome import Outcome, unreadable
-from ictc.stages.prefetch import map_ahead
+from ictc.stages.outcome import Outcome
+from ictc.stages.preparing import prepare, prepare_again, rebuild
 from ictc.stages.retry import next_attempt
 from ictc.stages.supervisor import Seat, Supervisor
 from ictc.stages.suspects import halve
-from ictc.stages.work import ItemT, build_request
+from ictc.stages.work import ItemT
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +37,12 @@ STOP_GRACE_S = 8.0
 
 MAX_IMAGE_BYTES = 2 * 2**30
 """Most pixels in flight: 500 images of the default 1,280 tokens, 40 of 16,384."""
+
+SECONDS_BETWEEN_LOOKS = 0.2
+"""How often it is looked what engines wait for, where nothing else tells that this has changed."""
+
+OF_ENGINE = frozenset((Wait.ENGINE, Wait.LAST_ANSWERS, Wait.RESTART))
+"""What stays as it is until a request goes in or comes out."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +73,7 @@ class MapRunner(Generic[ItemT]):
         stop: when set, no new work is taken, what is in flight finishes, and `run` returns.
         limits: how much to do at a time, and when to give up.
         note: tells the user one line.
+        supply: tells what the next image is waiting for, None for nothing; None where no image is read.
         probe: the last request that was answered well.
     """
 
@@ -73,6 +81,7 @@ class MapRunner(Generic[ItemT]):
     stop: asyncio.Event
     limits: Limits
     note: Callable[[str], None] = logger.info
+    supply: Callable[[], Wait | None] | None = None
     probe: GenerationRequest | None = None
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _common: deque[Flow[ItemT]] = field(default_factory=deque)
@@ -82,6 +91,9 @@ class MapRunner(Generic[ItemT]):
     _open: dict[str, Flow[ItemT]] = field(default_factory=dict)
     _image_bytes: int = 0
     _convicts: list[Pending[ItemT]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._times = self.lanes[0].times
 
     async def run(self, engines: Engines) -> None:
         """Finish every image that has no up-to-date record yet, or stop early if told to.
@@ -97,7 +109,11 @@ class MapRunner(Generic[ItemT]):
         self._common.extend(self._begin())
         supervisor = Supervisor(engines, self, self.stop, self.limits.hang_timeout_s, self.note)
         self._seats = supervisor.seats
-        tasks = [asyncio.create_task(one) for one in (supervisor.run(), self._deadline(), self._keep_synced())]
+        self._times.divide(len(self._seats))
+        tasks = [
+            asyncio.create_task(one)
+            for one in (supervisor.run(), self._deadline(), self._keep_synced(), self._keep_time())
+        ]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in tasks:
@@ -127,6 +143,38 @@ class MapRunner(Generic[ItemT]):
             for lane in self.lanes:
                 lane.sync_if_due()
 
+    # What the engines wait for.
+
+    async def _keep_time(self) -> None:
+        """Look at what changes while no request goes in or comes out."""
+        while True:
+            await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
+            self._times.look_at_cpu()
+            for seat in self._seats:
+                self._look_at(seat)
+
+    def _look_at(self, seat: Seat[ItemT]) -> None:
+        wait = self._times.now_waits_for(seat.place)
+        if seat.engine is None:
+            self._times.wait_for(seat.place, Wait.RESTART)
+        elif is_waiting(seat.engine):
+            self._times.wait_for(seat.place, Wait.PAUSE)
+        elif wait is Wait.PAUSE:
+            self._times.wait_for(seat.place, Wait.ENGINE)
+        elif wait not in OF_ENGINE:
+            self._times.wait_for(seat.place, self._supply())
+
+    def _missing(self, seat: Seat[ItemT]) -> Wait:
+        """Return why an engine that wants a request gets none."""
+        if seat.flow is None or seat.flow.is_suspect or seat.probe is not None:
+            return Wait.RESTART
+        if seat.flow.is_exhausted:
+            return Wait.LAST_ANSWERS
+        return self._supply() if self._has_room() else Wait.ENGINE
+
+    def _supply(self) -> Wait:
+        return (self.supply and self.supply()) or Wait.REQUESTS
+
     # What there is to do.
 
     def _begin(self) -> Iterator[Flow[ItemT]]:
@@ -150,30 +198,8 @@ class MapRunner(Generic[ItemT]):
     def _flow(self, prepared: AsyncGenerator[Prepared[ItemT], None], *, is_suspect: bool = False) -> Flow[ItemT]:
         return Flow(prepared, self._wake.set, is_suspect=is_suspect)
 
-    async def _prepared(self, todo: Iterable[Pending[ItemT]]) -> AsyncGenerator[Prepared[ItemT], None]:
-        """Build requests in order and ahead of the engines; outcomes that need no model are recorded here."""
-        async with (
-            aclosing(self._until_stop(todo)) as pendings,
-            aclosing(map_ahead(pendings, _find_source, self.limits.lookahead)) as identified,
-            aclosing(_leading(identified)) as leading,
-            aclosing(self._built(leading)) as built,
-        ):
-            async for prepared in built:
-                yield prepared
-
-    async def _until_stop(self, todo: Iterable[Pending[ItemT]]) -> AsyncGenerator[Pending[ItemT], None]:
-        for pending in todo:
-            if self.stop.is_set():
-                return
-            yield pending
-
-    async def _built(self, pendings: AsyncIterator[Pending[ItemT]]) -> AsyncGenerator[Prepared[ItemT], None]:
-        async with aclosing(map_ahead(pendings, _build_unless_quarantined, self.limits.prefetch)) as built:
-            async for pending, request in built:
-                if isinstance(request, Outcome):
-                    pending.lane.finish(pending, request)
-                else:
-                    yield pending, request
+    def _prepared(self, todo: Iterable[Pending[ItemT]]) -> AsyncGenerator[Prepared[ItemT], None]:
+        return prepare(todo, self.stop, prefetch=self.limits.prefetch, lookahead=self.limits.lookahead)
 
     def is_over(self) -> bool:
         """Return whether each image has its outcome."""
@@ -205,9 +231,11 @@ class MapRunner(Generic[ItemT]):
             self._wake.clear()
             following = self._next(seat)
             if following is None:
+                self._times.wait_for(seat.place, self._missing(seat))
                 await self._wake.wait()
             else:
                 self._enter(seat, following)
+                self._times.wait_for(seat.place, Wait.ENGINE)
                 yield following[1]
 
     def _next(self, seat: Seat[ItemT]) -> Prepared[ItemT] | None:
@@ -265,7 +293,7 @@ class MapRunner(Generic[ItemT]):
             self._open[pending.request_id].retry(self._rebuild(pending))
 
     async def _rebuild(self, pending: Pending[ItemT]) -> Prepared[ItemT] | None:
-        request = await _build(pending)
+        request = await rebuild(pending)
         if not isinstance(request, Outcome):
             return pending, request
         self._leave(pending)
@@ -280,7 +308,9 @@ class MapRunner(Generic[ItemT]):
         assert seat.flow is not None
         self._open[request.request_id] = seat.flow
         seat.flow.num_open += 1
+        began = time.monotonic()
         pending.lane.suspects.start(pending.image_id)
+        self._times.wrote_since(began)
         pending.image = request.image
         self._image_bytes += _num_bytes(pending)
 
@@ -309,7 +339,7 @@ class MapRunner(Generic[ItemT]):
         if seat.flow is not None and seat.flow.is_suspect:
             seat.suspects.appendleft(seat.flow)  # what of it was not in flight
         if not convicts:
-            flows = [self._flow(self._built(_each(half)), is_suspect=True) for half in halves]
+            flows = [self._flow(prepare_again(half, prefetch=self.limits.prefetch), is_suspect=True) for half in halves]
             self._suspects = [flow for flow in self._suspects if not flow.is_finished] + flows
             seat.suspects.extendleft(reversed(flows))
         seat.flow = None
@@ -346,33 +376,3 @@ def _finish_quarantined(pending: Pending[ItemT]) -> None:
 
 def _num_bytes(pending: Pending[ItemT]) -> int:
     return len(pending.image.rgb) if pending.image is not None else 0
-
-
-async def _each(pendings: Sequence[Pending[ItemT]]) -> AsyncGenerator[Pending[ItemT], None]:
-    for pending in pendings:
-        yield pending
-
-
-async def _find_source(pending: Pending[ItemT]) -> Source | UnreadableImage | None:
-    return pending.content or await pending.lane.stage.find_source(pending.item)
-
-
-async def _leading(
-    identified: AsyncIterator[tuple[Pending[ItemT], Source | UnreadableImage | None]],
-) -> AsyncGenerator[Pending[ItemT], None]:
-    """Yield the images that are to be asked about."""
-    async for pending, content in identified:
-        if isinstance(content, UnreadableImage):
-            pending.lane.finish(pending, unreadable(content))
-            continue
-        pending.content = content
-        if pending.lane.lead_or_follow(pending):
-            yield pending
-
-
-async def _build_unless_quarantined(pending: Pending[ItemT]) -> GenerationRequest | Outcome:
-    return pending.lane.quarantine(pending) or await _build(pending)
-
-
-async def _build(pending: Pending[ItemT]) -> GenerationRequest | Outcome:
-    return await build_request(pending.lane.stage, pending.item, pending.attempt, pending.lane.prefix)

@@ -22,7 +22,7 @@ from typing import IO, Any, Self, TypeVar
 
 from ictc.dataset.decoding.watched import TIMES
 from ictc.errors import StageError
-from ictc.records import BrokenImage, DecodedImage, Source, UnreadableImage
+from ictc.records import BrokenImage, DecodedImage, Source, UnreadableImage, Wait
 
 ResultT = TypeVar("ResultT")
 
@@ -56,7 +56,20 @@ class DecodePool:
         self._slots = asyncio.Semaphore(self.num_workers)
         self._timeout_s = timeout_s
         self._idle: list[_Worker] = []
+        self._busy: set[_Worker] = set()
         self._is_closed = False
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no worker is to be had."""
+        return self._slots.locked()
+
+    def waits_for(self) -> Wait | None:
+        """Return what most workers are about, None if they have nothing to do."""
+        if not self._busy:
+            return Wait.DECODING if self.is_full else None  # they are being started
+        num_reading = sum(worker.is_reading for worker in self._busy)
+        return Wait.DISK if 2 * num_reading > len(self._busy) else Wait.DECODING
 
     async def __aenter__(self) -> Self:
         return self
@@ -115,11 +128,14 @@ class DecodePool:
 
     async def _try(self, work: Callable[[_Worker], Awaitable[ResultT]]) -> ResultT:
         worker = self._idle.pop() if self._idle else await _Worker.start(self._timeout_s)
+        self._busy.add(worker)
         try:
             result = await work(worker)
         except BaseException:
             await worker.kill()
             raise
+        finally:
+            self._busy.discard(worker)
         if self._is_closed:
             await worker.kill()
         else:
@@ -159,6 +175,12 @@ class _Worker:
         self._shared = shared
         self._times = mmap.mmap(shared.fileno(), TIMES.size)
         self._timeout_s = timeout_s
+
+    @property
+    def is_reading(self) -> bool:
+        """Whether it waits for bytes of a file."""
+        reading_since, _ = TIMES.unpack_from(self._times)
+        return bool(reading_since)
 
     @classmethod
     async def start(cls, timeout_s: int) -> _Worker:

@@ -23,9 +23,10 @@ from ictc.dataset.fetching.data_uris import decode_data_uri, is_data_uri
 from ictc.dataset.fetching.http import HttpDownloader, HttpLimits
 from ictc.dataset.fetching.locations import is_http, is_url, join, shard_of
 from ictc.dataset.fetching.remote import describe, download
+from ictc.dataset.fetching.waiting import Waiting
 from ictc.dataset.file_errors import UnusableFile, explain
 from ictc.errors import IctcError
-from ictc.records import BrokenImage, ImageRecord, UnreadableImage
+from ictc.records import BrokenImage, ImageRecord, UnreadableImage, Wait
 
 MAX_FAILURES = 10_000
 MAX_SPOILED = 32
@@ -89,6 +90,10 @@ class ImageFiles(Protocol):
         """Let go of a copy, open now, that can't be decoded: later runs are to get what is there by then."""
         ...
 
+    def waits_for(self) -> Wait | None:
+        """Return what holds up those who ask for files; None if nothing does."""
+        ...
+
 
 class LocalFiles:
     """Images in a folder that this machine can read."""
@@ -116,6 +121,9 @@ class LocalFiles:
 
     async def forget(self, _: ImageRecord, __: ImageFile) -> None:
         """Nothing is copied."""
+
+    def waits_for(self) -> None:
+        """Nothing is fetched."""
 
 
 @dataclass(frozen=True)
@@ -212,6 +220,7 @@ class FetchedFiles:
         self._places = places
         self._options = options
         self._downloader = downloader
+        self._waiting = downloader.waiting if downloader is not None else Waiting()
         self._copying = copying
         self._caching = caching
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -268,6 +277,9 @@ class FetchedFiles:
             self._undecodable.add(file.sha256)
             await _run_in(self._caching, self._spoil, self._places.find(image).cache_key, file.path, file.sha256)
 
+    def waits_for(self) -> Wait | None:
+        return self._waiting.most()
+
     def _spoil(self, key: str, path: Path, content: str) -> None:
         """Take a content out of the cache; this process keeps a few, as many rows may have the same address."""
         self._cache.forget(key, content)
@@ -302,7 +314,8 @@ class FetchedFiles:
     async def _find(self, place: Place) -> Held | None:
         key = place.cache_key
         is_known = key in self._spoiled or self._cache.knows(key)
-        return await _run_in(self._caching, self._find_known, key) if is_known else None
+        with self._waiting.counted(Wait.DISK):
+            return await _run_in(self._caching, self._find_known, key) if is_known else None
 
     def _find_known(self, key: str) -> Held | None:
         with suppress(OSError):
@@ -321,11 +334,13 @@ class FetchedFiles:
                 failure = await self._copy(place, draft.path)
             if failure is not None:
                 return failure
-            return await _run_in(self._caching, self._cache.add, place.cache_key, draft)
+            with self._waiting.counted(Wait.DISK):
+                return await _run_in(self._caching, self._cache.add, place.cache_key, draft)
 
     async def _copy(self, place: Place, draft: Path) -> BrokenImage | UnreadableImage | None:
         try:
-            await _run_in(self._copying, copy_bytes, place, draft)
+            with self._waiting.counted(Wait.DOWNLOADS if is_url(place.url) else Wait.DISK):
+                await _run_in(self._copying, copy_bytes, place, draft)
         except IctcError:
             raise
         except Exception as error:  # each service has its own

@@ -21,8 +21,9 @@ from weakref import WeakValueDictionary
 import ictc
 from ictc.dataset.fetching.addresses import PrivateAddressError, open_public_socket
 from ictc.dataset.fetching.bodies import Body, NoImageError
+from ictc.dataset.fetching.waiting import Waiting
 from ictc.errors import ConfigError
-from ictc.records import BrokenImage, UnreadableImage
+from ictc.records import BrokenImage, UnreadableImage, Wait
 
 if TYPE_CHECKING:
     import aiohttp
@@ -102,10 +103,15 @@ class _Host:
 
 
 class HttpDownloader:
-    """Use as `async with HttpDownloader.open(limits) as downloader`."""
+    """Use as `async with HttpDownloader.open(limits) as downloader`.
+
+    Attributes:
+        waiting: how many images are asked for, and how many wait as a server asked for that, or failed.
+    """
 
     def __init__(self, session: aiohttp.ClientSession, limits: HttpLimits) -> None:
         self._session = session
+        self.waiting = Waiting()
         self._limits = limits
         self._slots = asyncio.Semaphore(limits.concurrency)
         self._hosts: WeakValueDictionary[str, _Host] = WeakValueDictionary()
@@ -146,10 +152,12 @@ class HttpDownloader:
         left_s, paused_s, attempt = self._limits.deadline_s, 0.0, 0
         while True:
             async with host.slots:  # not while it backs off: others may ask meanwhile
-                await host.wait()
+                with self.waiting.counted(Wait.OUTAGE):
+                    await host.wait()
                 async with self._slots:
                     started = time.monotonic()
-                    failure = await self._try(url, target, left_s)
+                    with self.waiting.counted(Wait.DOWNLOADS):
+                        failure = await self._try(url, target, left_s)
                     left_s -= time.monotonic() - started
                 if failure is None:
                     return None
@@ -161,7 +169,8 @@ class HttpDownloader:
             attempt += 1
             if not failure.is_transient or left_s <= 0 or attempt == ATTEMPTS:
                 return failure
-            await asyncio.sleep(FIRST_BACKOFF_S * 2 ** (attempt - 1) * random.uniform(0.5, 1.0))
+            with self.waiting.counted(Wait.OUTAGE):
+                await asyncio.sleep(FIRST_BACKOFF_S * 2 ** (attempt - 1) * random.uniform(0.5, 1.0))
 
     async def _try(self, url: URL, target: IO[bytes], deadline_s: float) -> _Failure | None:
         """Return why this attempt got no image, if it got none."""
