@@ -38,3 +38,9 @@ def test_scale_finds_that_bytes_grow_in_proportion() -> None:
     ]
     assert 0.5 < figures["exponents"]["written_gb"] < 1.2
     assert all(row["seconds"] > 0 and 0 < row["peak_gb"] < 1.5 for row in figures["rows"])
+
+
+def test_timekeeping_counts_what_its_calls_cost() -> None:
+    (figures,) = run_benchmark("timekeeping", "--texts", 200, "--rounds", 2)
+    assert [row["what"] for row in figures["rows"]] == ["with", "without", "its calls alone"]
+    assert 0 < figures["rows"][2]["us_per_text"] < figures["rows"][0]["us_per_text"]

@@ -2,61 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.cli import Ictc, exported_bytes, load
 from support.collections import draw_flat
-from support.fault_server import MODEL, FaultServer, Reply, completion, failure
+from support.fault_server import MODEL, Reply, completion, failure, say, serving
 
 NUM_IMAGES = 8
 KEY = "key-of-a-tale-1001"
 PASSWORD = "pass-of-the-night"
 TOKEN = "word-for-the-router"
 OPTIONS = {"window": 3, "max_retries": 1, "max_outage_s": 0, "extra_body": {"api_key": TOKEN}}
-
-
-def say(body: Mapping[str, Any]) -> Reply:
-    """Answer as a model would, of each image something of its own."""
-    properties = body["response_format"]["json_schema"]["schema"]["properties"]
-    words = hashlib.sha256(json.dumps(body["messages"]).encode()).hexdigest()[:8]
-    if "answer" in properties:
-        return completion(json.dumps({"answer": properties["answer"]["enum"][0]}))
-    if "label" in properties:
-        return completion(json.dumps({"label": f"seen {words}"}))
-    if "clusters" in properties:
-        clusters = [{"name": f"Cluster {n}", "description": f"The {n}th of them"} for n in ("one", "two")]
-        return completion(json.dumps({"clusters": clusters}))
-    return completion(json.dumps({n: False if n == "ui_only" else f"{n} {words}" for n in properties}))
-
-
-@contextmanager
-def serving(answer: Callable[[Mapping[str, Any]], Reply]) -> Iterator[FaultServer]:
-    """Serve in a thread of its own, as the command under test takes this one."""
-    server, loop, ready = FaultServer(answer=answer), asyncio.new_event_loop(), threading.Event()
-    done = asyncio.Event()
-
-    async def serve() -> None:
-        async with server:
-            ready.set()
-            await done.wait()
-
-    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
-    thread.start()
-    try:
-        assert ready.wait(10)
-        yield server
-    finally:
-        loop.call_soon_threadsafe(done.set)
-        thread.join()
-        loop.close()
 
 
 def run_on(ictc: Ictc, url: str, ads: Path, out: Path, options: Mapping[str, Any] = OPTIONS) -> tuple[int, str]:

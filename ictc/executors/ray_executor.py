@@ -25,7 +25,7 @@ from ictc.executors.jobs import Finished, Found, Job
 from ictc.executors.ray_pipeline import BLOCKS_AT_AN_ENGINE, Pool, add_workers, build_dataset, stream_rows
 from ictc.executors.ray_workers import Ask, FindSources, LaneWork, Prepare, run_synthesize
 from ictc.executors.remote_reader import RemoteReader
-from ictc.records import IMAGE_TOKEN_SIDE_PX, UnreadableImage
+from ictc.records import IMAGE_TOKEN_SIDE_PX, UnreadableImage, Wait
 from ictc.stages.assign import AssignStage
 from ictc.stages.label import LabelStage
 from ictc.stages.lane import Lane, Pending
@@ -91,6 +91,7 @@ class RayExecutor:
         """Run the lanes; results that come twice, from a node that was taken for dead, are recorded once."""
         work = [LaneWork(detach(lane.stage), lane.prefix) for lane in lanes]
         todo = Todo(lanes)
+        lanes[0].times.divide(1, Wait.CLUSTER)
         try:
             if work[0].stage.name == "caption":
                 await self._find_sources(todo, work, stop)

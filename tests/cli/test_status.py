@@ -100,6 +100,7 @@ class TestStates:
         assert caption["eta_s"] == pytest.approx((20 - caption["done"]) / caption["images_per_second"])
         assert caption["last_result_s"] < 10
         assert caption["rejected"] == COUNTED
+        assert max(caption["waited"], key=caption["waited"].get) == "engine"
 
     def test_the_progress_file_lives_while_nothing_finishes(self, ads: Path, out: Path) -> None:
         with run_in_background(ads, out, hang_on=["ad_011"], window=2):
@@ -223,7 +224,10 @@ class TestLooking:
         assert lines[1].startswith(f"{out}  finished  Step 1 captions")
         assert lines[1].endswith("2 refused by the engine, 1 answer not valid")
         assert " 20 20 100% " in " ".join(lines[1].split())
-        assert len(lines) == 5
+        assert ["%" in line and "; the main thread computed " in line for line in lines[1:]] == [
+            *(False, True, False, True),  # the two steps over images, each with where its time went
+            *(False, False, True),
+        ]
 
     def test_a_folder_without_a_run_is_a_wrong_command(self, ictc: Ictc, tmp_path: Path) -> None:
         outcome = ictc("status", tmp_path)

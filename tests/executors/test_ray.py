@@ -61,6 +61,9 @@ def test_it_gives_what_a_local_run_gives(ictc: Ictc, cluster: TwoNodes, ads: Pat
     assert "Step 1 captions: 10 of 62 are equal to others and share their answer" in stderr
     assert not re.search(r"WARNING|Dataset|core_worker", stderr), stderr
     assert ictc("verify", tmp_path / "ray").exit_code == 0
+    for step in orjson.loads(ictc("status", tmp_path / "ray", "--json").stdout)["steps"]:
+        known = {name for name, share in (step["waited"] or {}).items() if share > 0.02}
+        assert known <= {"cluster", "journal"}, "all else is the workers' affair"
 
 
 def test_two_tracks_look_at_each_image_once(ictc: Ictc, cluster: TwoNodes, ads: Path, tmp_path: Path) -> None:

@@ -7,9 +7,11 @@ at its end, the server answers what the request's `response_format` asks for.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Self
@@ -57,6 +59,20 @@ def satisfy(body: Mapping[str, Any]) -> Reply:
         return completion(content if isinstance(content, str) else content[-1]["text"])
     properties = body["response_format"]["json_schema"]["schema"]["properties"]
     return completion(json.dumps({name: schema.get("enum", ["some words"])[0] for name, schema in properties.items()}))
+
+
+def say(body: Mapping[str, Any]) -> Reply:
+    """Answer as a model would, of each image something of its own."""
+    properties = body["response_format"]["json_schema"]["schema"]["properties"]
+    words = hashlib.sha256(json.dumps(body["messages"]).encode()).hexdigest()[:8]
+    if "answer" in properties:
+        return completion(json.dumps({"answer": properties["answer"]["enum"][0]}))
+    if "label" in properties:
+        return completion(json.dumps({"label": f"seen {words}"}))
+    if "clusters" in properties:
+        clusters = [{"name": f"Cluster {n}", "description": f"The {n}th of them"} for n in ("one", "two")]
+        return completion(json.dumps({"clusters": clusters}))
+    return completion(json.dumps({n: False if n == "ui_only" else f"{n} {words}" for n in properties}))
 
 
 class FaultServer:
@@ -168,3 +184,25 @@ class FaultServer:
         if self.die_after is not None and len(self.requests) >= self.die_after:
             self.die()
         return reply
+
+
+@contextmanager
+def serving(answer: Callable[[Mapping[str, Any]], Reply]) -> Iterator[FaultServer]:
+    """Serve in a thread of its own, as the command under test takes this one."""
+    server, loop, ready = FaultServer(answer=answer), asyncio.new_event_loop(), threading.Event()
+    done = asyncio.Event()
+
+    async def serve() -> None:
+        async with server:
+            ready.set()
+            await done.wait()
+
+    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
+    thread.start()
+    try:
+        assert ready.wait(10)
+        yield server
+    finally:
+        loop.call_soon_threadsafe(done.set)
+        thread.join()
+        loop.close()

@@ -34,6 +34,7 @@ class HostileServer:
         most_at_once: the most requests that were open at a time.
         credentials: `Authorization` headers that came in.
         num_refused: requests that got the status of `refuse`.
+        delay_s: how long a good image takes.
     """
 
     url: str = ""
@@ -41,6 +42,7 @@ class HostileServer:
     most_at_once: int = 0
     credentials: list[str] = field(default_factory=list)
     num_refused: int = 0
+    delay_s: float = 0.01
     _open: int = 0
     _refusal: int | None = None
     _good_left: int = 0
@@ -73,7 +75,7 @@ class HostileServer:
 
     async def good(self, request: web.Request) -> web.Response:
         """An image."""
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(self.delay_s)
         return web.Response(body=draw_bytes(int(request.match_info["number"])), content_type="image/png")
 
     async def slow(self, _: web.Request) -> web.Response:

@@ -15,7 +15,7 @@ from ictc.engines.base import Answer, GenerationRequest, GenerationResult, Messa
 from ictc.engines.replicas import Replicas
 from ictc.engines.scripted import ScriptedEngine, ScriptedOptions
 from ictc.errors import EngineDeadError, EngineLoadError, InvalidAnswer
-from ictc.records import StageName
+from ictc.records import StageName, Wait
 from ictc.stages.lane import Lane
 from ictc.stages.outcome import Outcome, Status, from_record
 from ictc.stages.retry import Attempt
@@ -134,6 +134,7 @@ class Report:
         loads: how often each engine was loaded, or was to be.
         times: when each image was recorded, on the monotonic clock in seconds.
         left: what stayed in the file of suspects.
+        waited_s: how long the engines waited for what.
     """
 
     outcomes: dict[str, Outcome] = field(default_factory=dict)
@@ -141,6 +142,7 @@ class Report:
     loads: Counter[int] = field(default_factory=Counter)
     times: list[float] = field(default_factory=list)
     left: str = ""
+    waited_s: dict[Wait, float] = field(default_factory=dict)
 
     def advance(self, status: Status, tokens: int | None) -> None:
         """Be told of an image that has left the stage."""
@@ -172,7 +174,9 @@ def run_side_by_side(
             await replicas.close()
 
     with Journal(directory / "journal") as journal, closing(Suspects(suspects_path)) as suspects:
-        asyncio.run(run(Lane(stage, journal, suspects, report, NoLeaders())))
+        lane = Lane(stage, journal, suspects, report, NoLeaders())
+        asyncio.run(run(lane))
+        report.waited_s = lane.times.seconds()
         for image_id in journal:
             record = journal.get(image_id)
             assert record is not None

@@ -14,12 +14,13 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self, TypeVar
 
+from ictc.dataset.decoding.turns import Spent, Turns
 from ictc.dataset.decoding.watched import TIMES
 from ictc.errors import StageError
 from ictc.records import BrokenImage, DecodedImage, Source, UnreadableImage, Wait
@@ -57,6 +58,8 @@ class DecodePool:
         self._timeout_s = timeout_s
         self._idle: list[_Worker] = []
         self._busy: set[_Worker] = set()
+        self._spent = Spent()
+        self._turns = Turns()
         self._is_closed = False
 
     @property
@@ -65,11 +68,15 @@ class DecodePool:
         return self._slots.locked()
 
     def waits_for(self) -> Wait | None:
-        """Return what most workers are about, None if they have nothing to do."""
+        """Return what the workers are about, None if they have nothing to do.
+
+        Whether they read or decode is told in turns, so that each is told for as long as it takes of their time: asked
+        at the same point of each image, they would always be at the same.
+        """
         if not self._busy:
             return Wait.DECODING if self.is_full else None  # they are being started
-        num_reading = sum(worker.is_reading for worker in self._busy)
-        return Wait.DISK if 2 * num_reading > len(self._busy) else Wait.DECODING
+        spent = sum((worker.spent() for worker in self._busy), self._spent)
+        return self._turns.next(spent)
 
     async def __aenter__(self) -> Self:
         return self
@@ -128,19 +135,26 @@ class DecodePool:
 
     async def _try(self, work: Callable[[_Worker], Awaitable[ResultT]]) -> ResultT:
         worker = self._idle.pop() if self._idle else await _Worker.start(self._timeout_s)
-        self._busy.add(worker)
         try:
-            result = await work(worker)
+            with self._busy_with(worker):
+                result = await work(worker)
         except BaseException:
             await worker.kill()
             raise
-        finally:
-            self._busy.discard(worker)
         if self._is_closed:
             await worker.kill()
         else:
             self._idle.append(worker)
         return result
+
+    @contextmanager
+    def _busy_with(self, worker: _Worker) -> Iterator[None]:
+        self._busy.add(worker)
+        try:
+            yield
+        finally:
+            self._busy.discard(worker)
+            self._spent += worker.spent()
 
 
 class _WorkerLost(Exception):
@@ -175,12 +189,18 @@ class _Worker:
         self._shared = shared
         self._times = mmap.mmap(shared.fileno(), TIMES.size)
         self._timeout_s = timeout_s
+        self._began = time.monotonic()
 
-    @property
-    def is_reading(self) -> bool:
-        """Whether it waits for bytes of a file."""
-        reading_since, _ = TIMES.unpack_from(self._times)
-        return bool(reading_since)
+    def spent(self) -> Spent:
+        """Return how long it has had its image until now."""
+        now = time.monotonic()
+        return Spent(now - self._began, self._read_s(now))
+
+    def _read_s(self, now: float) -> float:
+        """Return how many seconds it has read its image until `now`."""
+        times: tuple[float, float] = TIMES.unpack_from(self._times)
+        reading_since, read_s = times
+        return read_s + (now - reading_since if reading_since else 0.0)
 
     @classmethod
     async def start(cls, timeout_s: int) -> _Worker:
@@ -246,20 +266,21 @@ class _Worker:
 
     async def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
         TIMES.pack_into(self._times, 0, 0.0, 0.0)
+        self._began = time.monotonic()
         with suppress(ConnectionError):
             self._requests.write(json.dumps(request).encode() + b"\n")
             await self._requests.drain()
-        began, left_s = time.monotonic(), float(self._timeout_s)
+        left_s = float(self._timeout_s)
         while True:
             try:
                 async with asyncio.timeout(left_s):
                     line = await self._replies.readline()
             except TimeoutError:
-                left_s = self._check_time(began)
+                left_s = self._check_time()
             else:
                 return await self._parse(line)
 
-    def _check_time(self, began: float) -> float:
+    def _check_time(self) -> float:
         """Return how long there may still be no answer, in seconds.
 
         Raises:
@@ -269,7 +290,7 @@ class _Worker:
         times: tuple[float, float] = TIMES.unpack_from(self._times)
         reading_since, read_s = times
         reading_s = now - reading_since if reading_since else 0.0
-        decoding_s = now - began - read_s - reading_s
+        decoding_s = now - self._began - read_s - reading_s
         if reading_s >= self._timeout_s:
             raise _WorkerLost(f"nothing came of it for {self._timeout_s} s", in_reading=True)
         if decoding_s >= self._timeout_s:
