@@ -16,12 +16,13 @@ from measuring import measure
 from synthetic import fill_clusters, fill_shard, open_run
 
 from ictc.runs.plan import plan_steps
+from ictc.steps.caption import CAPTION
 
 
 def reopen_captions(root: Path) -> None:
     """Open the journal of Step 1"""
     run = open_run(root)
-    with run.directory.open_journal("caption", run.keys.caption()) as journal:
+    with run.directory.open_journal(CAPTION.name, run.key(CAPTION)) as journal:
         assert len(journal) == len(run.manifest)
 
 

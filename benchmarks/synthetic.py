@@ -17,10 +17,14 @@ from ictc.engines.scripted import WORDS
 from ictc.records import Caption, ClusterDefinition, ImageRecord
 from ictc.runs.discovery import build_manifest
 from ictc.runs.info import save_run_info
+from ictc.runs.opening import open_track
 from ictc.runs.track_run import TrackRun
-from ictc.stages.caption import caption_data
+from ictc.steps.assign import ASSIGN
+from ictc.steps.base import MapStep
+from ictc.steps.caption import CAPTION, caption_data
+from ictc.steps.label import LABEL
+from ictc.steps.synthesize import SYNTHESIZE, Synthesis
 from ictc.storage.journal import Journal
-from ictc.storage.keys import StageKey
 from ictc.storage.manifest import find_manifest, save_manifest
 from ictc.storage.rundir import RunDirectory
 from ictc.tracks import load_track
@@ -40,7 +44,15 @@ def open_run(root: Path) -> TrackRun:
     manifest = find_manifest(directory.manifest_path)
     assert manifest is not None
     reporter = ConsoleReporter(stop)
-    return TrackRun(make_settings(root), load_track("marketing"), CRITERION, directory, manifest, reporter, stop)
+    return open_track(
+        make_settings(root),
+        track=load_track("marketing"),
+        criterion=CRITERION,
+        directory=directory,
+        manifest=manifest,
+        reporter=reporter,
+        stop=stop,
+    )
 
 
 def make_files(ads_dir: Path, count: int) -> None:
@@ -74,37 +86,38 @@ def fill_shard(root: Path, start: int, end: int, num_units: int) -> None:
 
 def fill_captions(run: TrackRun, random: Random) -> None:
     """Write what Step 1 leaves behind."""
-    captions = start_stage(run, "caption", run.keys.caption())
-    for item in run.caption_stage().iter_items():
+    captions = start(run, CAPTION)
+    for item in CAPTION.iter_items(run.results):
         captions.append(done(item, caption_data(make_caption(item.image_id, random))))
 
 
 def fill_labels(run: TrackRun, random: Random) -> None:
     """Add what Step 2a leaves behind."""
-    labels = start_stage(run, "label", run.keys.label())
-    for item in run.label_stage().iter_items():
+    labels = start(run, LABEL)
+    for item in LABEL.iter_items(run.results):
         labels.append(done(item, {"label": " ".join(random.choices(WORDS, k=2))}))
 
 
 def fill_clusters(root: Path) -> None:
     """Add what Steps 2b and 3 leave behind."""
     random, run = Random(1), open_run(root)
-    for stage, key in (("caption", run.keys.caption()), ("label", run.keys.label())):
-        run.open_journal(stage, key)
-    run.results.definitions = tuple(ClusterDefinition(number, f"Cluster {number}", "…") for number in range(1, 6))
-    key = run.keys.synthesize(run.histogram())
-    run.directory.start_stage("synthesize", key)
-    run.directory.save_definitions(key, run.results.definitions)
-    assignments = start_stage(run, "assign", run.keys.assign(run.results.definitions))
-    for item in run.assign_stage().iter_items():
+    for step in (CAPTION, LABEL):
+        run.open_journal(step, run.key(step))
+    made = Synthesis(tuple(ClusterDefinition(number, f"Cluster {number}", "…") for number in range(1, 6)))
+    key = run.key(SYNTHESIZE)
+    run.directory.start_stage(SYNTHESIZE.name, key)
+    SYNTHESIZE.save(run.directory.result_path(SYNTHESIZE.name, key), made)
+    run.results.reduced[SYNTHESIZE] = made
+    assignments = start(run, ASSIGN)
+    for item in ASSIGN.iter_items(run.results):
         assignments.append(done(item, {"cluster_id": random.randint(1, 5), "confidence": 0.5}))
     run.close()
 
 
-def start_stage(run: TrackRun, stage: str, key: StageKey) -> Journal:
+def start(run: TrackRun, step: MapStep[Any]) -> Journal:
     """Begin a map step and return its journal."""
-    run.directory.start_stage(stage, key)
-    return run.open_journal(stage, key)
+    run.directory.start_stage(step.name, run.key(step))
+    return run.open_journal(step, run.key(step))
 
 
 def done(item: Any, data: dict[str, Any]) -> dict[str, Any]:

@@ -30,13 +30,13 @@ from synthetic import make_caption
 from ictc.engines.replicas import Replicas
 from ictc.engines.scripted import ScriptedEngine, ScriptedOptions
 from ictc.records import Caption, Wait
-from ictc.stages.label import LabelStage
 from ictc.stages.lane import Lane
 from ictc.stages.runner import Limits, MapRunner
 from ictc.stages.sharing import NoLeaders
 from ictc.stages.suspects import Suspects
 from ictc.stages.timekeeping import Timekeeper
 from ictc.stages.work import WorkItem
+from ictc.steps.label import LabelStage
 from ictc.storage.journal import Journal
 from ictc.tracks.load import load_track
 
@@ -96,7 +96,9 @@ def iter_captions(captions: list[Caption]) -> Iterator[WorkItem[Caption]]:
 def run_once(captions: list[Caption], times: Timekeeper) -> float:
     """Return the CPU seconds that the step takes."""
     progress = import_test_support("side_by_side").Report()
-    stage = LabelStage(partial(iter_captions, captions), load_track("1"), "Marketing Strategy", 42)
+    stage = LabelStage(
+        items=partial(iter_captions, captions), track=load_track("1"), criterion="Marketing Strategy", seed=42
+    )
 
     async def run(lane: Lane[Any]) -> float:
         engines = Replicas([load])
@@ -109,7 +111,10 @@ def run_once(captions: list[Caption], times: Timekeeper) -> float:
         directory = Path(folder)
         with Journal(directory / "journal") as journal, closing(Suspects(directory / "in_flight.log")) as suspects:
             gc.collect()
-            return asyncio.run(run(Lane(stage, journal, suspects, progress, NoLeaders(), times=times)))
+            lane = Lane(
+                stage=stage, journal=journal, suspects=suspects, progress=progress, leaders=NoLeaders(), times=times
+            )
+            return asyncio.run(run(lane))
 
 
 def main() -> None:

@@ -10,14 +10,14 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from ictc.config import Step
+from ictc.config import RunSettings
 from ictc.errors import ConfigError
-from ictc.pipeline import approve, closing_on_error, finish_runs, load_given_clusters, run_texts_alone
+from ictc.pipeline import approve, closing_on_error, finish_runs, load_given_clusters, run_steps
 from ictc.records import ClusterDefinition
-from ictc.runs.adoption import adopt_manifest, adopt_stage
+from ictc.runs.adoption import adopt_manifest, adopt_step
 from ictc.runs.locking import hold_locks
+from ictc.runs.opening import open_track
 from ictc.runs.parts import (
-    STAGES_OF_A_PART,
     Part,
     check_finished,
     count_left_out,
@@ -25,28 +25,31 @@ from ictc.runs.parts import (
     iter_merged,
     open_part,
     order_parts,
+    steps_of_a_part,
+    steps_over_the_whole,
 )
 from ictc.runs.plan import check_preconditions
-from ictc.runs.progress import RecordingReporter
 from ictc.runs.reader import find_run_directories
 from ictc.runs.reporter import Reporter
 from ictc.runs.settings import held_track, load_settings
 from ictc.runs.summary import TrackSummary
 from ictc.runs.track_run import TrackRun
+from ictc.steps.base import ReduceStep
+from ictc.steps.table import STEPS
+from ictc.storage.keys import StageKey
 from ictc.storage.manifest import Manifest
 from ictc.storage.rundir import RunDirectory
 
-CLUSTERING_STEPS: tuple[Step, ...] = ("2b", "3")
 NOT_OF_THE_WHOLE = ("start_index", "end_index", "num_shards", "shard_index", "steps", "force_steps")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class MergeRequest:
     """What `ictc merge` was asked for.
 
     Attributes:
         allow_missing: go on without shards and images that are not done, and mark the answer as partial.
-        cluster: whether Steps 2b and 3 follow.
+        cluster: whether the steps over the whole collection follow.
         overrides: settings by flag that differ from those of the shards.
     """
 
@@ -73,19 +76,25 @@ async def merge_shards(
     ]
     groups = [gather(parts, request) for parts in tracks.values()]
     async with hold_locks(targets, reporter, stop):
-        runs = [build_run(*pair, request, reporter, stop) for pair in zip(targets, groups, strict=True)]
+        settings = [settings_of_merge(*pair, request) for pair in zip(targets, groups, strict=True)]
+        runs = [
+            build_run(*each, request=request, reporter=reporter, stop=stop)
+            for each in zip(settings, targets, groups, strict=True)
+        ]
         with closing_on_error(runs):
             for run, parts in zip(runs, groups, strict=True):
                 check_complete(run, parts)
-                run.export_earlier()
             if not request.cluster:
-                return await finish_runs(runs, do_nothing)
+                return await finish_runs(runs, partial(export_adopted, runs))
             await approve(runs, reporter, stop)
-        return await finish_runs(runs, lambda: run_texts_alone(runs, stop))
+        return await finish_runs(runs, partial(run_steps, runs, settings[0], stop))
 
 
-async def do_nothing() -> None:
-    """Stand for the steps after a merge that is all that was asked for."""
+async def export_adopted(runs: Sequence[TrackRun]) -> None:
+    """Write the files of what was put together, where that is all that was asked for."""
+    for run in runs:
+        for step in steps_of_a_part():
+            run.finish(step)
 
 
 def check_given_once(shards: Sequence[Path]) -> None:
@@ -153,28 +162,38 @@ def check_complete(run: TrackRun, parts: Sequence[Part]) -> None:
         raise
 
 
+def settings_of_merge(target: RunDirectory, parts: Sequence[Part], request: MergeRequest) -> RunSettings:
+    """Return the settings that the shards in `parts` are clustered with."""
+    overrides = dict.fromkeys((*NOT_OF_THE_WHOLE, "clusters")) | dict(request.overrides)
+    return load_settings(parts[0].directory, **overrides, output_dir=target.path)
+
+
 def build_run(
-    target: RunDirectory, parts: Sequence[Part], request: MergeRequest, reporter: Reporter, stop: asyncio.Event
+    settings: RunSettings,
+    target: RunDirectory,
+    parts: Sequence[Part],
+    *,
+    request: MergeRequest,
+    reporter: Reporter,
+    stop: asyncio.Event,
 ) -> TrackRun:
     """Put the shards together in `target`, and return the run that clusters them."""
-    overrides = dict.fromkeys((*NOT_OF_THE_WHOLE, "clusters")) | dict(request.overrides)
-    settings = load_settings(parts[0].directory, **overrides, output_dir=target.path)
     reporter.note(f"Merging {len(parts)} shards into {target.path}")
     manifest = merge_manifests(target, parts, allow_missing=request.allow_missing)
-    for stage in STAGES_OF_A_PART:
-        adopt_stage(target, [part.directory for part in parts], stage, parts[0].key(stage))
+    for step in steps_of_a_part():
+        adopt_step(target, [part.directory for part in parts], step, parts[0].key(step))
     info = parts[0].directory.load_run_info()
     criterion = settings.clustering.criterion or info["criterion"]
-    return TrackRun(
+    return open_track(
         settings,
-        held_track(parts[0].directory),
-        criterion,
-        target,
-        manifest,
-        RecordingReporter(reporter, target),
-        stop,
-        given=load_given_clusters(settings) or adopt_assignments(target, parts),
-        steps=CLUSTERING_STEPS if criterion == info["criterion"] else ("2a", *CLUSTERING_STEPS),
+        track=held_track(parts[0].directory),
+        criterion=criterion,
+        directory=target,
+        manifest=manifest,
+        reporter=reporter,
+        stop=stop,
+        given=load_given_clusters(settings) or adopt_given(target, parts),
+        steps=steps_over_the_whole(redo_texts=criterion != info["criterion"]),
         origin={"merged_from": [part.name for part in parts]},
     )
 
@@ -188,14 +207,26 @@ def merge_manifests(target: RunDirectory, parts: Sequence[Part], *, allow_missin
     return adopt_manifest(target, key, list_images, lambda: count_left_out(parts))
 
 
-def adopt_assignments(target: RunDirectory, parts: Sequence[Part]) -> tuple[ClusterDefinition, ...]:
-    """Take over what the shards assigned to clusters that were given to all of them; return those, else ()."""
+def adopt_given(target: RunDirectory, parts: Sequence[Part]) -> tuple[ClusterDefinition, ...]:
+    """Take over what the shards made with clusters that were given to all of them; return those, else ()."""
     directories = [part.directory for part in parts]
-    key = directories[0].current_key("synthesize")
-    if key is None or "given" not in key or any(one.current_key("synthesize") != key for one in directories):
+    given: tuple[ClusterDefinition, ...] = ()
+    for step in STEPS:
+        key = directories[0].current_key(step.name)
+        if key is None or not step.of_a_part_if_given:
+            continue
+        if isinstance(step, ReduceStep):
+            given = given_to_all(directories, step, key)
+        if given:
+            adopt_step(target, directories, step, key)
+    return given
+
+
+def given_to_all(
+    directories: Sequence[RunDirectory], step: ReduceStep[Any], key: StageKey
+) -> tuple[ClusterDefinition, ...]:
+    """Return the clusters that were given to all of these runs, () if they were made or differ."""
+    result = step.load(directories[0].result_path(step.name, key))
+    if result is None or any(one.current_key(step.name) != key for one in directories):
         return ()
-    adopt_stage(target, directories, "synthesize", key)
-    assign_key = directories[0].current_key("assign")
-    if assign_key is not None:
-        adopt_stage(target, directories, "assign", assign_key)
-    return target.load_definitions(key) or ()
+    return step.given_for(key, result)

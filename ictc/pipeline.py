@@ -1,4 +1,4 @@
-"""The order of things: discover, caption, label, synthesize, assign, export, for one track or several."""
+"""The order of things: find the images, run the steps of the table, export, for one track or several."""
 
 from __future__ import annotations
 
@@ -20,14 +20,16 @@ from ictc.runs.discovery import FoundImages, build_manifest
 from ictc.runs.info import save_run_info
 from ictc.runs.locking import hold_locks
 from ictc.runs.map_step import run_map_steps
+from ictc.runs.opening import open_track
 from ictc.runs.plan import check_preconditions, plan_steps
-from ictc.runs.progress import RecordingReporter
 from ictc.runs.reader import find_bystanders
 from ictc.runs.reporter import Reporter
 from ictc.runs.shards import name_some
 from ictc.runs.stopping import Interrupted, raise_if_stopped
 from ictc.runs.summary import TrackSummary
 from ictc.runs.track_run import TrackRun
+from ictc.steps.base import MapStep, Step
+from ictc.steps.table import STEPS
 from ictc.storage.keys import digest
 from ictc.storage.rundir import RunDirectory
 from ictc.tracks import Track, load_track
@@ -37,7 +39,7 @@ UNASKED_REDO_S = 3600.0
 """Earlier work of so many seconds is done again without asking."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrackPlan:
     """A track that was asked for, and where its results go.
 
@@ -79,7 +81,7 @@ async def approve(runs: list[TrackRun], reporter: Reporter, stop: asyncio.Event)
     steps = [step for track_run in runs for step in plan_steps(track_run)]
     reporter.plan(steps)
     redo_s = sum(step.redo_s for step in steps)
-    if redo_s <= UNASKED_REDO_S or runs[0].settings.control.yes:
+    if redo_s <= UNASKED_REDO_S or runs[0].control.yes:
         return
     what = f"{redo_s / 3600:.1f} hours of work would be done again"
     answer = await reporter.confirm(f"{what}, for the reasons above. Go on?")
@@ -128,18 +130,19 @@ def note_beginning(track_run: TrackRun) -> None:
 
 
 async def run_steps(runs: list[TrackRun], settings: RunSettings, stop: asyncio.Event) -> None:
-    """Run Steps 1 to 3 of every track; all captions first, so that separate mode loads each model once."""
-    async with open_executor(runs) as executor:
-        await run_captions(runs, executor, settings, stop)
-        raise_if_stopped(stop)
-        await run_texts(runs, executor, stop)
+    """Run the steps of every track; those over images first, so that separate mode loads each model once."""
+    async with open_executor(runs, settings) as executor:
+        await run_over_images(runs, executor, stop)
+        for track_run in runs:
+            await track_run.run_texts(executor)
+            raise_if_stopped(stop)
 
 
 @asynccontextmanager
-async def open_executor(runs: list[TrackRun]) -> AsyncIterator[Executor]:
+async def open_executor(runs: list[TrackRun], settings: RunSettings) -> AsyncIterator[Executor]:
     """Yield what runs the steps, and release its engines at the end."""
-    settings, note = settings_with_context(runs), runs[0].reporter.note
-    chosen = settings.input
+    engine, note = settings_with_context(settings.engine, runs), runs[0].reporter.note
+    settings, chosen = settings.model_copy(update={"engine": engine}), settings.input
     absolute = {name: value.absolute() for name, value in chosen if isinstance(value, Path)}  # in whatever folder
     images = FoundImages(chosen.model_copy(update=absolute))
     executor = build_executor(settings, images, note, 1 if settings.control.combine_tracks else len(runs))
@@ -149,36 +152,27 @@ async def open_executor(runs: list[TrackRun]) -> AsyncIterator[Executor]:
         await executor.close()
 
 
-async def run_captions(runs: list[TrackRun], executor: Executor, settings: RunSettings, stop: asyncio.Event) -> None:
-    """Run Step 1 of all tracks in one pass over the images, each of which is decoded once."""
-    async with executor.open_reader() as reader:
-        steps = [step for track_run in runs if (step := track_run.prepare_captions(reader)) is not None]
-        await run_map_steps(steps, executor, settings, stop)
-    raise_if_stopped(stop)
-    with keeping_stamps(runs):
-        for track_run in runs:
-            track_run.export_captions()
+async def run_over_images(runs: list[TrackRun], executor: Executor, stop: asyncio.Event) -> None:
+    """Run each step that reads images for all tracks in one pass, so that each image is decoded once."""
+    for step in STEPS:
+        if not isinstance(step, MapStep) or not step.reads_images:
+            continue
+        if todo := [track_run for track_run in runs if step in track_run.steps]:
+            async with executor.open_reader() as reader:
+                works = [track_run.prepare(step, reader) for track_run in todo]
+                await run_map_steps(works, executor, todo[0].control, stop)
+        raise_if_stopped(stop)
+        with keeping_stamps(runs, step):
+            for track_run in runs:
+                track_run.finish(step)
 
 
-def keeping_stamps(runs: list[TrackRun]) -> AbstractContextManager[None]:
-    """Take it for no change of the images that the exports of Step 1 link to them."""
+def keeping_stamps(runs: list[TrackRun], step: Step) -> AbstractContextManager[None]:
+    """Take it for no change of the images that the exports of a step may link to them."""
     keeper = runs[0].keeper
-    if keeper is None or all(track_run.exports.are_complete("caption") for track_run in runs):
+    if keeper is None or all(track_run.exports.are_complete(step) for track_run in runs):
         return nullcontext()
     return keeper.keeping_stamps([track_run.directory for track_run in runs])
-
-
-async def run_texts(runs: list[TrackRun], executor: Executor, stop: asyncio.Event) -> None:
-    """Run Steps 2a, 2b and 3 of every run with the same engine."""
-    for track_run in runs:
-        await track_run.run_texts(executor)
-        raise_if_stopped(stop)
-
-
-async def run_texts_alone(runs: list[TrackRun], stop: asyncio.Event) -> None:
-    """Run the text steps of every run with a model that is loaded once, without its eyes."""
-    async with open_executor(runs) as executor:
-        await run_texts(runs, executor, stop)
 
 
 def plan_tracks(settings: RunSettings, reporter: Reporter) -> list[TrackPlan]:
@@ -199,7 +193,8 @@ def plan_tracks(settings: RunSettings, reporter: Reporter) -> list[TrackPlan]:
         directory = RunDirectory(root / track.directory if several else root)
         check_same_track(directory, track)
         criterion = choose_criterion(track, settings.clustering)
-        plans.append(TrackPlan(track, criterion, directory, f"{track.name}: " if several else "", given))
+        prefix = f"{track.name}: " if several else ""
+        plans.append(TrackPlan(track=track, criterion=criterion, directory=directory, title_prefix=prefix, given=given))
     tell_of_bystanders(root, plans, reporter)
     return combine(plans) if settings.control.combine_tracks else plans
 
@@ -265,17 +260,17 @@ def prepare_runs(
     """
     manifest_of = build_manifest(settings, reporter)
     runs = [
-        TrackRun(
+        open_track(
             settings,
-            plan.track,
-            plan.criterion,
-            plan.directory,
-            manifest_of(plan.directory),
-            RecordingReporter(reporter, plan.directory),
-            stop,
-            plan.title_prefix,
-            plan.given,
-            plan.combined,
+            track=plan.track,
+            criterion=plan.criterion,
+            directory=plan.directory,
+            manifest=manifest_of(plan.directory),
+            reporter=reporter,
+            stop=stop,
+            given=plan.given,
+            combined=plan.combined,
+            title_prefix=plan.title_prefix,
             keeper=manifest_of.keeper,
         )
         for plan in plans

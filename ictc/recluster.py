@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ictc.config import Step
+from ictc.config import RunSettings
 from ictc.errors import ConfigError
-from ictc.pipeline import approve, closing_on_error, finish_runs, load_given_clusters, run_texts_alone
-from ictc.records import StageName
-from ictc.runs.adoption import adopt_manifest, adopt_stage, drop_adopted
+from ictc.pipeline import approve, closing_on_error, finish_runs, load_given_clusters, run_steps
+from ictc.runs.adoption import adopt_manifest, adopt_step, drop_adopted
 from ictc.runs.locking import hold_locks
+from ictc.runs.opening import open_track
+from ictc.runs.parts import steps_of_a_part, steps_over_the_whole
 from ictc.runs.plan import check_preconditions
-from ictc.runs.progress import RecordingReporter
 from ictc.runs.reader import find_run_directories
 from ictc.runs.reporter import Reporter
 from ictc.runs.settings import held_track, load_settings
@@ -25,7 +26,6 @@ from ictc.storage.manifest import Manifest, find_manifest
 from ictc.storage.rundir import RunDirectory
 from ictc.tracks import load_track
 
-ADOPTED: tuple[StageName, ...] = ("caption", "label")
 NOT_ADOPTED = ("steps", "force_steps", "clusters", "retry_rejected")
 DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "vllm": {"vlm_model": "Qwen/Qwen3.5-9B", "llm_model": None, "batch_llm": 64}
@@ -33,7 +33,7 @@ DEFAULTS: Mapping[str, Mapping[str, Any]] = {
 """What is taken unless given here: texts need a smaller model than images. What the source was told of texts holds."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ReclusterRequest:
     """What `ictc recluster` was asked for.
 
@@ -54,11 +54,15 @@ class ReclusterRequest:
     def targets(self) -> list[Target]:
         """Return where the result for each K goes."""
         if len(self.num_clusters) <= 1:
-            return [Target(RunDirectory(self.output_dir), self.num_clusters[0] if self.num_clusters else None)]
-        return [Target(RunDirectory(self.output_dir / f"k{k}"), k, f"K={k}: ") for k in self.num_clusters]
+            k = self.num_clusters[0] if self.num_clusters else None
+            return [Target(directory=RunDirectory(self.output_dir), num_clusters=k)]
+        return [
+            Target(directory=RunDirectory(self.output_dir / f"k{k}"), num_clusters=k, title_prefix=f"K={k}: ")
+            for k in self.num_clusters
+        ]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Target:
     """Where the result for one K goes; `num_clusters` None stands for the source's."""
 
@@ -79,13 +83,16 @@ async def recluster_source(
     """
     targets = request.targets()
     async with hold_locks([target.directory for target in targets], reporter, stop):
-        runs = [build_run(source, target, request, reporter, stop) for target in targets]
+        settings = [load_settings(source, **build_overrides(source, target, request)) for target in targets]
+        runs = [
+            build_run(each, source, target, request=request, reporter=reporter, stop=stop)
+            for each, target in zip(settings, targets, strict=True)
+        ]
         with closing_on_error(runs):
             for run in runs:
                 check_preconditions(run)
-                run.export_earlier()
             await approve(runs, reporter, stop)
-        return await finish_runs(runs, lambda: run_texts_alone(runs, stop))
+        return await finish_runs(runs, partial(run_steps, runs, settings[0], stop))
 
 
 def find_source(request: ReclusterRequest) -> RunDirectory:
@@ -111,31 +118,36 @@ def _choose_track(request: ReclusterRequest) -> RunDirectory:
 
 
 def build_run(
-    source: RunDirectory, target: Target, request: ReclusterRequest, reporter: Reporter, stop: asyncio.Event
+    settings: RunSettings,
+    source: RunDirectory,
+    target: Target,
+    *,
+    request: ReclusterRequest,
+    reporter: Reporter,
+    stop: asyncio.Event,
 ) -> TrackRun:
     """Copy what is reused into the target, and return the run that goes on from it."""
-    directory = target.directory
-    settings = load_settings(source, **build_overrides(source, target, request))
-    info = source.load_run_info()
+    directory, info = target.directory, source.load_run_info()
     criterion = settings.clustering.criterion or info["criterion"]
     redo_labels = criterion != info["criterion"] if request.redo_labels is None else request.redo_labels
     manifest = copy_manifest(source, directory)
-    for stage in ADOPTED[:1] if redo_labels else ADOPTED:
-        key = source.current_key(stage)
+    steps = steps_over_the_whole(redo_texts=redo_labels)
+    for step in steps_of_a_part():
+        if step in steps:
+            drop_adopted(directory, step)
+            continue
+        key = source.current_key(step.name)
         if key is None:
-            raise ConfigError(f"{source.path}: the {stage} step has not begun there; finish that run first")
-        adopt_stage(directory, [source], stage, key)
-    if redo_labels:
-        drop_adopted(directory, "label")
-    steps: tuple[Step, ...] = ("2a", "2b", "3") if redo_labels else ("2b", "3")
-    return TrackRun(
+            raise ConfigError(f"{source.path}: the {step.name} step has not begun there; finish that run first")
+        adopt_step(directory, [source], step, key)
+    return open_track(
         settings,
-        held_track(source),
-        criterion,
-        directory,
-        manifest,
-        RecordingReporter(reporter, directory),
-        stop,
+        track=held_track(source),
+        criterion=criterion,
+        directory=directory,
+        manifest=manifest,
+        reporter=reporter,
+        stop=stop,
         title_prefix=target.title_prefix,
         given=load_given_clusters(settings),
         steps=steps,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any
 from uuid import uuid4
 
 IMAGE_TOKEN_SIDE_PX = 32
@@ -159,15 +159,12 @@ def add_counts(one: int | None, other: int | None) -> int | None:
     return None if one is None or other is None else one + other
 
 
-StageName = Literal["caption", "label", "synthesize", "assign"]
-
-
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """An image that a stage gave up on, with the reason and what the model last said."""
+    """An image that a step, named by `stage`, gave up on, with the reason and what the model last said."""
 
     image_id: str
-    stage: StageName
+    stage: str
     reason: str
     raw_text: str = ""
 

@@ -8,15 +8,23 @@ from pathlib import Path
 import pytest
 from support.cli import Ictc, exported_bytes, load
 from support.collections import draw_flat
+from support.step_configs import make_config
 
 from ictc.config import EngineSettings
 from ictc.errors import ConfigError
-from ictc.runs.context import check_context, size_context
-from ictc.tracks import load_track
-from ictc.tracks.context import count_context
+from ictc.runs.context import check_context, count_need, size_context
+from ictc.steps.table import STEPS
+from ictc.tracks.context import ContextNeed
 
-MANY = count_context(load_track("marketing"), "Marketing Strategy", num_clusters=100, num_labels=200)
-FEW = count_context(load_track("marketing"), "Marketing Strategy", num_clusters=5, num_labels=60)
+
+def need(num_clusters: int, num_labels: int) -> ContextNeed:
+    counted = count_need(STEPS, make_config(num_clusters=num_clusters, num_labels=num_labels), num_labels)
+    assert counted is not None
+    return counted
+
+
+MANY = need(num_clusters=100, num_labels=200)
+FEW = need(num_clusters=5, num_labels=60)
 
 
 @pytest.fixture
@@ -65,10 +73,10 @@ def test_a_context_that_is_given_stays() -> None:
 
 
 def test_no_context_is_chosen_that_a_model_would_have_to_stretch_for() -> None:
-    huge = count_context(load_track("marketing"), "Marketing Strategy", num_clusters=5, num_labels=10_000)
+    huge = need(num_clusters=5, num_labels=10_000)
     with pytest.raises(ConfigError, match="no more is chosen than 32,768: set --vlm_max_model_len to "):
-        check_context(EngineSettings(), ("1", "2a", "2b", "3"), huge)
-    check_context(EngineSettings(max_model_len=200_000), ("1", "2a", "2b", "3"), huge)
+        check_context(EngineSettings(), STEPS, huge)
+    check_context(EngineSettings(max_model_len=200_000), STEPS, huge)
 
 
 def test_more_clusters_than_the_usual_number_of_labels_just_work(ictc: Ictc, tmp_path: Path) -> None:

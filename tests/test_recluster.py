@@ -242,8 +242,8 @@ class TestDefaults:
         flags = {"ads_dir": str(tmp_path), "output_dir": str(tmp_path), "track": "marketing", **of_source}
         (tmp_path / "config.yaml").write_text(yaml.safe_dump(flags))
         source, target = RunDirectory(tmp_path), RunDirectory(tmp_path / "out")
-        request = ReclusterRequest(tmp_path, tmp_path / "out", overrides=given)
-        settings = load_settings(source, **build_overrides(source, Target(target, 10), request))
+        request = ReclusterRequest(source_dir=tmp_path, output_dir=tmp_path / "out", overrides=given)
+        settings = load_settings(source, **build_overrides(source, Target(directory=target, num_clusters=10), request))
         flags = settings.engine.model_dump()
         assert {name: flags[name] for name in expected} == expected
 

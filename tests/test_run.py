@@ -18,7 +18,7 @@ from support.cli import Ictc, exported_bytes, load, start_ictc
 from support.collections import draw_flat, draw_image, draw_observation
 
 from ictc.cli.main import run_command
-from ictc.stages.export import RESULT_FIELDS
+from ictc.steps.result_rows import RESULT_FIELDS
 
 SLOW_ANSWERS = '{"latency_s": 0.05, "window": 4}'
 
@@ -127,7 +127,7 @@ class TestOutputs:
         self, ictc: Ictc, ads: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         ictc.succeed(ads, tmp_path / "here")
-        monkeypatch.setattr("ictc.stages.image_links.LINKS_WORTH_A_PROCESS", 1)
+        monkeypatch.setattr("ictc.steps.image_links.LINKS_WORTH_A_PROCESS", 1)
         ictc.succeed(ads, tmp_path / "apart")
         here, apart = (
             {path.relative_to(out) for path in (out / "categorized_images").rglob("*")}
@@ -139,7 +139,7 @@ class TestOutputs:
     def test_what_keeps_that_process_from_its_work_is_one_line(
         self, ads: Path, out: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
     ) -> None:
-        monkeypatch.setattr("ictc.stages.image_links.LINKS_WORTH_A_PROCESS", 1)
+        monkeypatch.setattr("ictc.steps.image_links.LINKS_WORTH_A_PROCESS", 1)
         (out / "categorized_images").mkdir(parents=True)
         (out / "categorized_images" / "valid_ads").write_text("no folder")
         assert ictc_in_process(ads, out) == 1

@@ -17,10 +17,13 @@ import pyarrow as pa
 
 from ictc.errors import ConfigError, StorageError
 from ictc.records import ClusterDefinition
+from ictc.steps.assign import METADATA_FILE, ROWS_FILE
+from ictc.steps.caption import BROKEN_FILE, CAPTION, IMAGES_FILE, UI_ONLY_FILE
+from ictc.steps.exports import REJECTED_FILE
+from ictc.steps.label import LABEL
 
-ROWS_FILE = "results.parquet"
-METADATA_FILE = "step3_metadata.json"
 FILTERED_COLUMNS = ("image_id", "image_path", "platform", "ad_format", "timestamp", "outcome", "stage", "reason")
+FILTERED_FILES = {"ui_only": UI_ONLY_FILE, "broken": BROKEN_FILE}
 REMEDY = "let `ictc run` finish there, or run the same command again"
 
 
@@ -159,7 +162,7 @@ def load_filtered(directory: Path) -> pd.DataFrame:
         StorageError: a file is missing or damaged.
     """
     reasons = {image_id: (outcome, stage, reason) for image_id, outcome, stage, reason in _iter_reasons(directory)}
-    images = _find_images(directory / "image_mapping.json", reasons.keys())
+    images = _find_images(directory / IMAGES_FILE, reasons.keys())
     rows = [
         (image_id, image["path"], image["platform"], image["ad_format"], image["timestamp"], *reasons[image_id])
         for image_id, image in images
@@ -169,11 +172,11 @@ def load_filtered(directory: Path) -> pd.DataFrame:
 
 def _iter_reasons(directory: Path) -> Iterator[tuple[str, str, str, str]]:
     """Yield the id of each image without a cluster, its outcome, the stage and the reason."""
-    for outcome in ("ui_only", "broken"):
-        for image_id, image in _read_json(directory / f"{outcome}_images.json").items():
-            yield image_id, outcome, "caption", image["reason"]
-    for rejection in _iter_json_lines(directory / "rejected.jsonl"):
-        if rejection["stage"] != "label":
+    for outcome, name in FILTERED_FILES.items():
+        for image_id, image in _read_json(directory / name).items():
+            yield image_id, outcome, CAPTION.name, image["reason"]
+    for rejection in _iter_json_lines(directory / REJECTED_FILE):
+        if rejection["stage"] != LABEL.name:  # without one, it has a cluster all the same
             yield rejection["image_id"], "rejected", rejection["stage"], rejection["reason"]
 
 

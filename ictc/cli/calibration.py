@@ -12,23 +12,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ictc.cli.signals import stop_on_signals
-from ictc.config import STEPS, InputSettings, OutputSettings, RunSettings
+from ictc.config import InputSettings, OutputSettings, RunSettings
 from ictc.errors import InputError
 from ictc.pipeline import run_pipeline
 from ictc.planning.plan import Pace
-from ictc.planning.prompts import TYPICAL_CLUSTER
 from ictc.planning.source import ImageSource
-from ictc.records import ImageRecord, StageName, add_counts
-from ictc.runs.reporter import TITLES, StepPlan
+from ictc.records import ImageRecord, add_counts
+from ictc.runs.reporter import StepPlan
 from ictc.runs.stopping import Interrupted
 from ictc.stages.outcome import Status
 from ictc.stages.timekeeping import Timekeeper
+from ictc.steps.choice import choose_steps, find_needed, name_numbers
+from ictc.tracks.typical import TYPICAL_CLUSTER
 
 
 async def measure(
     settings: RunSettings, track: str, source: ImageSource, images: Sequence[ImageRecord]
-) -> dict[StageName, Pace]:
-    """Run the steps on `images` in a temporary folder and return how fast each was, without loading the model.
+) -> dict[str, Pace]:
+    """Run the steps on `images` in a temporary folder and return how fast each was, by its name, without loading.
 
     Args:
         track: what `--track` names.
@@ -57,8 +58,8 @@ def trial_settings(settings: RunSettings, track: str, folder: Path) -> RunSettin
     Its clusters are given, as a few labels might not make K of them, and copies are asked about too, as a plan counts
     them apart.
     """
-    steps = STEPS[: STEPS.index(settings.steps[-1]) + 1]
-    control = {"steps": ",".join(steps), "force_steps": None, "dedupe": "off"}
+    chosen = choose_steps(settings)
+    control = {"steps": name_numbers([*find_needed(chosen), *chosen]), "force_steps": None, "dedupe": "off"}
     clusters = save_clusters(settings.clustering.num_clusters, folder / "clusters.json")
     return settings.model_copy(
         update={
@@ -116,7 +117,7 @@ class TimingReporter:
     """Keeps the times of a run and says nothing: its folders and counts are no one's business."""
 
     def __init__(self) -> None:
-        self.timings: dict[StageName, Timing] = defaultdict(Timing)
+        self.timings: dict[str, Timing] = defaultdict(Timing)
 
     def note(self, text: str) -> None:
         """Leave it out."""
@@ -129,9 +130,9 @@ class TimingReporter:
         return None
 
     @contextmanager
-    def stage(self, title: str, total: int, done: int, _: Timekeeper) -> Iterator[Timing]:
+    def stage(self, *, name: str, title: str, total: int, done: int, times: Timekeeper) -> Iterator[Timing]:
         """Time one step until the block ends."""
-        timing = self.timings[next(stage for stage, words in TITLES.items() if title.endswith(words))]
+        timing = self.timings[name]
         timing.open()
         try:
             yield timing

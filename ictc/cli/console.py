@@ -56,7 +56,9 @@ class ConsoleReporter:
         return readable.is_set() and sys.stdin.readline().strip().lower() in ("y", "yes")
 
     @contextmanager
-    def stage(self, title: str, total: int, done: int, _: Timekeeper) -> Iterator[BarProgress | LineProgress]:
+    def stage(
+        self, *, name: str, title: str, total: int, done: int, times: Timekeeper
+    ) -> Iterator[BarProgress | LineProgress]:
         """Show the progress of one step until the block ends."""
         progress_type = BarProgress if self._stream.isatty() else LineProgress
         progress = progress_type(title, total, done, self._stream)

@@ -42,7 +42,13 @@ def merge(
         no_cluster: Only merge: no Steps 2b and 3.
     """
     overrides = {**explicit(clustering), **explicit(engine), **explicit(control)}
-    request = MergeRequest(shards, output_dir, allow_missing, not no_cluster, overrides)
+    request = MergeRequest(
+        shards=shards,
+        output_dir=output_dir,
+        allow_missing=allow_missing,
+        cluster=not no_cluster,
+        overrides=overrides,
+    )
     found = find_shards(request)
     run_in_session(
         output_dir,

@@ -14,7 +14,7 @@ from pydantic import Field
 
 from ictc.cli.calibration import measure
 from ictc.cli.plan_tables import plan_as_json, plan_as_text
-from ictc.config import OutputSettings, RunSettings
+from ictc.config import EngineSettings, OutputSettings, RunSettings
 from ictc.errors import ConfigError
 from ictc.pipeline import choose_criterion, choose_tracks, load_given_clusters
 from ictc.planning.estimate import Scenario, estimate
@@ -23,12 +23,13 @@ from ictc.planning.levers import find_levers
 from ictc.planning.plan import ClusterPlan, Plan
 from ictc.planning.prompts import count_text_tokens, load_token_counter
 from ictc.planning.source import list_source
-from ictc.records import ClusterDefinition
-from ictc.runs.context import check_context, size_context
+from ictc.runs.context import check_context, count_need, size_context
 from ictc.runs.discovery import FoundImages
+from ictc.runs.opening import make_config
 from ictc.runs.shards import resolve_shard, shard_range
+from ictc.steps.base import ReduceStep, Step, StepConfig
+from ictc.steps.choice import choose_steps
 from ictc.tracks import Track
-from ictc.tracks.context import count_context
 
 PLANNING = Group("Planning", sort_key=0)
 
@@ -88,27 +89,30 @@ async def make_plan(settings: RunSettings, gpu: str, *, num_sampled: int, calibr
         Interrupted: a signal came while measuring.
     """
     gpu_model = find_gpu(gpu)
-    tracks = choose_criteria(settings)
+    steps = choose_steps(settings)
     given = load_given_clusters(settings)
+    configs = [
+        make_config(settings, track=track, criterion=criterion, given=given)
+        for track, criterion in choose_criteria(settings)
+    ]
     counter = load_token_counter(settings.engine.vlm_model)
-    num_clusters = len(given) or settings.clustering.num_clusters
-    tokens = count_text_tokens(tracks, num_clusters, settings.clustering.num_labels, counter)
+    tokens = count_text_tokens(configs, counter)
     measured = None
     async with FoundImages(settings.input).open() as files:
         source = list_source(settings.input, files)
         start, end = shard_range(settings, len(source.collection))
         sample = await source.look(start, end, num_sampled, settings.control.seed)
         if calibrate:
-            names = ",".join(track.source or track.name for track, _ in tracks)
+            names = ",".join(config.track.source or config.track.name for config in configs)
             measured = await measure(settings, names, source, sample.readable[:calibrate])
-    clusters = plan_clusters(settings, tracks, given, sample.num_images)
+    clusters = plan_clusters(settings.engine, steps, configs, sample.num_images)
     scenario = Scenario(
-        size_context(settings.engine, [clusters.need] if clusters else []),
-        gpu_model,
-        sample,
-        tokens,
-        tuple(step for step in settings.steps if not (given and step == "2b")),
-        num_tracks=len(tracks),
+        engine=size_context(settings.engine, [clusters.need] if clusters else []),
+        gpu=gpu_model,
+        sample=sample,
+        tokens=tokens,
+        steps=tuple(step for step in steps if not (given and isinstance(step, ReduceStep) and step.takes_given)),
+        num_tracks=len(configs),
         dedupe=settings.control.dedupe != "off",
     )
     levers = find_levers(scenario)
@@ -117,30 +121,32 @@ async def make_plan(settings: RunSettings, gpu: str, *, num_sampled: int, calibr
 
 
 def plan_clusters(
-    settings: RunSettings,
-    tracks: Sequence[tuple[Track, str]],
-    given: tuple[ClusterDefinition, ...],
-    num_images: int,
+    engine: EngineSettings, steps: Sequence[Step], configs: Sequence[StepConfig], num_images: int
 ) -> ClusterPlan | None:
-    """Return whether K, the labels and the context go together, None if the run makes no clusters."""
-    if not {"2b", "3"} & set(settings.steps):
+    """Return whether K, the labels and the context go together, None if the run makes no clusters.
+
+    Args:
+        configs: of the tracks.
+    """
+    needs = [need for config in configs if (need := count_need(steps, config, num_images)) is not None]
+    if not needs:
         return None
-    sizes = {
-        "num_clusters": len(given) or settings.clustering.num_clusters,
-        "num_labels": min(settings.clustering.num_labels, num_images),
-    }
-    needs = [count_context(track, criterion, **sizes, given=given) for track, criterion in tracks]
     need = max(needs, key=lambda one: (one.least, one.ample))
-    problem = ""
+    config, problem = configs[0], ""
     try:
-        check_context(settings.engine, settings.steps, need)
+        check_context(engine, steps, need)
     except ConfigError as error:
         problem = str(error)
-    if not given and num_images < sizes["num_clusters"]:
-        problem = f"{num_images:,} images can't make {sizes['num_clusters']} clusters: lower --num_clusters"
-    sized = size_context(settings.engine, [need])
-    context = sized.context_length("llm") if sized.engine == "vllm" else None
-    return ClusterPlan(**sizes, need=need, context=context, problem=problem)
+    if not config.given and num_images < config.num_clusters:
+        problem = f"{num_images:,} images can't make {config.num_clusters} clusters: lower --num_clusters"
+    sized = size_context(engine, [need])
+    return ClusterPlan(
+        num_clusters=config.num_clusters,
+        num_labels=min(config.num_labels, num_images),
+        need=need,
+        context=sized.context_length("llm") if sized.engine == "vllm" else None,
+        problem=problem,
+    )
 
 
 def choose_criteria(settings: RunSettings) -> Sequence[tuple[Track, str]]:

@@ -11,8 +11,8 @@ from ictc.config.engine import ENGINES_WITH_OWN_MODELS
 from ictc.planning.estimate import ModelPlan, StepEstimate
 from ictc.planning.plan import ClusterPlan, Plan
 from ictc.planning.roofline import REALISTIC_SHARE, request_flop
-from ictc.records import StageName
-from ictc.runs.reporter import TITLES
+from ictc.steps.base import Step
+from ictc.steps.table import find_step
 
 SHARE = f"{REALISTIC_SHARE:.0%}"
 Row = Sequence[str]
@@ -120,11 +120,10 @@ def step_rows(plan: Plan, price_per_hour: float | None) -> list[Row]:
     measured = plan.measured is not None
     header = ["", "requests", "image", "text", "answer", "limit", "at peak", f"at {SHARE}"]
     header += (["measured"] if measured else []) + (["cost"] if price_per_hour else [])
-    estimates = {step.stage: step for step in plan.estimate.steps}
     rows: list[Row] = [header]
-    for stage in plan.scenario.stages:
-        cells = [TITLES[stage], f"{plan.scenario.num_requests(stage):,}", *estimate_cells(estimates.get(stage))]
-        rows.append([*cells, *hour_cells(plan, stage, price_per_hour)])
+    for step in plan.scenario.steps:
+        cells = [step.title, f"{plan.scenario.num_requests(step):,}", *estimate_cells(plan.estimate_of(step))]
+        rows.append([*cells, *hour_cells(plan, step, price_per_hour)])
     estimate, total = plan.estimate, plan.total_hours
     sums = ["Total", "", "", "", "", ""]
     sums += [format_hours(estimate.hours_at(1)), format_hours(estimate.hours)] if estimate.steps else ["", ""]
@@ -147,11 +146,11 @@ def estimate_cells(step: StepEstimate | None) -> list[str]:
     ]
 
 
-def hour_cells(plan: Plan, stage: StageName, price_per_hour: float | None) -> list[str]:
+def hour_cells(plan: Plan, step: Step, price_per_hour: float | None) -> list[str]:
     """Return the measured time of a step, if anything was measured, and its cost, if there is a price."""
-    is_measured = stage in (plan.measured or {})
-    cells = [format_hours(plan.hours(stage)) if is_measured else ""] if plan.measured is not None else []
-    return cells + ([format_cost(plan, plan.hours(stage), price_per_hour)] if price_per_hour else [])
+    is_measured = step.name in (plan.measured or {})
+    cells = [format_hours(plan.hours(step)) if is_measured else ""] if plan.measured is not None else []
+    return cells + ([format_cost(plan, plan.hours(step), price_per_hour)] if price_per_hour else [])
 
 
 def footnotes(plan: Plan) -> Iterator[str]:
@@ -166,9 +165,10 @@ def footnotes(plan: Plan) -> Iterator[str]:
     if plan.estimate.steps:
         yield f"Text tokens: {plan.token_source}."
         yield f"{SHARE} of the peak is what an engine that never waits reaches; loading the model comes on top."
-    for stage, pace in (plan.measured or {}).items():
+    for name, pace in (plan.measured or {}).items():
         tokens = "tokens unknown" if pace.tokens is None else f"{pace.tokens:,.0f} tokens each"
-        yield f"Measured: {TITLES[stage]}, {pace.num_requests:,} requests at {pace.per_second:,.1f}/s, {tokens}."
+        measured = f"{pace.num_requests:,} requests at {pace.per_second:,.1f}/s"
+        yield f"Measured: {find_step(name).title}, {measured}, {tokens}."
 
 
 def lever_rows(plan: Plan, price_per_hour: float | None) -> list[Row]:
@@ -225,7 +225,7 @@ def plan_as_json(plan: Plan, price_per_hour: float | None) -> str:
         "num_gpus": plan.estimate.num_gpus,
         "clusters": None if plan.clusters is None else clusters_as_json(plan.clusters),
         "models": [model_as_json(model) for model in plan.estimate.models] if has_gpu(plan) else [],
-        "steps": [step_as_json(plan, stage) for stage in scenario.stages],
+        "steps": [step_as_json(plan, step) for step in scenario.steps],
         "hours_at_peak": plan.estimate.hours_at(1) if plan.estimate.steps else None,
         "hours": total,
         "cost": None if total is None else plan.cost(total, price_per_hour),
@@ -268,25 +268,25 @@ def model_as_json(model: ModelPlan) -> dict[str, object]:
     }
 
 
-def step_as_json(plan: Plan, stage: StageName) -> dict[str, object]:
+def step_as_json(plan: Plan, step: Step) -> dict[str, object]:
     """Return one step of the plan."""
-    step = next((step for step in plan.estimate.steps if step.stage == stage), None)
-    pace = (plan.measured or {}).get(stage)
+    estimated = plan.estimate_of(step)
+    pace = (plan.measured or {}).get(step.name)
     document: dict[str, object] = {
-        "step": stage,
-        "requests": plan.scenario.num_requests(stage),
-        "hours": plan.hours(stage),
+        "step": step.name,
+        "requests": plan.scenario.num_requests(step),
+        "hours": plan.hours(step),
         "measured_per_second": pace and pace.per_second,
         "measured_tokens": pace and pace.tokens,
     }
-    if step is None:
+    if estimated is None:
         return document
-    shape = plan.estimate.models[0 if stage == "caption" else -1].shape
+    shape = plan.estimate.models[0 if step.role == "vlm" else -1].shape
     return document | {
-        "image_tokens": step.request.image_tokens,
-        "text_tokens": step.request.text_tokens,
-        "answer_tokens": step.request.answer_tokens,
-        "tflop_each": shape and request_flop(shape, step.request) / 1e12,
-        "limit": step.duration.bound(REALISTIC_SHARE),
-        "hours_at_peak": step.duration.seconds() / 3600,
+        "image_tokens": estimated.request.image_tokens,
+        "text_tokens": estimated.request.text_tokens,
+        "answer_tokens": estimated.request.answer_tokens,
+        "tflop_each": shape and request_flop(shape, estimated.request) / 1e12,
+        "limit": estimated.duration.bound(REALISTIC_SHARE),
+        "hours_at_peak": estimated.duration.seconds() / 3600,
     }

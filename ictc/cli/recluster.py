@@ -63,10 +63,10 @@ def recluster(
     own = {"criterion": criterion, "clusters": clusters, "top_hooks": top_hooks}
     given = {name: value for name, value in own.items() if value is not None}
     request = ReclusterRequest(
-        source_dir,
-        output_dir,
-        track,
-        () if clusters is not None else parse_numbers(num_clusters or DEFAULT_NUM_CLUSTERS),
+        source_dir=source_dir,
+        output_dir=output_dir,
+        track=track,
+        num_clusters=() if clusters is not None else parse_numbers(num_clusters or DEFAULT_NUM_CLUSTERS),
         redo_labels=True if redo_2a else False if keep_labels else None,
         overrides={**given, **explicit(engine), **explicit(control)},
     )

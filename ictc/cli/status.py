@@ -15,9 +15,9 @@ from cyclopts.validators import Number
 
 from ictc.cli.console import format_seconds
 from ictc.runs.reader import find_run_directories
-from ictc.runs.reporter import TITLES
 from ictc.runs.waits import describe_shares
 from ictc.runs.watch import RunStatus, RunWatcher, StepStatus
+from ictc.steps.table import find_step
 
 COLUMNS = ("RUN", "STATE", "STEP", "DONE", "OF", "", "IMAGES/S", "ETA", "LAST", "REJECTED")
 LEFT_ALIGNED = ("RUN", "STATE", "STEP", "REJECTED")
@@ -80,7 +80,7 @@ def table(runs: Sequence[RunStatus]) -> list[str]:
         lines += ["  ".join(text).rstrip(), *([indent + below] if below else [])]
     lines += [f"{run.directory}: {run.state}: {run.owner}" for run in runs if run.state != "finished"]
     return lines + [
-        f"{run.directory}: {TITLES[run.stale_exports[0]]} and what follows are exported from an earlier state"
+        f"{run.directory}: {find_step(run.stale_exports[0]).title} and what follows are exported from an earlier state"
         for run in runs
         if run.stale_exports
     ]
@@ -107,7 +107,7 @@ def step_row(step: StepStatus) -> tuple[str, ...]:
     rejected = sorted(step.rejected.items(), key=lambda pair: -pair[1])
     return (
         step.state,
-        TITLES[step.stage],
+        find_step(step.stage).title,
         f"{step.done:,}",
         "" if step.total is None else f"{step.total:,}",
         f"{100 * step.done // step.total}%" if step.total else "",

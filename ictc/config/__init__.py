@@ -6,17 +6,14 @@ Knows names and ranges only; what needs the disk, a GPU or a model is checked wh
 from ictc.config.base import SettingsGroup
 from ictc.config.engine import Dtype, EngineName, EngineSettings, ModelSpec, Quantization
 from ictc.config.groups import (
-    STEPS,
     ClusteringSettings,
     ControlSettings,
     InputSettings,
     OutputSettings,
-    Step,
 )
 from ictc.config.run import RunSettings
 
 __all__ = [
-    "STEPS",
     "ClusteringSettings",
     "ControlSettings",
     "Dtype",
@@ -28,5 +25,4 @@ __all__ = [
     "Quantization",
     "RunSettings",
     "SettingsGroup",
-    "Step",
 ]

@@ -9,13 +9,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from cyclopts import Parameter
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from ictc.config.base import SettingsGroup
 
-Step = Literal["1", "2a", "2b", "3"]
-
-STEPS: tuple[Step, ...] = ("1", "2a", "2b", "3")
 DEFAULT_TOP_HOOKS = 60
 
 
@@ -260,17 +257,10 @@ class ControlSettings(SettingsGroup):
     seed: int = Field(42, ge=0, description="Seed of every request.")
     verbose: bool = Field(False, description="Log each request; show engine output.")
 
-    @field_validator("steps", "force_steps")
-    @classmethod
-    def check_steps(cls, value: str | None) -> str | None:
-        for step in parse_steps(value or ""):
-            if step not in STEPS:
-                raise ValueError(f"no step {step!r}; the steps are {', '.join(STEPS)}")
-        return value
-
     @property
-    def forced_steps(self) -> tuple[Step, ...]:
-        return tuple(step for step in STEPS if step in parse_steps(self.force_steps or ""))
+    def forced_steps(self) -> tuple[str, ...]:
+        """The numbers of `--force_steps`."""
+        return tuple(parse_steps(self.force_steps or ""))
 
 
 def parse_steps(text: str) -> list[str]:

@@ -5,20 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 from ictc.dataset.fetching.files import ImageFiles
 from ictc.engines.provider import Role
 from ictc.errors import EngineDeadError
-from ictc.stages.caption import ImageReader
 from ictc.stages.lane import Lane
-from ictc.stages.synthesize import Synthesis, SynthesizeStage
-from ictc.stages.work import MapStage
+from ictc.stages.work import ImageReader, ReduceTask, ResultT
 
 Note = Callable[[str], None]
 """Tells the user one line."""
-
-ResultT = TypeVar("ResultT")
 
 
 class ImageAccess(Protocol):
@@ -59,12 +55,12 @@ class Executor(Protocol):
         """
         ...
 
-    async def synthesize(self, stage: SynthesizeStage, note: Note) -> Synthesis:
-        """Return the clusters of Step 2b, and what they were made from.
+    async def reduce(self, task: ReduceTask[ResultT], note: Note) -> ResultT:
+        """Return what a task of a reduce step comes to.
 
         Raises:
             EngineError: the engine cannot go on.
-            StageError: no attempt gave valid clusters.
+            StageError: no attempt gave a valid result.
         """
         ...
 
@@ -84,8 +80,3 @@ async def try_twice(attempt: Callable[[], Awaitable[ResultT]], note: Note) -> Re
     except EngineDeadError as error:
         note(f"the engine died ({error}); restarting it")
     return await attempt()
-
-
-def role_of(stage: MapStage[Any]) -> Role:
-    """Return which model answers the requests of a stage."""
-    return "vlm" if stage.name == "caption" else "llm"

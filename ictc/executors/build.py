@@ -19,7 +19,19 @@ def build_executor(settings: RunSettings, images: ImageAccess, note: Note, reque
         EngineLoadError: a package is missing.
     """
     if settings.executor.executor == "local":
-        return LocalExecutor(settings, images, note, requests_per_image)
+        return LocalExecutor(
+            engine=settings.engine,
+            control=settings.control,
+            images=images,
+            note=note,
+            requests_per_image=requests_per_image,
+        )
     from ictc.executors.ray_executor import RayExecutor
 
-    return RayExecutor(settings, images, requests_per_image)
+    return RayExecutor(
+        engine=settings.engine,
+        control=settings.control,
+        images=images,
+        address=settings.executor.ray_address or "auto",
+        requests_per_image=requests_per_image,
+    )

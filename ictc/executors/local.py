@@ -8,38 +8,53 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
-from ictc.config import RunSettings
+from ictc.config import ControlSettings, EngineSettings
 from ictc.dataset.decoding.pool import DecodePool
 from ictc.dataset.reader import ImageReader
 from ictc.engines.base import is_waiting
 from ictc.engines.provider import EngineProvider, Role
 from ictc.errors import EngineDeadError
-from ictc.executors.base import ImageAccess, Note, role_of, try_twice
+from ictc.executors.base import ImageAccess, Note, try_twice
 from ictc.records import Wait
 from ictc.stages.lane import Lane
 from ictc.stages.rounds import run_in_rounds
 from ictc.stages.runner import Limits, MapRunner
 from ictc.stages.supervisor import watch
-from ictc.stages.synthesize import Synthesis, SynthesizeStage
+from ictc.stages.work import ReduceTask, ResultT, role_of
 
-SYNTHESIS_PATIENCE = 6
-"""The one answer of Step 2b is that much longer than those of the map steps, and nothing is heard until it is there."""
+REDUCE_PATIENCE = 6
+"""The one answer of a reduce step is that much longer than those of the map steps, and nothing is heard before."""
 
 
 class LocalExecutor:
     """Runs steps on this machine."""
 
-    def __init__(self, settings: RunSettings, images: ImageAccess, note: Note, requests_per_image: int) -> None:
-        self._settings = settings
+    def __init__(
+        self,
+        *,
+        engine: EngineSettings,
+        control: ControlSettings,
+        images: ImageAccess,
+        note: Note,
+        requests_per_image: int,
+    ) -> None:
+        """Note what to run; nothing starts yet.
+
+        Args:
+            note: told in a line what the engines have chosen from the hardware.
+            requests_per_image: how many requests in a row will be about the same image.
+        """
+        self._engine = engine
+        self._control = control
         self._images = images
         self._note = note
-        self._engines = EngineProvider(settings.engine, settings.control.seed, note, requests_per_image)
+        self._engines = EngineProvider(engine, control.seed, note, requests_per_image)
         self._reader: ImageReader | None = None
 
     @asynccontextmanager
     async def open_reader(self) -> AsyncIterator[ImageReader]:
         """Yield a reader, whose processes start when they are needed and end with the block."""
-        control = self._settings.control
+        control = self._control
         async with (
             self._images.open() as files,
             DecodePool(control.decode_workers) as pool,
@@ -74,26 +89,26 @@ class LocalExecutor:
 
     def _limits(self, role: Role) -> Limits:
         """Return how much the engines get to do at a time."""
-        chosen = self._settings.engine
+        chosen = self._engine
         reader = self._reader if role == "vlm" else None
         return Limits(
             window=chosen.batch_vlm if role == "vlm" else chosen.batch_llm,
             prefetch=reader.prefetch if reader is not None else 0,
             lookahead=reader.lookahead if reader is not None else 0,
-            hang_timeout_s=self._settings.control.hang_timeout_s,
+            hang_timeout_s=self._control.hang_timeout_s,
         )
 
-    async def synthesize(self, stage: SynthesizeStage, note: Note) -> Synthesis:
-        """Ask for the clusters, once more if the engine dies or hangs."""
-        return await try_twice(partial(self._synthesize, stage), note)
+    async def reduce(self, task: ReduceTask[ResultT], note: Note) -> ResultT:
+        """Do a task, once more if the engine dies or hangs."""
+        return await try_twice(partial(self._reduce, task), note)
 
-    async def _synthesize(self, stage: SynthesizeStage) -> Synthesis:
+    async def _reduce(self, task: ReduceTask[ResultT]) -> ResultT:
         engines = await self._engines.get("llm")
         place = await engines.first()
         engine = await engines.reload(place)
-        patience_s = SYNTHESIS_PATIENCE * self._settings.control.hang_timeout_s
+        patience_s = REDUCE_PATIENCE * self._control.hang_timeout_s
         try:
-            return await watch(stage.run(engine), lambda: not is_waiting(engine), patience_s)
+            return await watch(task.run(engine), lambda: not is_waiting(engine), patience_s)
         except EngineDeadError:
             await engines.drop(place)
             raise

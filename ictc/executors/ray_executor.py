@@ -15,25 +15,22 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ictc.config import ModelSpec, RunSettings
+from ictc.config import ControlSettings, EngineSettings, ModelSpec
 from ictc.engines.provider import Role
 from ictc.errors import IctcError
 from ictc.executors import ray_cluster
-from ictc.executors.base import ImageAccess, Note, role_of, try_twice
+from ictc.executors.base import ImageAccess, Note, try_twice
 from ictc.executors.engine_host import HostLimits
 from ictc.executors.jobs import Finished, Found, Job
 from ictc.executors.ray_pipeline import BLOCKS_AT_AN_ENGINE, Pool, add_workers, build_dataset, stream_rows
-from ictc.executors.ray_workers import Ask, FindSources, LaneWork, Prepare, run_synthesize
+from ictc.executors.ray_workers import Ask, FindSources, LaneWork, Prepare, run_reduce
 from ictc.executors.remote_reader import RemoteReader
 from ictc.records import IMAGE_TOKEN_SIDE_PX, UnreadableImage, Wait
-from ictc.stages.assign import AssignStage
-from ictc.stages.label import LabelStage
 from ictc.stages.lane import Lane, Pending
 from ictc.stages.outcome import unreadable
 from ictc.stages.rounds import run_in_rounds
 from ictc.stages.runner import MAX_IMAGE_BYTES
-from ictc.stages.synthesize import Synthesis, SynthesizeStage
-from ictc.stages.work import MapStage
+from ictc.stages.work import ReduceTask, ResultT, role_of
 
 logger = logging.getLogger(__name__)
 
@@ -45,11 +42,27 @@ TEXTS_PER_BLOCK = 64
 class RayExecutor:
     """Runs steps on a cluster that it joins when the first one begins."""
 
-    def __init__(self, settings: RunSettings, images: ImageAccess, requests_per_image: int) -> None:
-        self._settings = settings
+    def __init__(
+        self,
+        *,
+        engine: EngineSettings,
+        control: ControlSettings,
+        images: ImageAccess,
+        address: str,
+        requests_per_image: int,
+    ) -> None:
+        """Note what to run; nothing starts yet.
+
+        Args:
+            address: of the cluster.
+            requests_per_image: how many requests in a row will be about the same image.
+        """
+        self._engine = engine
+        self._control = control
+        self._address = address
         self._images = images
-        self._reader = RemoteReader(images, settings.control.dedupe, settings.control.access_timeout_s)
-        self._max_decoders = settings.control.decode_workers
+        self._reader = RemoteReader(images, control.dedupe, control.access_timeout_s)
+        self._max_decoders = control.decode_workers
         self._requests_per_image = requests_per_image
         self._connection = ExitStack()
         self._is_connected = False
@@ -67,7 +80,7 @@ class RayExecutor:
             EngineLoadError: with the cause and a remedy.
         """
         if not self._is_connected:
-            await asyncio.to_thread(ray_cluster.connect, self._settings.executor.ray_address or "auto")
+            await asyncio.to_thread(ray_cluster.connect, self._address)
             self._is_connected = True
             ray_cluster.take_signals_back()
             self._connection.enter_context(redirect_stdout(ray_cluster.LogStream()))
@@ -89,11 +102,11 @@ class RayExecutor:
 
     async def _run(self, lanes: Sequence[Lane[Any]], stop: asyncio.Event) -> None:
         """Run the lanes; results that come twice, from a node that was taken for dead, are recorded once."""
-        work = [LaneWork(detach(lane.stage), lane.prefix) for lane in lanes]
+        work = [LaneWork(lane.stage.detached(), lane.prefix) for lane in lanes]
         todo = Todo(lanes)
         lanes[0].times.divide(1, Wait.CLUSTER)
         try:
-            if work[0].stage.name == "caption":
+            if work[0].stage.reads_images:
                 await self._find_sources(todo, work, stop)
             images = list(todo.leading()) if not stop.is_set() else []
             if images:
@@ -136,12 +149,12 @@ class RayExecutor:
 
     def _engine_pool(self, role: Role) -> Pool:
         resources = self._resources[role]
-        size, max_size = ray_cluster.count_engines(self._settings.engine.replicas, resources)
+        size, max_size = ray_cluster.count_engines(self._engine.replicas, resources)
         return Pool(resources, rows_per_block(role), size, max_size, BLOCKS_AT_AN_ENGINE)
 
     def _spec(self, role: Role) -> ModelSpec:
         """Return what one engine loads, on GPUs that Ray gives it."""
-        spec = self._settings.engine.model_spec(role, self._settings.control.seed)
+        spec = self._engine.model_spec(role, self._control.seed)
         if Path(spec.model).is_dir():
             spec = replace(spec, model=str(Path(spec.model).absolute()))
         num_gpus = int(self._resources.get(role, {}).get("num_gpus", 0))
@@ -150,20 +163,20 @@ class RayExecutor:
         return replace(spec, replicas=1, requests_per_image=self._requests_per_image)
 
     def _limits(self, role: Role) -> HostLimits:
-        engine, hang_timeout_s = self._settings.engine, self._settings.control.hang_timeout_s
+        engine, hang_timeout_s = self._engine, self._control.hang_timeout_s
         if role == "llm":
             return HostLimits(engine.batch_llm, hang_timeout_s)
         most = MAX_IMAGE_BYTES // (engine.max_image_tokens * IMAGE_TOKEN_SIDE_PX**2 * 3)
         return HostLimits(min(engine.batch_vlm or most, most), hang_timeout_s)
 
-    async def synthesize(self, stage: SynthesizeStage, note: Note) -> Synthesis:
-        """Ask for the clusters, once more if the engine dies."""
+    async def reduce(self, task: ReduceTask[ResultT], note: Note) -> ResultT:
+        """Do a task, once more if the engine dies."""
         await self.prepare("llm")
-        return await try_twice(partial(self._synthesize, stage), note)
+        return await try_twice(partial(self._reduce, task), note)
 
-    async def _synthesize(self, stage: SynthesizeStage) -> Synthesis:
-        arguments = (run_synthesize, self._resources["llm"], stage, self._spec("llm"))
-        result: Synthesis | IctcError = await asyncio.to_thread(ray_cluster.submit, *arguments)
+    async def _reduce(self, task: ReduceTask[ResultT]) -> ResultT:
+        arguments = (run_reduce, self._resources["llm"], task, self._spec("llm"))
+        result: ResultT | IctcError = await asyncio.to_thread(ray_cluster.submit, *arguments)
         if isinstance(result, IctcError):
             raise result
         return result
@@ -241,16 +254,3 @@ class Todo:
 def rows_per_block(role: Role) -> int:
     """Return how many images travel together."""
     return IMAGES_PER_BLOCK if role == "vlm" else TEXTS_PER_BLOCK
-
-
-def detach(stage: MapStage[Any]) -> MapStage[Any]:
-    """Return a stage without its images, to be sent to workers: only the driver has the journals that they are in."""
-    if isinstance(stage, LabelStage):
-        return replace(stage, captions=_nothing)
-    if isinstance(stage, AssignStage):
-        return replace(stage, labeled_captions=_nothing)
-    return stage
-
-
-def _nothing() -> Any:
-    return iter(())

@@ -22,8 +22,7 @@ from ictc.records import add_counts
 from ictc.stages.judging import count_tokens, judge
 from ictc.stages.outcome import Outcome
 from ictc.stages.retry import FIRST, Attempt, next_attempt
-from ictc.stages.synthesize import Synthesis, SynthesizeStage
-from ictc.stages.work import MapStage, build_request
+from ictc.stages.work import MapStage, ReduceTask, build_request
 
 if TYPE_CHECKING:
     import pyarrow
@@ -117,13 +116,13 @@ async def map_rows(
         return pack([error])
 
 
-def run_synthesize(stage: SynthesizeStage, spec: ModelSpec) -> Synthesis | IctcError:
-    """Return the clusters of Step 2b, or the error that there are none."""
+def run_reduce(task: ReduceTask[Any], spec: ModelSpec) -> Any | IctcError:
+    """Return what a task of a reduce step comes to, or the error that it comes to nothing."""
 
-    async def run() -> Synthesis:
+    async def run() -> Any:
         engine = await build_engine(spec)
         try:
-            return await stage.run(engine)
+            return await task.run(engine)
         finally:
             await engine.close()
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from ictc.config import EngineSettings, ModelSpec, Step
+from ictc.config import EngineSettings, ModelSpec
 from ictc.engines.gpu import FP8_CAPABILITY, bytes_per_weight, check_gpus
 from ictc.engines.shapes import ModelShape, find_shape
 from ictc.engines.sizing import (
@@ -27,17 +27,15 @@ from ictc.planning.gpus import GpuModel
 from ictc.planning.prompts import TextTokens
 from ictc.planning.roofline import REALISTIC_SHARE, Duration, Machine, Request, duration
 from ictc.planning.sample import Sample
-from ictc.records import StageName
-
-STEP_OF_STAGE: dict[StageName, Step] = {"caption": "1", "label": "2a", "synthesize": "2b", "assign": "3"}
+from ictc.steps.base import MapStep, ReduceStep, Step
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Scenario:
     """All that an estimate depends on.
 
     Attributes:
-        tokens: text tokens of each step.
+        tokens: text tokens of each step, by its name.
         steps: those to be run.
         num_tracks: tracks of the run.
         dedupe: whether equal images are asked about once.
@@ -47,7 +45,7 @@ class Scenario:
     engine: EngineSettings
     gpu: GpuModel
     sample: Sample
-    tokens: Mapping[StageName, TextTokens]
+    tokens: Mapping[str, TextTokens]
     steps: tuple[Step, ...]
     num_tracks: int = 1
     dedupe: bool = True
@@ -65,13 +63,13 @@ class Scenario:
         return self.sample.num_distinct if self.dedupe else self.sample.num_usable
 
     @property
-    def stages(self) -> list[StageName]:
-        """The steps to be run, by the names of their stages."""
-        return [stage for stage, step in STEP_OF_STAGE.items() if step in self.steps]
+    def sees_images(self) -> bool:
+        """Whether a step asks about images."""
+        return any(reads_images(step) for step in self.steps)
 
-    def num_requests(self, stage: StageName) -> int:
+    def num_requests(self, step: Step) -> int:
         """Return how many requests a step makes, for all tracks together."""
-        return self.num_tracks * (1 if stage == "synthesize" else self.num_images)
+        return self.num_tracks * (1 if isinstance(step, ReduceStep) else self.num_images)
 
 
 @dataclass(frozen=True)
@@ -129,7 +127,7 @@ class StepEstimate:
         request: the average one.
     """
 
-    stage: StageName
+    step: Step
     num_requests: int
     request: Request
     duration: Duration
@@ -161,8 +159,13 @@ def estimate(scenario: Scenario) -> Estimate:
     num_gpus = max(model.num_engines * model.gpus_each for model in models)
     if any(model.problem or model.shape is None for model in models):
         return Estimate(models, (), num_gpus)
-    steps = tuple(_estimate_step(scenario, stage, vlm if stage == "caption" else llm) for stage in scenario.stages)
+    steps = tuple(_estimate_step(scenario, step, vlm if step.role == "vlm" else llm) for step in scenario.steps)
     return Estimate(models, steps, num_gpus)
+
+
+def reads_images(step: Step) -> bool:
+    """Whether a step asks about images."""
+    return isinstance(step, MapStep) and step.reads_images
 
 
 def plan_model(scenario: Scenario, spec: ModelSpec) -> ModelPlan:
@@ -185,17 +188,17 @@ def plan_model(scenario: Scenario, spec: ModelSpec) -> ModelPlan:
     return ModelPlan(spec, find_shape(spec.model), len(specs), len(used), batch, memory, room, problem)
 
 
-def _estimate_step(scenario: Scenario, stage: StageName, model: ModelPlan) -> StepEstimate:
+def _estimate_step(scenario: Scenario, step: Step, model: ModelPlan) -> StepEstimate:
     assert model.shape is not None
-    tokens = scenario.tokens[stage]
+    tokens = scenario.tokens[step.name]
     machine = model.machine(scenario.gpu)
-    num_requests = scenario.num_requests(stage)
+    num_requests = scenario.num_requests(step)
     request = Request(0, tokens.prompt, tokens.answer)
-    if stage == "caption":
+    if reads_images(step):
         image_tokens = scenario.sample.mean_image_tokens(scenario.engine.max_image_tokens)
         request = replace(
             request, image_tokens=image_tokens, sharing=scenario.num_tracks if scenario.in_one_pass else 1
         )
-    elif stage == "synthesize":  # one engine works, on one request at a time
+    elif isinstance(step, ReduceStep):  # one engine works, on one request at a time
         machine = replace(replace(model, num_engines=1).machine(scenario.gpu), sequences=1)
-    return StepEstimate(stage, num_requests, request, duration(model.shape, request, num_requests, machine))
+    return StepEstimate(step, num_requests, request, duration(model.shape, request, num_requests, machine))

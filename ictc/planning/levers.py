@@ -85,7 +85,7 @@ def _fewer_image_tokens(scenario: Scenario) -> Iterator[Change]:
     mean = scenario.sample.mean_image_tokens(scenario.engine.max_image_tokens)
     for budget in IMAGE_BUDGETS:
         fewer = scenario.sample.mean_image_tokens(budget)
-        if "1" in scenario.steps and fewer < 0.95 * mean:
+        if scenario.sees_images and fewer < 0.95 * mean:
             changed = _with_engine(scenario, max_image_tokens=budget)
             yield f"--max_image_tokens {budget}", changed, f"{fewer:,.0f} tokens an image; small print may be lost"
 
@@ -101,7 +101,7 @@ def _tracks(scenario: Scenario) -> Iterator[Change]:
     if scenario.num_tracks > 1:
         separate = replace(scenario, in_one_pass=False)
         yield f"{scenario.num_tracks} runs of one track", separate, "each computes every image anew"
-    elif "1" in scenario.steps:
+    elif scenario.sees_images:
         together = replace(scenario, num_tracks=NUM_TRACKS)
         yield "--track 1,2,3", together, "at best, against three runs: all share each image"
 

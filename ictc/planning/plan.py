@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ictc.planning.estimate import Estimate, Scenario
+from ictc.planning.estimate import Estimate, Scenario, StepEstimate
 from ictc.planning.levers import Lever
 from ictc.planning.roofline import REALISTIC_SHARE
-from ictc.records import StageName
+from ictc.steps.base import Step
 from ictc.tracks.context import ContextNeed
 
 
@@ -52,7 +52,7 @@ class Plan:
     Attributes:
         place: where the images are, for people.
         token_source: how text tokens were counted.
-        measured: by step, None where nothing was measured.
+        measured: by the name of a step, None where nothing was measured.
         left_out: what lies among the images and is none, for people.
         clusters: None where no clusters are made.
     """
@@ -62,28 +62,32 @@ class Plan:
     token_source: str
     estimate: Estimate
     levers: Sequence[Lever]
-    measured: Mapping[StageName, Pace] | None = None
+    measured: Mapping[str, Pace] | None = None
     left_out: str = ""
     clusters: ClusterPlan | None = None
 
-    def hours(self, stage: StageName) -> float | None:
+    def hours(self, step: Step) -> float | None:
         """Return the hours of a step, as measured or else at a realistic share of the peak; None if neither tells."""
-        pace = (self.measured or {}).get(stage)
+        pace = (self.measured or {}).get(step.name)
         if pace is not None:
-            return self.scenario.num_requests(stage) * self._share_reached(pace) / pace.per_second / 3600
-        step = next((step for step in self.estimate.steps if step.stage == stage), None)
-        return None if step is None else step.duration.seconds(REALISTIC_SHARE) / 3600
+            return self.scenario.num_requests(step) * self._share_reached(pace) / pace.per_second / 3600
+        estimated = self.estimate_of(step)
+        return None if estimated is None else estimated.duration.seconds(REALISTIC_SHARE) / 3600
+
+    def estimate_of(self, step: Step) -> StepEstimate | None:
+        """Return what a step is reckoned to cost, None if that is unknown."""
+        return next((one for one in self.estimate.steps if one.step is step), None)
 
     @property
     def total_hours(self) -> float | None:
         """Hours of all steps of which something is known; None if nothing is."""
-        known = [hours for stage in self.scenario.stages if (hours := self.hours(stage)) is not None]
+        known = [hours for step in self.scenario.steps if (hours := self.hours(step)) is not None]
         return sum(known) if known else None
 
     def _share_reached(self, pace: Pace) -> float:
         """Return the share of the images that came as far as a step; screens of pure interface leave after Step 1."""
-        captions = (self.measured or {}).get("caption")
-        return 1.0 if captions is None else pace.num_requests / captions.num_requests
+        first = next(iter((self.measured or {}).values()), None)
+        return 1.0 if first is None else pace.num_requests / first.num_requests
 
     def lever_hours(self, lever: Lever) -> float:
         """Return the hours of a changed run, in proportion to what was measured."""

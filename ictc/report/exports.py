@@ -26,7 +26,7 @@ from ictc.report.options import PageOptions
 from ictc.report.projection import MIN_POINTS, project
 from ictc.report.reading import caption_texts
 from ictc.report.sampling import sample_positions
-from ictc.stages.image_links import LinkNames, link_or_copy
+from ictc.steps.image_links import LinkNames, link_or_copy
 from ictc.storage.atomic import atomic_writer, storage_errors
 from ictc.storage.json_files import write_json
 

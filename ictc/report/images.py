@@ -22,7 +22,7 @@ from ictc.dataset.decoding.pool import DecodePool
 from ictc.dataset.fetching.cache import ContentCache
 from ictc.dataset.fetching.files import ImagePlaces
 from ictc.records import DecodedImage, ImageRecord
-from ictc.stages.image_links import LinkNames, iter_names
+from ictc.steps.image_links import LinkNames, iter_names
 from ictc.storage.manifest import Manifest, find_manifest
 from ictc.storage.rundir import RunDirectory
 

@@ -9,6 +9,7 @@ import pandas as pd
 
 from ictc.report.clusters import clip
 from ictc.report.reading import RunReport
+from ictc.steps.table import STEPS
 
 MAX_LISTED = 200
 """Most images listed for each way to have no cluster."""
@@ -17,13 +18,6 @@ OUTCOMES = {
     "ui_only": ("Interface only", "Screens that show nothing but the interface of an app."),
     "broken": ("Unreadable", "Files that could not be decoded."),
     "rejected": ("Rejected", "Images for which the model gave no valid answer, after several tries."),
-}
-
-STEPS = {
-    "caption": "Step 1: what is in the image",
-    "label": "Step 2a: a label for each ad",
-    "synthesize": "Step 2b: clusters from the labels",
-    "assign": "Step 3: a cluster for each ad",
 }
 
 
@@ -140,7 +134,7 @@ def describe_seconds(seconds: object) -> str:
 
 def build_prompts(run: RunReport) -> list[Prompt]:
     """Return what each step asked, in their order; none if `prompts.json` is not there."""
-    prompts = ((title, run.prompts.get(step)) for step, title in STEPS.items())
+    prompts = ((f"Step {step.number}: {step.about}", run.prompts.get(step.name)) for step in STEPS)
     return [
         Prompt(title, clip(str(prompt.get("system", "")), 20_000), clip(str(prompt.get("user", "")), 20_000))
         for title, prompt in prompts

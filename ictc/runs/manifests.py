@@ -23,7 +23,8 @@ from ictc.dataset.catalog.stamps import UNSURE, hash_text
 from ictc.dataset.catalog.versions import NUMBERS_PER_UNIT, Versions, batched, is_local, read_contents
 from ictc.records import ImageRecord
 from ictc.runs.shards import unit_of
-from ictc.stages.export import mark_stale
+from ictc.steps.exports import mark_stale
+from ictc.steps.table import STEPS
 from ictc.storage.atomic import storage_errors, write_atomic
 from ictc.storage.keys import StageKey
 from ictc.storage.manifest import Manifest, find_manifest, image_fields, load_manifest, save_manifest
@@ -92,7 +93,7 @@ class ManifestKeeper:
             listed.update(describe(image))
             yield image
         if listed.digest() != earlier.listed:
-            mark_stale(directory.path, "caption")  # the exports are about other images
+            mark_stale(directory.path, STEPS[0])  # the exports are about other images
 
     def _with_versions(self, images: Iterable[ImageRecord], earlier: Earlier) -> Iterator[ImageRecord]:
         units = index_stamps(self._stamps)

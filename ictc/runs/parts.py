@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -10,18 +10,18 @@ from typing import Any
 from ictc.dataset.catalog.discover import list_collection
 from ictc.dataset.catalog.tally import Tally
 from ictc.errors import ConfigError, InputError
-from ictc.records import ImageRecord, StageName
+from ictc.records import ImageRecord
 from ictc.runs.reader import open_results
 from ictc.runs.shards import describe_change
-from ictc.stages.caption import caption_input
-from ictc.stages.outcome import Status, needs_work
-from ictc.stages.results import Results
+from ictc.stages.outcome import needs_work
+from ictc.steps.base import MapStep, Step
+from ictc.steps.results import Results
+from ictc.steps.table import STEPS
 from ictc.storage.keys import StageKey, explain_change
 from ictc.storage.manifest import Manifest, find_manifest
 from ictc.storage.rundir import RunDirectory
 
 SHARED_KEYS = ("layout", "frames")
-STAGES_OF_A_PART: tuple[StageName, ...] = ("caption", "label")
 
 
 @dataclass(frozen=True)
@@ -41,15 +41,15 @@ class Part:
     def name(self) -> str:
         return str(self.directory.path)
 
-    def key(self, stage: StageName) -> StageKey:
+    def key(self, step: Step) -> StageKey:
         """Return the key of a step that every shard does.
 
         Raises:
             ConfigError: it has not begun.
         """
-        key = self.directory.current_key(stage)
+        key = self.directory.current_key(step.name)
         if key is None:
-            raise ConfigError(f"{self.name}: the {stage} step has not begun; finish this shard first")
+            raise ConfigError(f"{self.name}: the {step.name} step has not begun; finish this shard first")
         return key
 
 
@@ -100,11 +100,11 @@ def check_same_kind(first: Part, other: Part) -> None:
             f"{first.name} and {other.name} are of different collections: {describe_difference(first, other)}; "
             "run the shards again over one collection, with --rediscover"
         )
-    for stage in STAGES_OF_A_PART:
-        if first.key(stage) != other.key(stage):
+    for step in steps_of_a_part():
+        if first.key(step) != other.key(step):
             raise ConfigError(
-                f"{first.name} and {other.name} were made in different ways ({stage}: "
-                f"{explain_change(first.key(stage), other.key(stage))}); run one of them again like the other"
+                f"{first.name} and {other.name} were made in different ways ({step.name}: "
+                f"{explain_change(first.key(step), other.key(step))}); run one of them again like the other"
             )
 
 
@@ -151,8 +151,7 @@ def check_finished(part: Part) -> None:
         ConfigError: with how much.
     """
     with open_results(part.directory, part.manifest) as results:
-        is_finished = finished_images(results)
-        missing = sum(not is_finished(image) for image in part.manifest)
+        missing = len(unfinished_ids(results))
     if missing:
         raise ConfigError(
             f"{part.name} is not finished: {missing:,} of {part.manifest.num_images:,} images lack their caption or "
@@ -160,19 +159,30 @@ def check_finished(part: Part) -> None:
         )
 
 
-def finished_images(results: Results) -> Callable[[ImageRecord], bool]:
-    """Return a test for whether Steps 1 and 2a are done with an image."""
-    captions, labels = results.journals.get("caption"), results.journals.get("label")
+def steps_of_a_part() -> list[MapStep[Any]]:
+    """Return the steps that every shard does, so that a merge takes their records over."""
+    return [step for step in STEPS if step.of_a_part and isinstance(step, MapStep)]
 
-    def is_finished(image: ImageRecord) -> bool:
-        image_id = image.image_id
-        if captions is None or needs_work(captions, image_id, caption_input(image)):
-            return False
-        if captions.status(image_id) != Status.DONE:
-            return True
-        return labels is not None and not needs_work(labels, image_id, captions.fingerprint(image_id))
 
-    return is_finished
+def steps_over_the_whole(*, redo_texts: bool) -> tuple[Step, ...]:
+    """Return the steps that are left where others have done those of a part.
+
+    Args:
+        redo_texts: do those of a part again that ask about texts, as the question is another.
+    """
+    adopted = [step for step in steps_of_a_part() if step.reads_images or not redo_texts]
+    return tuple(step for step in STEPS if step not in adopted)
+
+
+def unfinished_ids(results: Results) -> set[str]:
+    """Return the ids of the images that a step of a shard is not done with."""
+    unfinished: set[str] = set()
+    for step in steps_of_a_part():
+        journal = results.journals.get(step)
+        for item in step.iter_items(results):
+            if journal is None or needs_work(journal, item.image_id, item.input_digest):
+                unfinished.add(item.image_id)
+    return unfinished
 
 
 def iter_merged(ordered: Sequence[Part], *, only_finished: bool) -> Iterator[ImageRecord]:
@@ -215,4 +225,5 @@ def _iter_part(part: Part, only_finished: bool) -> Iterator[ImageRecord]:
         yield from part.manifest
         return
     with open_results(part.directory, part.manifest) as results:
-        yield from filter(finished_images(results), part.manifest)
+        unfinished = unfinished_ids(results)
+        yield from (image for image in part.manifest if image.image_id not in unfinished)

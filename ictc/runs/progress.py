@@ -12,16 +12,15 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
 import orjson
 
-from ictc.records import StageName, add_counts
-from ictc.runs.reporter import TITLES, Reporter, StepPlan
-from ictc.runs.track_run import STAGES
+from ictc.records import add_counts
+from ictc.runs.reporter import Reporter, StepPlan
 from ictc.runs.waits import describe_shares, shares_of
 from ictc.stages.outcome import Status
 from ictc.stages.timekeeping import Timekeeper
@@ -136,9 +135,9 @@ class RecordingReporter:
 
     inner: Reporter
     directory: RunDirectory
-    _steps: dict[StageName, StepRecord] = field(default_factory=dict)
+    _steps: dict[str, StepRecord] = field(default_factory=dict)
     _work: Work = field(default_factory=dict)
-    _running: tuple[StageName, StepCounter] | None = None
+    _running: tuple[str, StepCounter] | None = None
     _saving: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
@@ -157,20 +156,17 @@ class RecordingReporter:
         """Ask for a yes or a no."""
         return await self.inner.confirm(question)
 
-    def stage(self, title: str, total: int, done: int, times: Timekeeper) -> AbstractContextManager[StageProgress]:
-        """Open the progress of one step, and write the file at its start and end."""
-        return self._stage(title, total, done, times)
-
     @contextmanager
-    def _stage(self, title: str, total: int, done: int, times: Timekeeper) -> Iterator[StageProgress]:
-        stage = next(stage for stage in STAGES if title.endswith(TITLES[stage]))
-        counter = StepCounter(digest(self.directory.current_key(stage)), total, done, times)
-        self._running = stage, counter
+    def stage(self, *, name: str, title: str, total: int, done: int, times: Timekeeper) -> Iterator[StageProgress]:
+        """Open the progress of one step, and write the file at its start and end."""
+        counter = StepCounter(digest(self.directory.current_key(name)), total, done, times)
+        self._running = name, counter
         if not done:
             self._work.pop(counter.key, None)
         self.save()
         try:
-            with self.inner.stage(title, total, done, times) as progress, heartbeat([self.save]):
+            progress_of_inner = self.inner.stage(name=name, title=title, total=total, done=done, times=times)
+            with progress_of_inner as progress, heartbeat([self.save]):
                 yield _Both(progress, counter)
         finally:
             counter.ended_at = utc_now()
@@ -186,8 +182,8 @@ class RecordingReporter:
         with self._saving:
             if self._running is None:
                 return
-            stage, counter = self._running
-            self._steps[stage] = record = counter.record()
+            name, counter = self._running
+            self._steps[name] = record = counter.record()
             content = orjson.dumps(describe(self._steps, self._work_so_far(record)))
             try:
                 replace_unsynced(progress_path(self.directory.path), content)
@@ -213,12 +209,12 @@ def progress_path(directory: Path) -> Path:
     return directory / "state" / "progress.json"
 
 
-def load_progress(directory: Path) -> dict[StageName, StepRecord]:
-    """Return where each step of a run directory stood last, {} if nothing readable says so."""
+def load_progress(directory: Path) -> dict[str, StepRecord]:
+    """Return where each step of a run directory stood last, by its name, {} if nothing readable says so."""
     try:
         steps = orjson.loads(progress_path(directory).read_bytes())["steps"]
-        return {stage: StepRecord(**steps[stage]) for stage in STAGES if stage in steps}
-    except (OSError, ValueError, KeyError, TypeError):
+        return {name: StepRecord(**record) for name, record in steps.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
 
 
@@ -233,9 +229,9 @@ def load_work(directory: Path) -> Work:
         return {}
 
 
-def describe(steps: Mapping[StageName, StepRecord], work: Work) -> dict[str, object]:
+def describe(steps: Mapping[str, StepRecord], work: Work) -> dict[str, object]:
     """Return the content of the progress file."""
-    return {"steps": {stage: asdict(record) for stage, record in steps.items()}, "work_s": work}
+    return {"steps": {name: asdict(record) for name, record in steps.items()}, "work_s": work}
 
 
 def replace_unsynced(path: Path, content: bytes) -> None:

@@ -6,14 +6,12 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-
-import orjson
 
 from ictc.config.groups import default_work_dir
 from ictc.errors import ConfigError
-from ictc.runs.track_run import STAGES
-from ictc.stages.results import Results
+from ictc.steps.base import MapStep, ReduceStep
+from ictc.steps.results import Results
+from ictc.steps.table import STEPS
 from ictc.storage.journal import Journal
 from ictc.storage.lock import find_lock
 from ictc.storage.manifest import Manifest
@@ -78,14 +76,6 @@ def _is_run_directory(path: Path) -> bool:
     return (path / "run.json").is_file() or find_lock(state) is not None or (state / "manifest.jsonl").is_file()
 
 
-def read_json(path: Path) -> Any:
-    """Return the content of a JSON file, None if it is missing or damaged."""
-    try:
-        return orjson.loads(path.read_bytes())
-    except (OSError, orjson.JSONDecodeError):
-        return None
-
-
 @contextmanager
 def open_results(directory: RunDirectory, manifest: Manifest) -> Iterator[Results]:
     """Open the results in use, with a journal for each map stage that has one, and close them again.
@@ -95,13 +85,15 @@ def open_results(directory: RunDirectory, manifest: Manifest) -> Iterator[Result
     """
     results = Results(manifest)
     try:
-        for stage in STAGES:
-            key = directory.current_key(stage)
-            if key is not None and stage == "synthesize":
-                results.definitions = directory.load_definitions(key) or ()
-            elif key is not None and directory.result_path(stage, key).is_dir():
-                results.journals[stage] = Journal(directory.result_path(stage, key), read_only=True)
+        for step in STEPS:
+            key = directory.current_key(step.name)
+            folder = None if key is None else directory.result_path(step.name, key)
+            if folder is None or not folder.is_dir():
+                continue
+            if isinstance(step, MapStep):
+                results.journals[step] = Journal(folder, read_only=True)
+            elif isinstance(step, ReduceStep) and (result := step.load(folder)) is not None:
+                results.reduced[step] = result
         yield results
     finally:
-        for journal in results.journals.values():
-            journal.close()
+        results.close()

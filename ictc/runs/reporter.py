@@ -7,16 +7,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
-from ictc.records import StageName
 from ictc.stages.timekeeping import Timekeeper
 from ictc.stages.work import StageProgress
-
-TITLES: dict[StageName, str] = {
-    "caption": "Step 1 captions",
-    "label": "Step 2a labels",
-    "synthesize": "Step 2b clusters",
-    "assign": "Step 3 assignments",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +45,13 @@ class Reporter(Protocol):
         """Ask for a yes or a no; None if there is nobody to ask."""
         ...
 
-    def stage(self, title: str, total: int, done: int, times: Timekeeper) -> AbstractContextManager[StageProgress]:
-        """Open the progress of one step; `done` of its `total` images were finished by earlier runs.
+    def stage(
+        self, *, name: str, title: str, total: int, done: int, times: Timekeeper
+    ) -> AbstractContextManager[StageProgress]:
+        """Open the progress of one step, by its name and for people.
 
         Args:
+            total, done: its images, and how many of them were finished by earlier runs.
             times: tells where its time goes.
         """
         ...

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from ictc.config import RunSettings
 from ictc.errors import ConfigError
+from ictc.steps.choice import choose_steps
 from ictc.storage.manifest import find_manifest
 from ictc.storage.rundir import RunDirectory
 from ictc.tracks import Track, load_track
@@ -59,9 +60,11 @@ def load_settings(directory: RunDirectory, **overrides: Any) -> RunSettings:
         flags.pop("num_clusters", None)  # the file says it
     flags |= overrides
     try:
-        return RunSettings.from_flags({flag: value for flag, value in flags.items() if value is not None})
+        settings = RunSettings.from_flags({flag: value for flag, value in flags.items() if value is not None})
+        choose_steps(settings)
     except ValidationError as error:
         first = error.errors()[0]
         message = str(first["msg"]).removeprefix("Value error, ")
         where = "" if message.startswith("--") else f"{'.'.join(map(str, first['loc']))}: "
         raise ConfigError(f"{path}: {where}{message}") from None
+    return settings

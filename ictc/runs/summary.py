@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from heapq import nlargest
 from pathlib import Path
 
-from ictc.records import Assignment, ClusterDefinition, LabeledCaption, StageName
-from ictc.stages.export import status_counts
-from ictc.stages.results import Results
+from ictc.records import Assignment, ClusterDefinition, LabeledCaption
+from ictc.steps.assign import ASSIGN, iter_assignments, labeled_caption_of
+from ictc.steps.caption import find_duplicates
+from ictc.steps.results import Results
+from ictc.steps.synthesize import definitions_of
 
 EXAMPLES_PER_CLUSTER = 3
 
@@ -39,7 +41,7 @@ class TrackSummary:
     directory: Path
     num_images: int
     num_duplicates: int
-    statuses: dict[StageName, dict[str, int]]
+    statuses: dict[str, dict[str, int]]
     clusters: list[ClusterSummary]
     wants_report: bool = False
 
@@ -47,8 +49,8 @@ class TrackSummary:
 def summarize_clusters(results: Results) -> list[ClusterSummary]:
     """Return the clusters, largest first."""
     sizes: Counter[int] = Counter()
-    surest: dict[int, list[Assignment]] = {definition.cluster_id: [] for definition in results.definitions}
-    for assignment in results.iter_assignments():
+    surest: dict[int, list[Assignment]] = {definition.cluster_id: [] for definition in definitions_of(results)}
+    for assignment in iter_assignments(results):
         sizes[assignment.cluster_id] += 1
         best = surest[assignment.cluster_id]
         surest[assignment.cluster_id] = nlargest(EXAMPLES_PER_CLUSTER, [*best, assignment], key=_confidence)
@@ -56,9 +58,9 @@ def summarize_clusters(results: Results) -> list[ClusterSummary]:
         ClusterSummary(
             definition,
             sizes[definition.cluster_id],
-            [results.labeled_caption_of(assignment.image_id) for assignment in surest[definition.cluster_id]],
+            [labeled_caption_of(results, assignment.image_id) for assignment in surest[definition.cluster_id]],
         )
-        for definition in results.definitions
+        for definition in definitions_of(results)
     ]
     return sorted(summaries, key=lambda summary: -summary.size)
 
@@ -67,15 +69,15 @@ def _confidence(assignment: Assignment) -> float:
     return assignment.confidence or 0.0
 
 
-def summarize(track: str, criterion: str, directory: Path, results: Results, *, wants_report: bool) -> TrackSummary:
+def summarize(*, track: str, criterion: str, directory: Path, results: Results, wants_report: bool) -> TrackSummary:
     """Return what came out of one track."""
     return TrackSummary(
         track=track,
         criterion=criterion,
         directory=directory,
         num_images=results.manifest.num_images,
-        num_duplicates=len(results.find_duplicates()),
-        statuses={stage: status_counts(results, stage) for stage in results.journals},
-        clusters=summarize_clusters(results) if "assign" in results.journals else [],
+        num_duplicates=len(find_duplicates(results)),
+        statuses={step.name: results.describe_statuses(step) for step in results.journals},
+        clusters=summarize_clusters(results) if ASSIGN in results.journals else [],
         wants_report=wants_report,
     )

@@ -18,13 +18,13 @@ from typing import Any, Literal
 
 import orjson
 
-from ictc.records import StageName
 from ictc.runs.progress import StepRecord, load_progress
 from ictc.runs.reader import open_results
-from ictc.runs.track_run import STAGES
 from ictc.runs.waits import shares_of
-from ictc.stages.export import stale_stages
 from ictc.stages.outcome import Status
+from ictc.steps.base import MapStep, ReduceStep, Step
+from ictc.steps.exports import stale_steps
+from ictc.steps.table import STEPS
 from ictc.storage.journal import list_segments
 from ictc.storage.keys import StageKey, digest
 from ictc.storage.lock import LockFile, find_lock
@@ -42,6 +42,7 @@ class StepStatus:
     """How far one step is.
 
     Attributes:
+        stage: its name.
         total: None if it can't be known yet.
         images_per_second, eta_s: None where nothing runs or nothing is known.
         last_result_s: seconds since an image last left the step.
@@ -51,7 +52,7 @@ class StepStatus:
         computing: share of that time in which its main thread computed.
     """
 
-    stage: StageName
+    stage: str
     state: State
     done: int
     total: int | None
@@ -70,7 +71,7 @@ class RunStatus:
     Attributes:
         owner: who is at work there, or was last; None if unknown.
         steps: those that have started.
-        stale_exports: steps whose files are still about an earlier state of the run.
+        stale_exports: names of steps whose files are still about an earlier state of the run.
     """
 
     directory: Path
@@ -79,7 +80,7 @@ class RunStatus:
     criterion: str | None
     owner: str | None
     steps: list[StepStatus]
-    stale_exports: tuple[StageName, ...] = ()
+    stale_exports: tuple[str, ...] = ()
 
 
 class RunWatcher:
@@ -96,9 +97,11 @@ class RunWatcher:
         state = judge_state(info.get("status"), lock)
         records = load_progress(self._directory.path)
         if lock is not None and lock.owner is not None:
-            records = {stage: end_if_older(record, lock.owner.started_at) for stage, record in records.items()}
-        keys = {stage: self._directory.current_key(stage) for stage in STAGES}
-        steps = [self._look_at(stage, key, records.get(stage), state) for stage, key in keys.items() if key is not None]
+            records = {name: end_if_older(record, lock.owner.started_at) for name, record in records.items()}
+        keys = {step: self._directory.current_key(step.name) for step in STEPS}
+        steps = [
+            self._look_at(step, key, records.get(step.name), state) for step, key in keys.items() if key is not None
+        ]
         return RunStatus(
             directory=self._directory.path,
             state=state,
@@ -106,21 +109,24 @@ class RunWatcher:
             criterion=info.get("criterion"),
             owner=str(lock) if lock is not None else None,
             steps=steps,
-            stale_exports=stale_stages(self._directory.path),
+            stale_exports=tuple(step.name for step in stale_steps(self._directory.path)),
         )
 
-    def _look_at(self, stage: StageName, key: StageKey, record: StepRecord | None, state: State) -> StepStatus:
-        if stage == "synthesize":
-            done, total = len(self._directory.load_definitions(key) or ()), int(key["num_clusters"])
-            return StepStatus(stage, state_of_step(done, total, state, at_work=done == 0), done, total)
-        rejected = self._rejected(stage, key)
+    def _look_at(self, step: Step, key: StageKey, record: StepRecord | None, state: State) -> StepStatus:
+        if isinstance(step, ReduceStep):
+            done, total = step.count(step.load(self._directory.result_path(step.name, key))), step.size(key)
+            return StepStatus(step.name, state_of_step(done, total, state, at_work=done == 0), done, total)
+        assert isinstance(step, MapStep)
+        rejected = self._rejected(step, key)
         if record is None or record.key != digest(key):
-            done, count = count_results(self._directory, stage)
-            return StepStatus(stage, state_of_step(done, count, state, at_work=False), done, count, rejected=rejected)
+            done, count = count_results(self._directory, step)
+            return StepStatus(
+                step.name, state_of_step(done, count, state, at_work=False), done, count, rejected=rejected
+            )
         step_state = state_of_step(record.done, record.total, state, at_work=record.ended_at is None)
         rate = record.images_per_second or None
         return StepStatus(
-            stage=stage,
+            stage=step.name,
             state=step_state,
             done=record.done,
             total=record.total,
@@ -132,8 +138,8 @@ class RunWatcher:
             computing=share_computed(record),
         )
 
-    def _rejected(self, stage: StageName, key: StageKey) -> dict[str, int]:
-        path = self._directory.result_path(stage, key)
+    def _rejected(self, step: Step, key: StageKey) -> dict[str, int]:
+        path = self._directory.result_path(step.name, key)
         reader = self._rejections.setdefault(path, RejectionReader(path))
         return dict(reader.read())
 
@@ -231,15 +237,13 @@ def state_of_step(done: int, total: int | None, run: State, *, at_work: bool) ->
     return "stopped" if run == "finished" else run
 
 
-def count_results(directory: RunDirectory, stage: StageName) -> tuple[int, int | None]:
-    """Return how many images have left a map stage, and how many enter it, from the journals in use."""
+def count_results(directory: RunDirectory, step: MapStep[Any]) -> tuple[int, int | None]:
+    """Return how many images have left a map step, and how many enter it, from the journals in use."""
     manifest = find_manifest(directory.manifest_path)
     if manifest is None:
         return 0, None
     with open_results(directory, manifest) as results:
-        done = results.count_statuses(stage).total()
-        entering = manifest.num_images if stage == "caption" else results.count_statuses("caption")[Status.DONE]
-        return done, entering
+        return results.count_statuses(step).total(), step.count_entering(results)
 
 
 def seconds_since(moment: str | None) -> float | None:

@@ -25,7 +25,7 @@ MIN_BAD = 2
 MAX_REASONS = 1000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Tolerance:
     """What a user puts up with.
 

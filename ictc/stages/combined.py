@@ -1,60 +1,20 @@
-"""Step 1 of several tracks with one request an image: asked once, recorded in the journal of each."""
+"""One request an image for several tracks: asked once, recorded in the journal of each."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
-from typing import Any
 
-from ictc.engines.base import Answer, GenerationRequest, JsonAnswer
-from ictc.records import ImageRecord, Source, StageName, UnreadableImage
-from ictc.stages.caption import MAX_TOKENS, CaptionStage, caption_outcome
+from ictc.records import ImageRecord
 from ictc.stages.lane import Lane, Pending
 from ictc.stages.outcome import Outcome, Status
-from ictc.stages.retry import Attempt
-from ictc.stages.work import WorkItem
-from ictc.tracks.combined import CombinedCaptions
+from ictc.stages.work import MapStage, WorkItem
 
 PARTS = "parts"
 """Under this name an outcome holds those of the tracks."""
 
 
-@dataclass(frozen=True)
-class CombinedCaptionStage:
-    """Ask for the captions of all tracks at once."""
-
-    stages: tuple[CaptionStage, ...]
-    name: StageName = "caption"
-
-    @cached_property
-    def _prompt(self) -> CombinedCaptions:
-        return CombinedCaptions([(stage.track, stage.criterion) for stage in self.stages])
-
-    def iter_items(self) -> Iterator[WorkItem[ImageRecord]]:
-        return self.stages[0].iter_items()
-
-    async def find_source(self, item: ImageRecord) -> Source | UnreadableImage | None:
-        return await self.stages[0].find_source(item)
-
-    async def build_request(self, item: ImageRecord, attempt: Attempt) -> GenerationRequest | Outcome:
-        request = await self.stages[0].build_request(item, attempt)
-        if isinstance(request, Outcome):
-            return request
-        return replace(
-            request,
-            messages=self._prompt.render(),
-            answer=JsonAnswer(self._prompt.schema),
-            sampling=attempt.sampling(MAX_TOKENS * len(self.stages), self.stages[0].seed),
-            inputs={"criterion": "; ".join(stage.criterion for stage in self.stages)},
-        )
-
-    def parse_answer(self, item: ImageRecord, answer: Answer) -> Outcome:
-        captions = self._prompt.parse(item.image_id, answer.text)
-        return Outcome(Status.DONE, {PARTS: [caption_outcome(caption) for caption in captions]})
-
-
-@dataclass
+@dataclass(kw_only=True)
 class CombinedLane(Lane[ImageRecord]):
     """A lane that records what it is told in several others."""
 
@@ -111,11 +71,16 @@ class CombinedLane(Lane[ImageRecord]):
             lane._record(own, part)
 
 
-def combine_lanes(lanes: Sequence[Lane[Any]]) -> Sequence[Lane[Any]]:
-    """Return one lane for all, where they are captions of several tracks."""
-    stages = tuple(lane.stage for lane in lanes if isinstance(lane.stage, CaptionStage))
-    if len(stages) < 2:
-        return lanes
-    first, stage = lanes[0], CombinedCaptionStage(stages)
-    shared = (stage, first.journal, first.suspects, first.progress, first.leaders, first.tolerance)
-    return [CombinedLane(*shared, lanes=lanes, times=first.times)]
+def combine_lanes(stage: MapStage[ImageRecord], lanes: Sequence[Lane[ImageRecord]]) -> CombinedLane:
+    """Return one lane for all of `lanes`, whose outcomes are the parts of those of `stage`."""
+    first = lanes[0]
+    return CombinedLane(
+        stage=stage,
+        journal=first.journal,
+        suspects=first.suspects,
+        progress=first.progress,
+        leaders=first.leaders,
+        tolerance=first.tolerance,
+        lanes=lanes,
+        times=first.times,
+    )

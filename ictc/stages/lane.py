@@ -70,7 +70,7 @@ class Pending(Generic[ItemT]):
         return Origin(seen=self.input_digest, content=self.content, source=self.source)
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Lane(Generic[ItemT]):
     """A map stage, its journal, and who is told what.
 

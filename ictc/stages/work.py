@@ -2,16 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, Self, TypeVar
 
-from ictc.engines.base import Answer, GenerationRequest
-from ictc.records import Source, StageName, UnreadableImage
+from ictc.config.engine import Role
+from ictc.engines.base import Answer, Engine, GenerationRequest
+from ictc.records import BrokenImage, DecodedImage, ImageRecord, Source, UnreadableImage
 from ictc.stages.outcome import Outcome, Status
 from ictc.stages.retry import Attempt
 
 ItemT = TypeVar("ItemT")
+ResultT = TypeVar("ResultT")
+
+
+class ImageReader(Protocol):
+    """Reads the pixels of an image, and what tells it from others."""
+
+    def remember(self, images: Iterable[ImageRecord]) -> None:
+        """Note images that earlier runs could read."""
+        ...
+
+    async def find_source(self, image: ImageRecord) -> Source | UnreadableImage | None:
+        """Return what equal images share, None if there are no bytes to compare."""
+        ...
+
+    async def decode(self, image: ImageRecord, max_image_tokens: int) -> DecodedImage | BrokenImage | UnreadableImage:
+        """Return the pixels, within the budget, or why there are none."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +47,28 @@ class WorkItem(Generic[ItemT]):
     load: Callable[[], ItemT]
 
 
+def no_items() -> Iterator[WorkItem[ItemT]]:
+    """Yield nothing: what enters a stage that was detached from its run."""
+    return iter(())
+
+
 class MapStage(Protocol[ItemT]):
-    """A step that treats each image on its own."""
+    """What a map step does in one run: treats each image on its own.
+
+    Attributes:
+        name: of the step.
+        reads_images: whether it asks about pixels; else about what earlier steps made of them.
+    """
 
     @property
-    def name(self) -> StageName: ...
+    def name(self) -> str: ...
+
+    @property
+    def reads_images(self) -> bool: ...
+
+    def detached(self) -> Self:
+        """Return the stage without what enters it, to be sent to workers: only the driver has the journals."""
+        ...
 
     def iter_items(self) -> Iterator[WorkItem[ItemT]]:
         """Yield every image that enters the stage, done or not, in the order of the manifest."""
@@ -53,6 +89,34 @@ class MapStage(Protocol[ItemT]):
             InvalidAnswer: it means nothing.
         """
         ...
+
+
+class ReduceTask(ABC, Generic[ResultT]):
+    """What a reduce step does in one run, in any process: asks an engine once for something of the whole collection.
+
+    Attributes:
+        announcement: what is about to be made from what, in words; "" if there is nothing to say.
+    """
+
+    announcement: str = ""
+
+    @abstractmethod
+    async def run(self, engine: Engine) -> ResultT:
+        """Return the result.
+
+        Raises:
+            StageError: no attempt gave a valid one.
+            EngineError: the engine cannot go on.
+        """
+
+    def remark(self, result: ResultT) -> str:
+        """Return what there is to say of a result, "" if nothing."""
+        return ""
+
+
+def role_of(stage: MapStage[Any]) -> Role:
+    """Return which model answers the requests of a stage."""
+    return "vlm" if stage.reads_images else "llm"
 
 
 async def build_request(

@@ -1,4 +1,4 @@
-"""JSON files of any size, written a row at a time and whole or not at all."""
+"""JSON files: small ones, and such of any size, written a row at a time; whole or not at all."""
 
 from __future__ import annotations
 
@@ -9,6 +9,14 @@ from typing import Any
 import orjson
 
 from ictc.storage.atomic import atomic_writer, write_atomic
+
+
+def read_json(path: Path) -> Any:
+    """Return the content of a small JSON file, None if it is missing or damaged."""
+    try:
+        return orjson.loads(path.read_bytes())
+    except (OSError, orjson.JSONDecodeError):
+        return None
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -1,14 +1,14 @@
 """The folder of one run: where everything lies, and which key each step's result carries.
 
     OUT/
-    ├── *.json, results.parquet   exports (`ictc.stages.export`), made from the state below
+    ├── *.json, results.parquet   exports (`ictc.steps.exports`), made from the state below
     ├── run.json, prompts.json    how the run was made
     ├── logs/
     └── state/
         ├── manifest.jsonl
-        └── <stage>/
+        └── <name of a step>/
             ├── current.json          key of the result in use
-            └── <digest of a key>/    a journal, or definitions.json; forced.json while it is made anew on demand
+            └── <digest of a key>/    a journal or a reduced result; forced.json while it is made anew on demand
 
 Results of other keys stay beside the current one: going back to an earlier criterion or K costs nothing.
 """
@@ -16,20 +16,17 @@ Results of other keys stay beside the current one: going back to an earlier crit
 from __future__ import annotations
 
 import shutil
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from ictc.records import ClusterDefinition, StageName
 from ictc.storage.atomic import storage_errors, write_atomic
 from ictc.storage.journal import Journal
 from ictc.storage.json_files import write_json
 from ictc.storage.keys import StageKey, digest
 
 FORCED = "forced.json"
-LABELS_READ = "labels_read.json"
 
 
 class RunDirectory:
@@ -42,12 +39,12 @@ class RunDirectory:
     def manifest_path(self) -> Path:
         return self.path / "state" / "manifest.jsonl"
 
-    def current_key(self, stage: StageName) -> dict[str, Any] | None:
+    def current_key(self, stage: str) -> dict[str, Any] | None:
         """Return the key of the result in use, None if the stage never started."""
         key: dict[str, Any] | None = self._load_json(self._stage_path(stage) / "current.json")
         return key
 
-    def start_stage(self, stage: StageName, key: StageKey, *, afresh: bool = False) -> None:
+    def start_stage(self, stage: str, key: StageKey, *, afresh: bool = False) -> None:
         """Make `key` the stage's current one, before any of its work: a crash must not orphan results (D2).
 
         Args:
@@ -63,7 +60,7 @@ class RunDirectory:
         if self.current_key(stage) != key:
             write_atomic(self._stage_path(stage) / "current.json", orjson.dumps(key, option=orjson.OPT_INDENT_2))
 
-    def was_forced(self, stage: StageName, key: StageKey) -> bool:
+    def was_forced(self, stage: str, key: StageKey) -> bool:
         """Whether the stage began afresh under this key, in a command that has not finished since."""
         return (self.result_path(stage, key) / FORCED).is_file()
 
@@ -73,32 +70,9 @@ class RunDirectory:
             with storage_errors(path):
                 path.unlink()
 
-    def open_journal(self, stage: StageName, key: StageKey, *, sync_records: int = 1000) -> Journal:
+    def open_journal(self, stage: str, key: StageKey, *, sync_records: int = 1000) -> Journal:
         """Open the journal of a map stage's result under `key`."""
         return Journal(self.result_path(stage, key), sync_records=sync_records)
-
-    def load_definitions(self, key: StageKey) -> tuple[ClusterDefinition, ...] | None:
-        """Return the definitions that Step 2b made under `key`, None if there are none."""
-        rows = self._load_json(self.result_path("synthesize", key) / "definitions.json")
-        return None if rows is None else tuple(ClusterDefinition(**row) for row in rows)
-
-    def save_definitions(
-        self, key: StageKey, definitions: tuple[ClusterDefinition, ...], *, labels_read: int | None = None
-    ) -> None:
-        """Keep the definitions of Step 2b.
-
-        Args:
-            labels_read: how many labels they were made from, None for all that the step may read.
-        """
-        path = self.result_path("synthesize", key)
-        if labels_read is not None or (path / LABELS_READ).exists():
-            write_atomic(path / LABELS_READ, orjson.dumps(labels_read))
-        write_atomic(path / "definitions.json", orjson.dumps([asdict(definition) for definition in definitions]))
-
-    def load_labels_read(self, key: StageKey) -> int | None:
-        """Return how many labels the definitions under `key` were made from, None for all that the step may read."""
-        count: int | None = self._load_json(self.result_path("synthesize", key) / LABELS_READ)
-        return count
 
     def load_run_info(self) -> dict[str, Any]:
         """Return `run.json` of the run before, {} if there was none."""
@@ -108,11 +82,11 @@ class RunDirectory:
         """Write a small, readable JSON file into the folder."""
         write_json(self.path / name, value)
 
-    def _stage_path(self, stage: StageName) -> Path:
+    def _stage_path(self, stage: str) -> Path:
         return self.path / "state" / stage
 
-    def result_path(self, stage: StageName, key: StageKey) -> Path:
-        """Return where the result of `stage` under `key` lies: a journal, or definitions.json."""
+    def result_path(self, stage: str, key: StageKey) -> Path:
+        """Return where the result of `stage` under `key` lies: a journal, or what a reduce step keeps."""
         return self._stage_path(stage) / digest(key)
 
     @staticmethod

@@ -24,9 +24,10 @@ from ictc.executors.jobs import Finished, Job, iter_buffers, pack, unpack
 from ictc.executors.ray_workers import Ask, LaneWork
 from ictc.executors.remote_reader import RemoteReader
 from ictc.records import DecodedImage, ImageRecord
-from ictc.stages.caption import CaptionStage
 from ictc.stages.outcome import Status
 from ictc.stages.retry import FIRST
+from ictc.stages.work import no_items
+from ictc.steps.caption import CaptionStage
 from ictc.tracks import load_track
 
 pytest.importorskip("ray")
@@ -122,7 +123,14 @@ class NotHere:
 
 def test_an_image_that_is_asked_about_again_is_not_fetched_again() -> None:
     reader = RemoteReader(NotHere(), "off")
-    stage = CaptionStage((), load_track("marketing"), "strategy", reader, max_image_tokens=64, seed=0)
+    stage = CaptionStage(
+        items=no_items,
+        track=load_track("marketing"),
+        criterion="strategy",
+        reader=reader,
+        max_image_tokens=64,
+        seed=0,
+    )
     record, image = ImageRecord("ad", "https://example.org/ad.png"), DecodedImage(256, 256, bytes(256 * 256 * 3))
     spec = ModelSpec(engine="scripted", model="scripted", options={"invalid": ["ad"]})
 

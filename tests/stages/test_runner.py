@@ -24,7 +24,7 @@ from ictc.engines.base import (
 )
 from ictc.engines.replicas import Replicas
 from ictc.errors import EngineDeadError
-from ictc.records import DecodedImage, StageName
+from ictc.records import DecodedImage
 from ictc.stages.lane import Lane
 from ictc.stages.outcome import Outcome, Status
 from ictc.stages.retry import Attempt
@@ -42,7 +42,11 @@ IMAGE_BYTES = 64 * 64 * 3
 class Pictures:
     """A stage that asks about images of one size; an item is the id of its image."""
 
-    name: StageName = "caption"
+    name: str = "caption"
+    reads_images: bool = True
+
+    def detached(self) -> Pictures:
+        return self
 
     def iter_items(self) -> Iterator[WorkItem[str]]:
         for number in range(NUM_IMAGES):
@@ -115,7 +119,7 @@ def test_the_window_is_full_and_no_fuller(tmp_path: Path, limits: Limits, most: 
         Journal(tmp_path / "journal") as journal,
         closing(Suspects(tmp_path / "in_flight.log")) as suspects,
     ):
-        lane = Lane(Pictures(), journal, suspects, Silence(), NoLeaders())
+        lane = Lane(stage=Pictures(), journal=journal, suspects=suspects, progress=Silence(), leaders=NoLeaders())
 
         async def run() -> None:
             await MapRunner([lane], asyncio.Event(), limits).run(await load(engine))
@@ -143,7 +147,7 @@ def test_an_engine_that_waits_on_purpose_is_not_dead(tmp_path: Path, is_waiting:
         Journal(tmp_path / "journal") as journal,
         closing(Suspects(tmp_path / "in_flight.log")) as suspects,
     ):
-        lane = Lane(Pictures(), journal, suspects, Silence(), NoLeaders())
+        lane = Lane(stage=Pictures(), journal=journal, suspects=suspects, progress=Silence(), leaders=NoLeaders())
 
         async def run() -> None:
             await runner.run(await load(PausedEngine(is_waiting=is_waiting)))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ictc.records import ClusterDefinition
-from ictc.stages.export import RESULT_FIELDS, write_parquet
+from ictc.steps.result_rows import RESULT_FIELDS, write_parquet
 from ictc.storage.json_files import write_json, write_lines, write_mapping
 
 

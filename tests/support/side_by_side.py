@@ -15,7 +15,7 @@ from ictc.engines.base import Answer, GenerationRequest, GenerationResult, Messa
 from ictc.engines.replicas import Replicas
 from ictc.engines.scripted import ScriptedEngine, ScriptedOptions
 from ictc.errors import EngineDeadError, EngineLoadError, InvalidAnswer
-from ictc.records import StageName, Wait
+from ictc.records import Wait
 from ictc.stages.lane import Lane
 from ictc.stages.outcome import Outcome, Status, from_record
 from ictc.stages.retry import Attempt
@@ -103,8 +103,12 @@ class Texts:
     num_images: int
     retried: frozenset[str] = frozenset()
     rebuild_s: float = 0.0
-    name: StageName = "label"
+    name: str = "label"
+    reads_images: bool = False
     asked: Counter[str] = field(default_factory=Counter)
+
+    def detached(self) -> Texts:
+        return self
 
     def iter_items(self) -> Iterator[WorkItem[str]]:
         for number in range(self.num_images):
@@ -174,7 +178,7 @@ def run_side_by_side(
             await replicas.close()
 
     with Journal(directory / "journal") as journal, closing(Suspects(suspects_path)) as suspects:
-        lane = Lane(stage, journal, suspects, report, NoLeaders())
+        lane = Lane(stage=stage, journal=journal, suspects=suspects, progress=report, leaders=NoLeaders())
         asyncio.run(run(lane))
         report.waited_s = lane.times.seconds()
         for image_id in journal:

@@ -1,19 +1,24 @@
 """What K clusters take of a model's context."""
 
-from ictc.records import ClusterDefinition
-from ictc.tracks import BUILT_IN_TRACKS, load_track
-from ictc.tracks.context import ContextNeed, count_context, count_tokens
+from support.step_configs import make_config
 
-MARKETING = load_track("marketing")
+from ictc.records import ClusterDefinition
+from ictc.runs.context import count_need
+from ictc.steps.table import STEPS
+from ictc.tracks import BUILT_IN_TRACKS
+from ictc.tracks.context import ContextNeed, count_tokens
 
 
 def need(num_clusters: int, num_labels: int = 60, given: tuple[ClusterDefinition, ...] = ()) -> ContextNeed:
-    return count_context(MARKETING, "Marketing Strategy", num_clusters=num_clusters, num_labels=num_labels, given=given)
+    counted = count_need(STEPS, make_config(num_clusters=num_clusters, num_labels=num_labels, given=given), num_labels)
+    assert counted is not None
+    return counted
 
 
 def test_few_clusters_fit_the_smallest_default() -> None:
     for track in BUILT_IN_TRACKS:
-        small = count_context(track, "a criterion", num_clusters=20, num_labels=60)
+        small = count_need(STEPS, make_config(track, num_clusters=20), 60)
+        assert small is not None
         assert small.least < small.ample < 4096
 
 

@@ -7,22 +7,19 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from ictc.errors import StorageError
-from ictc.records import StageName
 from ictc.runs.reader import open_results
-from ictc.runs.reporter import TITLES
-from ictc.runs.track_run import STAGES
-from ictc.runs.verify.accounting import check_definitions, check_key, check_manifest, check_map_stage
-from ictc.runs.verify.exports import ExportCheck, check_orphans, check_prompts
-from ictc.runs.verify.finding import Finding
+from ictc.runs.verify.accounting import check_key, check_manifest, check_step
+from ictc.runs.verify.exports import check_files, check_orphans, check_prompts, check_rejections, what_is_said
 from ictc.runs.verify.segments import check_segments
-from ictc.stages.export import stale_stages
-from ictc.stages.results import Results
+from ictc.steps.base import MapStep, Step, View
+from ictc.steps.exports import stale_steps
+from ictc.steps.finding import Finding
+from ictc.steps.results import Results
+from ictc.steps.table import STEPS
 from ictc.storage.keys import StageKey
 from ictc.storage.lock import find_lock
 from ictc.storage.manifest import Manifest, find_manifest
 from ictc.storage.rundir import RunDirectory
-
-MAP_STAGES: tuple[StageName, ...] = ("caption", "label", "assign")
 
 
 def verify(directory: RunDirectory) -> Iterator[Finding]:
@@ -49,10 +46,10 @@ def verify(directory: RunDirectory) -> Iterator[Finding]:
 
 def check_all_segments(directory: RunDirectory) -> Iterator[Finding]:
     """Yield what is wrong with the journals in use, as files."""
-    for stage in MAP_STAGES:
-        key = directory.current_key(stage)
+    for step in STEPS:
+        key = directory.current_key(step.name) if isinstance(step, MapStep) else None
         if key is not None:
-            yield from check_segments(directory.result_path(stage, key))
+            yield from check_segments(directory.result_path(step.name, key))
 
 
 def check_results(directory: RunDirectory, manifest: Manifest) -> Iterator[Finding]:
@@ -73,38 +70,31 @@ def verify_results(directory: RunDirectory, results: Results) -> Iterator[Findin
     Raises:
         StorageError: a journal can't be read.
     """
-    keys: dict[StageName, StageKey] = {}
-    exports = ExportCheck(directory.path, results, keys)
+    keys: dict[Step, StageKey] = {}
     errors = Errors()
-    stale = stale_stages(directory.path)
+    stale = stale_steps(directory.path)
     if stale:
         yield stale_finding(directory, stale[0])
-    for stage in STAGES:
-        key = directory.current_key(stage)
-        yield from errors.count(check_key(directory, stage))
+    for step in STEPS:
+        key = directory.current_key(step.name)
+        yield from errors.count(check_key(directory, step))
         if key is None:
-            yield from check_orphans(directory.path, stage)
-        elif directory.result_path(stage, key).is_dir():
-            keys[stage] = key
-            yield from errors.count(check_stage(directory, results, stage, key))
-            if not errors.found and stage not in stale:
-                yield from exports.findings(stage)
+            yield from check_orphans(directory.path, step)
+        elif directory.result_path(step.name, key).is_dir():
+            keys[step] = key
+            yield from errors.count(check_step(directory, results, step, key))
+            if not errors.found and step not in stale:
+                view = View(results=results, keys=keys, said=what_is_said(directory.path, step))
+                yield from check_files(directory.path, step, view)
     if keys and not errors.found:
-        yield from exports.check_rejections()
+        yield from check_rejections(directory.path, View(results=results, keys=keys, said={}))
     yield from check_prompts(directory.path)
 
 
-def stale_finding(directory: RunDirectory, first: StageName) -> Finding:
+def stale_finding(directory: RunDirectory, first: Step) -> Finding:
     """Return that files of an earlier state are there, kept until their successors are made."""
-    problem = f"{TITLES[first]} and what follows are exported from an earlier state; run again to replace them"
+    problem = f"{first.title} and what follows are exported from an earlier state; run again to replace them"
     return Finding("export", directory.path, problem)
-
-
-def check_stage(directory: RunDirectory, results: Results, stage: StageName, key: StageKey) -> Iterator[Finding]:
-    """Yield what is wrong with the result of one stage."""
-    if stage == "synthesize":
-        return check_definitions(directory, results, key)
-    return check_map_stage(results, stage, key)
 
 
 class Errors:

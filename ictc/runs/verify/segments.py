@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from ictc.runs.verify.finding import Finding
+from ictc.steps.finding import Finding
 from ictc.storage.journal import decode_line, list_segments, segment_order
 
 MOST_LINES_NAMED = 5

@@ -24,7 +24,7 @@ from ictc.engines.base import (
     Task,
 )
 from ictc.records import DecodedImage
-from ictc.stages.histogram import build_histogram
+from ictc.steps.histogram import build_histogram
 from ictc.tracks.base import CaptionAnswer, LabelAnswer, clusters_answer
 
 SAMPLING = SamplingParams(max_tokens=200)

@@ -1,7 +1,6 @@
-"""Reads exported files an entry at a time, in the forms of `ictc.storage.json_files`, and compares entries.
+"""Reads exported files an entry at a time, as `ictc.storage.json_files` writes them, and compares entries.
 
-An entry is a name (of an image, or of a field) and what the file says of it. Files are compared by meaning,
-not by bytes; memory holds one entry of each side.
+Files are compared by meaning, not by bytes; memory holds one entry of each side.
 """
 
 from __future__ import annotations
@@ -13,9 +12,10 @@ from typing import Any
 
 import orjson
 
-from ictc.stages.export import ROWS_PER_BATCH
+Entry = tuple[str, Any]
+"""A name, of an image or of a field, and what a file says of it."""
 
-Entry = tuple[str | None, Any]
+ROWS_PER_BATCH = 10_000
 
 
 def first_difference(found: Iterable[Entry], expected: Iterable[Entry]) -> str | None:
@@ -42,7 +42,7 @@ def plain(value: Any) -> Any:
 
 def row_entry(row: dict[str, Any]) -> Entry:
     """Return a row of a table as an entry; its image is its name."""
-    return row.get("image_id"), row
+    return row.get("image_id", ""), row
 
 
 def iter_mapping(path: Path) -> Iterator[Entry]:
@@ -92,6 +92,21 @@ def iter_lines(path: Path) -> Iterator[Entry]:
     with path.open("rb") as file:
         for number, line in numbered_lines(file):
             yield row_entry(parse_object(number, line))
+
+
+def iter_list(path: Path) -> Iterator[Entry]:
+    """Yield the objects of a short JSON list, each under its name.
+
+    Raises:
+        ValueError: the file holds no such list.
+    """
+    try:
+        rows = orjson.loads(path.read_bytes())
+    except orjson.JSONDecodeError:
+        rows = None
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise ValueError("it is no list of objects")
+    yield from ((row.get("name", ""), row) for row in rows)
 
 
 def iter_fields(path: Path) -> Iterator[Entry]:

@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ictc.records import ImageRecord
-from ictc.stages.image_links import (
+from ictc.stages.outcome import Status
+from ictc.steps.image_links import (
     LETTERS,
     MAX_NAME_BYTES,
     LinkFolder,
@@ -24,7 +25,6 @@ from ictc.stages.image_links import (
     link_or_copy,
     make_links,
 )
-from ictc.stages.outcome import Status
 from ictc.storage.manifest import save_manifest
 
 MOST_BYTES_OF_A_NAME = 143
@@ -228,7 +228,7 @@ def test_ids_that_differ_by_case_alone_get_an_image_each(tmp_path: Path) -> None
     for image in images:
         (tmp_path / "ads" / image.path).write_text(image.image_id)
     manifest = save_manifest(tmp_path / "manifest.jsonl", {}, images)
-    places = Places(str(tmp_path / "out"), str(manifest.path), str(tmp_path / "ads"))
+    places = Places(directory=str(tmp_path / "out"), manifest=str(manifest.path), ads_dir=str(tmp_path / "ads"))
     outcomes = bytes(LETTERS[status] for status in (Status.BROKEN, Status.DONE, Status.DONE))
     for _ in range(2):
         make_links(places, outcomes)
@@ -240,5 +240,6 @@ def test_ids_that_differ_by_case_alone_get_an_image_each(tmp_path: Path) -> None
 def test_a_path_is_understood_as_the_reader_does(image: Path, tmp_path: Path) -> None:
     images = [ImageRecord(str(number), path) for number, path in enumerate(("ad.png/", "./ad.png", "ad.png/."))]
     manifest = save_manifest(tmp_path / "manifest.jsonl", {}, images)
-    make_links(Places(str(tmp_path / "out"), str(manifest.path), str(image.parent)), bytes([LETTERS[Status.DONE]] * 3))
+    places = Places(directory=str(tmp_path / "out"), manifest=str(manifest.path), ads_dir=str(image.parent))
+    make_links(places, bytes([LETTERS[Status.DONE]] * 3))
     assert len(list((tmp_path / "out" / "valid_ads").iterdir())) == 3

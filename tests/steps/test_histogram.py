@@ -5,7 +5,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ictc.stages.histogram import build_histogram
+from ictc.steps.histogram import build_histogram
 from ictc.tracks.spelling import singular_form
 
 COUNTS = st.dictionaries(st.text("ab s-'1+", min_size=1, max_size=8), st.integers(1, 5), max_size=30)

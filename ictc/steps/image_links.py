@@ -22,15 +22,14 @@ from ictc.dataset.fetching.locations import is_url
 from ictc.errors import StorageError
 from ictc.records import ImageRecord
 from ictc.stages.outcome import Status
-from ictc.stages.results import Results
 from ictc.storage.atomic import storage_errors
-from ictc.storage.manifest import iter_manifest
+from ictc.storage.manifest import Manifest, iter_manifest
 
 FOLDERS = {Status.DONE: "valid_ads", Status.UI_ONLY: "ui_only", Status.BROKEN: "broken"}
 LETTERS: dict[str | None, int] = {Status.DONE: ord("d"), Status.UI_ONLY: ord("u"), Status.BROKEN: ord("b")}
 NO_FOLDER = ord("-")
 LINKS_WORTH_A_PROCESS = 20_000
-SERVE = "from ictc.stages.image_links import serve; serve()"
+SERVE = "from ictc.steps.image_links import serve; serve()"
 MAX_NAME_CHARS = 80
 MAX_NAME_BYTES = 110
 """With digest and suffix below 143, the most that an encrypted home folder may allow; elsewhere it is 255."""
@@ -41,7 +40,7 @@ SYMLINK = -1
 TEMPORARY = ".link.tmp"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Places:
     """Where the links go, and where the list of images and the images are."""
 
@@ -51,7 +50,7 @@ class Places:
 
 
 @contextmanager
-def linking_images(directory: Path, results: Results, ads_dir: Path | str | None) -> Iterator[None]:
+def linking_images(directory: Path, manifest: Manifest, statuses: Iterable[str | None]) -> Iterator[None]:
     """Make the folders below `directory` hold exactly the images that Step 1 sorted there, until the block ends.
 
     Only files of this machine get there: images behind URLs and in tar shards do not.
@@ -59,13 +58,18 @@ def linking_images(directory: Path, results: Results, ads_dir: Path | str | None
     Each is a hard link, else a symbolic link, else a copy, of the file as it is now. Many are made in a process of
     their own, while the block does something else.
 
+    Args:
+        statuses: how each image left Step 1, in the order of the manifest.
+
     Raises:
         StorageError: the disk refused.
     """
-    outcomes = bytes(LETTERS.get(outcome, NO_FOLDER) for outcome in results.iter_outcomes())
-    folder = ads_dir or results.manifest.key["ads_dir"]
+    outcomes = bytes(LETTERS.get(status, NO_FOLDER) for status in statuses)
+    folder = manifest.key["ads_dir"]
     places = Places(
-        str(directory), str(results.manifest.path), str(folder) if is_url(folder) else os.path.realpath(folder)
+        directory=str(directory),
+        manifest=str(manifest.path),
+        ads_dir=str(folder) if is_url(folder) else os.path.realpath(folder),
     )
     if len(outcomes) < LINKS_WORTH_A_PROCESS:
         make_links(places, outcomes)

@@ -12,8 +12,8 @@ import pytest
 from ictc.engines.base import Answer, GenerationRequest, GenerationResult, ItemError, ItemErrorKind
 from ictc.engines.scripted import ScriptedEngine, ScriptedOptions, count_tokens
 from ictc.errors import StageError
-from ictc.stages.histogram import build_histogram
-from ictc.stages.synthesize import Synthesis, SynthesizeStage
+from ictc.steps.histogram import build_histogram
+from ictc.steps.synthesize import Synthesis, SynthesizeTask
 from ictc.tracks import load_track
 
 LABELS = [f"label number {number}" for number in range(400)]
@@ -47,7 +47,13 @@ class TalkingEngine(SilentEngine):
 
 def synthesize(engine: ScriptedEngine, num_clusters: int = 5) -> Synthesis:
     histogram = build_histogram(COUNTS, 400)
-    stage = SynthesizeStage(histogram, num_clusters, load_track("marketing"), "Marketing Strategy", seed=1)
+    stage = SynthesizeTask(
+        histogram=histogram,
+        num_clusters=num_clusters,
+        track=load_track("marketing"),
+        criterion="Marketing Strategy",
+        seed=1,
+    )
     return asyncio.run(stage.run(engine))
 
 
@@ -92,7 +98,7 @@ def test_a_context_without_room_for_k_labels_is_told_with_the_remedy(kind: type[
 
 def test_enough_room_reads_everything_at_once() -> None:
     engine = SilentEngine(context=100_000)
-    assert synthesize(engine).num_labels == 400
+    assert synthesize(engine).num_labels is None  # all of them
     assert len(engine.asked) == 1
 
 

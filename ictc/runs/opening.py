@@ -1,0 +1,94 @@
+"""Makes the run of one track from the settings of a command: the one place where settings become what steps need."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from ictc.config import RunSettings
+from ictc.records import ClusterDefinition
+from ictc.runs.manifests import ManifestKeeper
+from ictc.runs.models import find_models, load_models
+from ictc.runs.progress import RecordingReporter
+from ictc.runs.reporter import Reporter
+from ictc.runs.track_run import TrackRun
+from ictc.steps.base import Step, StepConfig
+from ictc.steps.choice import choose_steps
+from ictc.storage.manifest import Manifest
+from ictc.storage.rundir import RunDirectory
+from ictc.tracks import Track
+
+
+def open_track(
+    settings: RunSettings,
+    *,
+    track: Track,
+    criterion: str,
+    directory: RunDirectory,
+    manifest: Manifest,
+    reporter: Reporter,
+    stop: asyncio.Event,
+    steps: tuple[Step, ...] | None = None,
+    given: tuple[ClusterDefinition, ...] = (),
+    combined: str = "",
+    title_prefix: str = "",
+    origin: Mapping[str, Any] | None = None,
+    keeper: ManifestKeeper | None = None,
+) -> TrackRun:
+    """Return the run of one track; nothing is read of what is there.
+
+    Args:
+        steps: None for those that the settings choose.
+        given, combined: as in `StepConfig`.
+        title_prefix, origin, keeper: as in `TrackRun`.
+    """
+    engine, seed = settings.engine, settings.control.seed
+    models = find_models([engine.model_spec("vlm", seed), engine.model_spec("llm", seed)])
+    noted = load_models(directory)
+    changed = {name: now for name, now in models.items() if noted.get(name, now) != now}
+    return TrackRun(
+        config=make_config(
+            settings, track=track, criterion=criterion, given=given, combined=combined, changed_models=changed
+        ),
+        control=settings.control,
+        engine=engine,
+        steps=choose_steps(settings) if steps is None else steps,
+        directory=directory,
+        manifest=manifest,
+        reporter=RecordingReporter(reporter, directory),
+        stop=stop,
+        flags=settings.to_flags(),
+        models=models,
+        title_prefix=title_prefix,
+        wants_report=settings.wants_report,
+        origin=origin or {},
+        keeper=keeper,
+    )
+
+
+def make_config(
+    settings: RunSettings,
+    *,
+    track: Track,
+    criterion: str,
+    given: tuple[ClusterDefinition, ...] = (),
+    combined: str = "",
+    changed_models: Mapping[str, str] | None = None,
+) -> StepConfig:
+    """Return what the results of a track's steps depend on, under these settings."""
+    engine, control, clustering = settings.engine, settings.control, settings.clustering
+    return StepConfig(
+        track=track,
+        criterion=criterion,
+        num_clusters=len(given) or clustering.num_clusters,
+        num_labels=clustering.num_labels,
+        vlm=engine.model_spec("vlm", control.seed),
+        llm=engine.model_spec("llm", control.seed),
+        seed=control.seed,
+        changed_models=changed_models or {},
+        given=given,
+        combined=combined,
+        dedupe=control.dedupe,
+        is_part=settings.input.is_part,
+    )

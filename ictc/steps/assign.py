@@ -1,0 +1,274 @@
+"""Step 3: every valid ad gets exactly one of the K clusters, by a closed choice."""
+
+from __future__ import annotations
+
+import string
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property, partial
+from pathlib import Path
+from random import Random
+from typing import Any, Self
+
+from ictc.engines.base import Answer, ChoiceAnswer, GenerationRequest, Message, Task
+from ictc.errors import InvalidAnswer
+from ictc.records import Assignment, ClusterDefinition, LabeledCaption
+from ictc.stages.outcome import Outcome, Status
+from ictc.stages.retry import Attempt
+from ictc.stages.work import ImageReader, WorkItem, no_items
+from ictc.steps.base import ExportFile, MapStep, StepConfig, View
+from ictc.steps.caption import CAPTION, caption_of, find_duplicates
+from ictc.steps.finding import Finding
+from ictc.steps.label import LABEL, has_label, label_of, shorten
+from ictc.steps.result_rows import ResultRow, metadata_types, result_fields, write_parquet
+from ictc.steps.results import Results
+from ictc.steps.synthesize import SYNTHESIZE, definitions_of, say_settings
+from ictc.storage.entries import Entry, iter_parquet, row_entry
+from ictc.storage.forms import FIELDS, MAPPING, TABLE, Form
+from ictc.storage.keys import StageKey, digest
+from ictc.tracks.base import Track, image_inputs, image_json
+from ictc.tracks.context import CLUSTER, IMAGE, ContextNeed, Size, count_prompt, count_tokens
+from ictc.tracks.typical import TYPICAL_CLUSTER, TYPICAL_LABEL, typical_ad
+
+MAX_TOKENS = 16
+CONFIDENCE_DIGITS = 4
+
+ASSIGNMENTS_FILE = "step3_final_assignment.json"
+METADATA_FILE = "step3_metadata.json"
+RESULTS_FILE = "ictc_final_results.json"
+ROWS_FILE = "results.parquet"
+
+
+def iter_names(view: View) -> Iterator[Entry]:
+    """Yield the name of the cluster of each image that has one."""
+    names = {definition.cluster_id: definition.name for definition in definitions_of(view.results)}
+    return ((one.image_id, names[one.cluster_id]) for one in iter_assignments(view.results))
+
+
+def iter_metadata(view: View) -> Iterator[Entry]:
+    """Yield what the results were made by, and how many images came where."""
+    yield from say_counts(view).items()
+    sizes = Counter(one.cluster_id for one in iter_assignments(view.results))
+    yield "clusters", [{**asdict(one), "size": sizes[one.cluster_id]} for one in definitions_of(view.results)]
+
+
+def say_counts(view: View) -> dict[str, Any]:
+    """Return what a run says of itself, with how many images left each step in which way."""
+    results = view.results
+    return {
+        **{name: value for name, value in say_settings(view).items() if name != "clusters"},
+        "images": results.manifest.num_images,
+        "duplicates": len(find_duplicates(results)),
+        **{f"step{step.number}": results.describe_statuses(step) for step in (CAPTION, LABEL, ASSIGN)},
+    }
+
+
+def iter_table(view: View) -> Iterator[Entry]:
+    """Yield what the results were made by, the clusters, and all that is known of each image that has one."""
+    yield "metadata", say_counts(view)
+    yield "cluster_definitions", [asdict(definition) for definition in definitions_of(view.results)]
+    yield from iter_rows(view)
+
+
+def iter_rows(view: View) -> Iterator[Entry]:
+    """Yield all that is known of each image that has a cluster."""
+    own_columns = metadata_types(view.results.manifest)
+    return (row_entry(result_fields(row, own_columns)) for row in iter_result_rows(view.results))
+
+
+class RowsFile(ExportFile):
+    """The same rows as a table with a type for each column."""
+
+    def write(self, directory: Path, view: View) -> None:
+        rows = (row for _, row in self.entries(view))
+        write_parquet(directory / self.name, rows, metadata_types(view.results.manifest))
+
+
+def _refuse(path: Path, entries: Iterable[Entry]) -> None:
+    raise NotImplementedError(f"{path} is written with the types of its columns")
+
+
+class AssignStep(MapStep[LabeledCaption]):
+    """Step 3."""
+
+    name = "assign"
+    number = "3"
+    title = "Step 3 assignments"
+    about = "a cluster for each ad"
+    needs = (CAPTION, LABEL, SYNTHESIZE)
+    follows = CAPTION
+    of_a_part_if_given = True
+    key_reads_results = True
+    of_input = "another caption or label"
+    senseless = "are assigned to no existing cluster"
+    files = (
+        ExportFile(name=ASSIGNMENTS_FILE, form=MAPPING, entries=iter_names),
+        ExportFile(name=METADATA_FILE, form=FIELDS, entries=iter_metadata),
+        ExportFile(name=RESULTS_FILE, form=TABLE, entries=iter_table),
+        RowsFile(name=ROWS_FILE, form=Form(_refuse, iter_parquet), entries=iter_rows),
+    )
+    settings_file = METADATA_FILE
+
+    def key(self, config: StepConfig, results: Results) -> StageKey:
+        prompt = config.track.prompts[self.name]
+        common = config.model_key(self.role, prompt, uses_criterion=config.track.assign.uses("criterion"))
+        return {**common, "clusters": digest(definitions_of(results))}
+
+    def must_have(self, config: StepConfig) -> tuple[MapStep[Any], ...]:
+        return (self,) if config.is_part else (CAPTION, self)
+
+    def iter_items(self, results: Results) -> Iterator[WorkItem[LabeledCaption]]:
+        for image_id in results.iter_ids(CAPTION, Status.DONE):
+            made_from = [results.fingerprint(CAPTION, image_id)]
+            if has_label(results, image_id):
+                made_from.append(results.fingerprint(LABEL, image_id))
+            yield WorkItem(image_id, digest(made_from), partial(labeled_caption_of, results, image_id))
+
+    def stage(self, config: StepConfig, results: Results, reader: ImageReader | None) -> AssignStage:
+        return AssignStage(
+            items=partial(self.iter_items, results),
+            clusters=definitions_of(results),
+            track=config.track,
+            criterion=config.criterion,
+            seed=config.seed,
+        )
+
+    def count_context(self, config: StepConfig, num_labels: int) -> ContextNeed | None:
+        around = count_prompt(config.track.assign.render(criterion=config.criterion, clusters="", image=""))
+        clusters = Size(config.num_clusters * CLUSTER.least, config.num_clusters * CLUSTER.ample)
+        if config.given:
+            tokens = count_tokens("\n".join(f"AA. {one.name}: {one.description}" for one in config.given))
+            clusters = Size(tokens, tokens)
+        return ContextNeed(self.number, around + clusters.least + IMAGE.least, around + clusters.ample + IMAGE.ample)
+
+    def example(self, config: StepConfig) -> tuple[Sequence[Message], str]:
+        name, description = TYPICAL_CLUSTER
+        prompt = config.track.assign.render(
+            criterion=config.criterion,
+            clusters="\n".join(f"A. {name}: {description}" for _ in range(config.num_clusters)),
+            image=image_json(typical_ad(config.track), TYPICAL_LABEL),
+        )
+        return prompt, "A"
+
+    def check_result(self, folder: Path, results: Results, key: StageKey) -> Iterator[Finding]:
+        if key["clusters"] != digest(definitions_of(results)):
+            problem = "is out of date: it assigns to other clusters than those in use; run again"
+            yield Finding("key", folder, problem)
+
+    def sense_of(self, results: Results) -> Callable[[Mapping[str, Any]], bool]:
+        cluster_ids = {definition.cluster_id for definition in definitions_of(results)}
+        return lambda record: record["status"] == Status.DONE and record["data"].get("cluster_id") in cluster_ids
+
+
+ASSIGN = AssignStep()
+
+
+def labeled_caption_of(results: Results, image_id: str) -> LabeledCaption:
+    """Return the caption of an image with its label."""
+    return caption_of(results, image_id), label_of(results, image_id)
+
+
+def iter_assignments(results: Results) -> Iterator[Assignment]:
+    """Yield the assignment of each image that has its cluster, reading nothing else of it."""
+    return (Assignment(image_id, **data) for image_id, data in results.iter_data(ASSIGN, Status.DONE))
+
+
+def iter_result_rows(results: Results) -> Iterator[ResultRow]:
+    """Yield everything known about each image that has its cluster."""
+    clusters = {definition.cluster_id: definition for definition in definitions_of(results)}
+    duplicates = find_duplicates(results)
+    for image in results.iter_images(ASSIGN, Status.DONE):
+        image_id = image.image_id
+        caption, label = labeled_caption_of(results, image_id)
+        assignment = Assignment(image_id, **results.record(ASSIGN, image_id)["data"])
+        yield ResultRow(
+            image=image,
+            caption=caption,
+            label=label,
+            assignment=assignment,
+            cluster=clusters[assignment.cluster_id],
+            runner_up=clusters.get(assignment.runner_up or 0),
+            duplicate_of=duplicates.get(image_id),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class AssignStage:
+    """Asks for the cluster of every caption.
+
+    The clusters stand in another order for each caption, drawn from the seed and its words, so that a model's liking
+    for the first or last option evens out, and equal captions get equal requests.
+    """
+
+    items: Callable[[], Iterator[WorkItem[LabeledCaption]]]
+    clusters: tuple[ClusterDefinition, ...]
+    track: Track
+    criterion: str
+    seed: int
+    name: str = ASSIGN.name
+    reads_images: bool = False
+
+    def detached(self) -> Self:
+        return replace(self, items=no_items)
+
+    @cached_property
+    def _described(self) -> dict[int, dict[str, Any]]:
+        return {cluster.cluster_id: asdict(cluster) for cluster in self.clusters}
+
+    def iter_items(self) -> Iterator[WorkItem[LabeledCaption]]:
+        return self.items()
+
+    async def find_source(self, item: LabeledCaption) -> None:
+        """Return None: equal captions with equal labels have equal input digests."""
+
+    async def build_request(self, item: LabeledCaption, attempt: Attempt) -> GenerationRequest | Outcome:
+        caption, label = shorten(item[0], attempt.text_share), item[1]
+        options = self._options(item)
+        lines = (f"{letters}. {cluster.name}: {cluster.description}" for letters, cluster in options.items())
+        return GenerationRequest(
+            request_id=caption.image_id,
+            task=Task.ASSIGN,
+            messages=self.track.assign.render(
+                criterion=self.criterion, clusters="\n".join(lines), image=image_json(caption, label)
+            ),
+            answer=ChoiceAnswer(tuple(options)),
+            sampling=attempt.sampling(MAX_TOKENS, self.seed),
+            inputs={
+                "criterion": self.criterion,
+                **image_inputs(caption, label),
+                "options": {letters: self._described[cluster.cluster_id] for letters, cluster in options.items()},
+            },
+        )
+
+    def parse_answer(self, item: LabeledCaption, answer: Answer) -> Outcome:
+        options = self._options(item)
+        cluster = options.get(answer.text)
+        if cluster is None:
+            raise InvalidAnswer(f"{answer.text[:40]!r} is none of the {len(self.clusters)} clusters")
+        confidence = runner_up = None
+        if answer.scores is not None:
+            confidence = round(answer.scores[answer.text], CONFIDENCE_DIGITS)
+            others = [letters for letters in options if letters != answer.text]
+            runner_up = options[max(others, key=answer.scores.__getitem__)].cluster_id
+        return Outcome(
+            Status.DONE, {"cluster_id": cluster.cluster_id, "confidence": confidence, "runner_up": runner_up}
+        )
+
+    def _options(self, item: LabeledCaption) -> dict[str, ClusterDefinition]:
+        """Return the clusters by their letters, in the order for these words."""
+        shuffled = list(self.clusters)
+        Random(f"{self.seed}/{digest(image_inputs(*item))}").shuffle(shuffled)
+        return dict(zip(option_letters(len(shuffled)), shuffled, strict=True))
+
+
+def option_letters(count: int) -> list[str]:
+    """Return `count` option names: A to Z, then a to z, all one token each; two letters beyond 52.
+
+    >>> option_letters(3)
+    ['A', 'B', 'C']
+    """
+    letters = string.ascii_uppercase + string.ascii_lowercase
+    if count <= len(letters):
+        return list(letters[:count])
+    return [first + second for first in string.ascii_uppercase for second in string.ascii_uppercase][:count]

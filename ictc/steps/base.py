@@ -1,0 +1,306 @@
+"""What a step is: a map step makes something of each image, a reduce step one thing of the whole collection.
+
+A step says how it is called, which steps it needs, what its result depends on (its key), how the result is made, into
+which files it is exported, and what proves it. `ictc.stages` does the work of map steps, `ictc.executors` runs both.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal
+
+from ictc.config import ModelSpec
+from ictc.config.answers import answer_options
+from ictc.config.engine import Role
+from ictc.engines.base import Message
+from ictc.records import ClusterDefinition
+from ictc.stages.lane import Lane
+from ictc.stages.outcome import Status
+from ictc.stages.work import ImageReader, ItemT, MapStage, ReduceTask, ResultT, WorkItem
+from ictc.steps.finding import Finding
+from ictc.storage.entries import Entry
+from ictc.storage.forms import Form
+from ictc.storage.keys import StageKey, digest
+from ictc.tracks import Track
+from ictc.tracks.context import ContextNeed
+
+if TYPE_CHECKING:
+    from ictc.steps.results import Results
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepConfig:
+    """All that the results of one track's steps depend on, besides the images.
+
+    Attributes:
+        num_clusters: K.
+        num_labels: most labels that clusters are made from.
+        vlm, llm: the models of images and of texts.
+        changed_models: what models are now, by name, that were others when they were first used.
+        given: clusters to take instead of making some, () if there are none.
+        combined: digest of the one request that captions are asked by for several tracks, "" if each has its own.
+        dedupe: what shares an answer.
+        is_part: whether the images are a part of a collection.
+    """
+
+    track: Track
+    criterion: str
+    num_clusters: int
+    num_labels: int
+    vlm: ModelSpec
+    llm: ModelSpec
+    seed: int
+    changed_models: Mapping[str, str] = field(default_factory=dict)
+    given: tuple[ClusterDefinition, ...] = ()
+    combined: str = ""
+    dedupe: Literal["off", "exact", "near"] = "exact"
+    is_part: bool = False
+
+    def spec(self, role: Role) -> ModelSpec:
+        """Return the model of a role."""
+        return self.vlm if role == "vlm" else self.llm
+
+    def model_key(self, role: Role, prompt: Mapping[str, Any], *, uses_criterion: bool) -> dict[str, Any]:
+        """Return the part of a step's key that says which model is asked what.
+
+        Args:
+            prompt: the templates, and the form of the answer.
+            uses_criterion: whether the templates have the criterion in them.
+        """
+        spec = self.spec(role)
+        options = answer_options(spec.engine, spec.options)
+        return {
+            **({"weights": self.changed_models[spec.model]} if spec.model in self.changed_models else {}),
+            **({"options": digest(options)} if options else {}),  # a digest: they may hold a key or a password
+            "engine": spec.engine,
+            "model": spec.model,
+            "dtype": spec.dtype,
+            "quantization": spec.quantization,
+            "seed": self.seed,
+            "prompt": digest(prompt),
+            "criterion": self.criterion if uses_criterion else None,
+        }
+
+    @cached_property
+    def metadata(self) -> dict[str, Any]:
+        """What the results are made by, for people."""
+        return {
+            "track": self.track.name,
+            "criterion": self.criterion,
+            "num_clusters": self.num_clusters,
+            "top_hooks": self.num_labels,
+            "engine": self.vlm.engine,
+            "vlm_model": self.vlm.model,
+            "llm_model": self.llm.model,
+            "max_image_tokens": self.vlm.max_image_tokens,
+            "seed": self.seed,
+            "prompts": digest(self.track.prompts),
+            **({"definitions": "given"} if self.given else {}),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """What files are exported from, and proved by.
+
+    Attributes:
+        keys: of the results in use, by step.
+        said: what the run says of itself, for people.
+    """
+
+    results: Results
+    keys: Mapping[Step, StageKey]
+    said: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportFile:
+    """A file that users and notebooks read.
+
+    Attributes:
+        form: how entries lie in the file.
+        entries: yields what the file says.
+    """
+
+    name: str
+    form: Form
+    entries: Callable[[View], Iterable[Entry]]
+
+    def write(self, directory: Path, view: View) -> None:
+        """Write the file.
+
+        Raises:
+            StorageError: the disk refused.
+        """
+        self.form.write(directory / self.name, self.entries(view))
+
+
+class Step(ABC):
+    """A row of the table of steps.
+
+    Attributes:
+        name: of its folder below `state/`, and in records and logs.
+        number: what `--steps` calls it.
+        title: for people.
+        about: what it does, in a few words for the report.
+        needs: the steps whose results it reads.
+        role: which model it asks.
+        of_a_part: whether a part of a collection does it; else it is done once, for the whole.
+        of_a_part_if_given: whether a part does it where its clusters are given.
+        key_reads_results: whether its key says what earlier steps made, so that it is known only when they are done.
+        files: what it exports.
+        settings_file: the one of them that says what the results were made by, "" if none does.
+    """
+
+    name: ClassVar[str]
+    number: ClassVar[str]
+    title: ClassVar[str]
+    about: ClassVar[str]
+    needs: ClassVar[tuple[Step, ...]] = ()
+    role: ClassVar[Role] = "llm"
+    of_a_part: ClassVar[bool] = False
+    of_a_part_if_given: ClassVar[bool] = False
+    key_reads_results: ClassVar[bool] = False
+    files: ClassVar[tuple[ExportFile, ...]] = ()
+    settings_file: ClassVar[str] = ""
+
+    @abstractmethod
+    def key(self, config: StepConfig, results: Results) -> StageKey:
+        """Return what its result depends on, besides the input of each image, which every record says itself."""
+
+    def must_have(self, config: StepConfig) -> tuple[MapStep[Any], ...]:
+        """Return the map steps that must have left an image done, for there is no sense in this one else."""
+        return ()
+
+    def count_context(self, config: StepConfig, num_labels: int) -> ContextNeed | None:
+        """Return what one request takes of the context at most, None where the step makes do with any.
+
+        Args:
+            num_labels: most labels that there will be.
+        """
+        return None
+
+    @abstractmethod
+    def example(self, config: StepConfig) -> tuple[Sequence[Message], str]:
+        """Return the prompt and the answer of a typical request, to reckon what a run costs."""
+
+    def export(self, directory: Path, view: View) -> None:
+        """Write its files.
+
+        Raises:
+            StorageError: the disk refused.
+        """
+        for file in self.files:
+            file.write(directory, view)
+
+    def check_exports(self, directory: Path, view: View) -> Iterator[Finding]:
+        """Yield what is wrong with anything that it exports besides `files`."""
+        yield from ()
+
+    @abstractmethod
+    def check_result(self, folder: Path, results: Results, key: StageKey) -> Iterator[Finding]:
+        """Yield what is wrong with the result in use, beyond what holds for every step.
+
+        Args:
+            folder: where it lies.
+        """
+
+
+class MapStep(Step, Generic[ItemT]):
+    """A step that makes something of each image.
+
+    Attributes:
+        follows: the step that an image must have left as done to enter this one; None if every image enters.
+        reads_images: whether it asks about pixels; such steps of several tracks go over the images together.
+        of_input: what its records are about, for people.
+        senseless: what is wrong with records that make no sense, for people.
+    """
+
+    follows: ClassVar[MapStep[Any] | None] = None
+    reads_images: ClassVar[bool] = False
+    of_input: ClassVar[str] = "another input"
+    senseless: ClassVar[str] = "have a record without an outcome"
+
+    @abstractmethod
+    def iter_items(self, results: Results) -> Iterator[WorkItem[ItemT]]:
+        """Yield every image that enters, in the order of the manifest."""
+
+    @abstractmethod
+    def stage(self, config: StepConfig, results: Results, reader: ImageReader | None) -> MapStage[ItemT]:
+        """Return the work of this step in one run.
+
+        Args:
+            reader: None where nothing is asked, or nothing about pixels.
+        """
+
+    def count_entering(self, results: Results) -> int:
+        """Return how many images enter."""
+        if self.follows is None:
+            return results.manifest.num_images
+        return results.count_statuses(self.follows)[Status.DONE]
+
+    def compares_looks(self, key: StageKey) -> bool:
+        """Whether images get the outcome of one that looks like them."""
+        return False
+
+    def combine(self, lanes: Sequence[Lane[ItemT]]) -> Sequence[Lane[ItemT]]:
+        """Return one lane for those of several tracks, if their requests can be made one."""
+        return lanes
+
+    def sense_of(self, results: Results) -> Callable[[Mapping[str, Any]], bool]:
+        """Return a test for whether a record, of an image that was not rejected, says what the step says of images."""
+        return lambda record: record["status"] in set(Status)
+
+    def check_result(self, folder: Path, results: Results, key: StageKey) -> Iterator[Finding]:
+        """Yield what is wrong with the result in use, beyond what holds for every map step."""
+        yield from ()
+
+    def find_foreign(self, results: Results, key: StageKey) -> Iterable[str]:
+        """Return the ids of images whose record, though it names their input, is about another."""
+        return ()
+
+
+class ReduceStep(Step, Generic[ResultT]):
+    """A step that makes one thing of the whole collection.
+
+    Attributes:
+        takes_given: whether clusters that are given stand in for its result, at no cost.
+    """
+
+    takes_given: ClassVar[bool] = False
+
+    @abstractmethod
+    def begin(self, config: StepConfig, results: Results) -> ReduceTask[ResultT] | ResultT:
+        """Return what is to be done, or the result where no model is needed.
+
+        Raises:
+            StageError: it can't be made of what there is.
+        """
+
+    def given_for(self, key: StageKey, result: ResultT) -> tuple[ClusterDefinition, ...]:
+        """Return the clusters that were given for a result under this key, () if it was made from the collection."""
+        return ()
+
+    @abstractmethod
+    def size(self, key: StageKey) -> int:
+        """Return of how many parts a result under this key consists, for progress."""
+
+    @abstractmethod
+    def count(self, result: ResultT | None) -> int:
+        """Return how many of them there are."""
+
+    @abstractmethod
+    def load(self, folder: Path) -> ResultT | None:
+        """Return the result that lies in a folder, None if there is none or it is damaged."""
+
+    @abstractmethod
+    def save(self, folder: Path, result: ResultT) -> None:
+        """Keep a result in a folder.
+
+        Raises:
+            StorageError: the disk refused.
+        """

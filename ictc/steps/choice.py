@@ -1,0 +1,93 @@
+"""Which steps of the table a command runs, and of which others it takes the results as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from ictc.config import RunSettings
+from ictc.config.groups import parse_steps
+from ictc.errors import ConfigError
+from ictc.steps.base import ReduceStep, Step
+from ictc.steps.table import STEPS
+
+
+def choose_steps(settings: RunSettings) -> tuple[Step, ...]:
+    """Return the steps that the settings ask for, in order; what is given takes a step's place at no cost.
+
+    Raises:
+        ConfigError: there is no such step, or one between two others is missing, or a part can't do it.
+    """
+    control, given = settings.control, settings.clustering.clusters is not None
+    if control.steps is None:
+        steps = tuple(step for step in STEPS if not settings.input.is_part or _is_of_a_part(step, given=given))
+    else:
+        named = find_by_numbers(parse_steps(control.steps))
+        steps = tuple(step for step in STEPS if step in named or (given and _is_given_to(step, named)))
+    if not steps:
+        raise ConfigError(f"--steps names no step; the steps are {name_numbers(STEPS)}")
+    _check_no_gap(steps)
+    if settings.input.is_part:
+        _check_part(steps, given=given)
+    for step in find_by_numbers(control.forced_steps):
+        if step not in steps:
+            raise ConfigError(f"--force_steps {step.number} is not among the steps to run ({name_numbers(steps)})")
+    return steps
+
+
+def find_by_numbers(numbers: Iterable[str]) -> tuple[Step, ...]:
+    """Return the steps of these numbers.
+
+    Raises:
+        ConfigError: there is no such step.
+    """
+    by_number = {step.number: step for step in STEPS}
+    for number in numbers:
+        if number not in by_number:
+            raise ConfigError(f"no step {number!r}; the steps are {name_numbers(STEPS)}")
+    return tuple(by_number[number] for number in numbers)
+
+
+def name_numbers(steps: Iterable[Step]) -> str:
+    """Return the numbers of steps as `--steps` takes them."""
+    return ",".join(step.number for step in steps)
+
+
+def find_needed(steps: Iterable[Step]) -> tuple[Step, ...]:
+    """Return all steps whose results these rest on, in order, without these themselves."""
+    chosen = set(steps)
+    needed: set[Step] = set()
+    waiting = list(chosen)
+    while waiting:
+        fresh = [need for need in waiting.pop().needs if need not in needed]
+        needed.update(fresh)
+        waiting += fresh
+    return tuple(step for step in STEPS if step in needed - chosen)
+
+
+def _is_of_a_part(step: Step, *, given: bool) -> bool:
+    return step.of_a_part or (given and step.of_a_part_if_given)
+
+
+def _is_given_to(step: Step, named: Sequence[Step]) -> bool:
+    return isinstance(step, ReduceStep) and step.takes_given and any(step in other.needs for other in named)
+
+
+def _check_no_gap(steps: tuple[Step, ...]) -> None:
+    """Refuse to take over the result of a step that reads what is made anew."""
+    for step in find_needed(steps):
+        if any(need in steps for need in (*step.needs, *find_needed([step]))):
+            raise ConfigError(
+                f"--steps {name_numbers(steps)} leaves out {step.number}, which the later step reads; add it"
+            )
+
+
+def _check_part(steps: Sequence[Step], *, given: bool) -> None:
+    """Refuse what only the whole collection can be asked for."""
+    if all(_is_of_a_part(step, given=given) for step in steps):
+        return
+    of_the_whole = " and ".join(step.number for step in STEPS if not _is_of_a_part(step, given=given))
+    raise ConfigError(
+        f"Steps {of_the_whole} of a part of the collection: clusters made from a part would differ from shard to "
+        f"shard; run --steps {name_numbers(step for step in STEPS if step.of_a_part)} here, then ictc merge clusters "
+        "all shards together, or give --clusters"
+    )

@@ -1,0 +1,109 @@
+"""The files that users and notebooks read, made from what the steps have made: the same bytes for the same run.
+
+No clock time, host or path of the run goes in here; those are in `run.json`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import orjson
+
+from ictc.stages.publish import publish
+from ictc.steps.base import Step, View
+from ictc.steps.results import Results
+from ictc.steps.table import STEPS, find_step, steps_from
+from ictc.storage.atomic import storage_errors, write_atomic
+from ictc.storage.entries import row_entry
+from ictc.storage.forms import LINES
+
+REJECTED_FILE = "rejected.jsonl"
+STALE = "state/stale_exports.json"
+"""There while some files are about an earlier state of the run; names the first step of those."""
+
+
+@dataclass(frozen=True)
+class Exports:
+    """Writes each step's files into `directory` once the step is complete."""
+
+    directory: Path
+    results: Results
+
+    def are_complete(self, step: Step) -> bool:
+        """Whether all files of a step are there, and about what is there now."""
+        if step in stale_steps(self.directory):
+            return False
+        return all((self.directory / file.name).is_file() for file in step.files)
+
+    def remove_from(self, step: Step) -> None:
+        """Delete what a step and those after it wrote, and what is stale already: the step is about to change.
+
+        Raises:
+            StorageError: the disk refused.
+        """
+        for name in file_names({*steps_from(step), *stale_steps(self.directory)}):
+            with storage_errors(self.directory / name):
+                (self.directory / name).unlink(missing_ok=True)
+        save_stale(self.directory, ())
+
+    def write(self, step: Step, view: View) -> None:
+        """Write the files of a step, note that they are about what is there now, and publish them.
+
+        Raises:
+            StorageError: the disk refused.
+        """
+        self.write_rejections()
+        step.export(self.directory, view)
+        stale = stale_steps(self.directory)
+        if stale[:1] == (step,):
+            save_stale(self.directory, stale[1:])
+        publish(self.directory)
+
+    def write_rejections(self) -> None:
+        """Write what each step gave up on so far."""
+        entries = (row_entry(asdict(one)) for one in self.results.iter_rejections())
+        LINES.write(self.directory / REJECTED_FILE, entries)
+
+
+def file_names(steps: set[Step]) -> list[str]:
+    """Return the names of what steps export."""
+    return [file.name for step in STEPS if step in steps for file in step.files]
+
+
+def mark_stale(directory: Path, step: Step) -> None:
+    """Note that what a step and those after it wrote, if anything, is about something that is going to be replaced.
+
+    The files stay, as what replaces them may never come about, and are never taken for current.
+
+    Raises:
+        StorageError: the disk refused.
+    """
+    steps = max(steps_from(step), stale_steps(directory), key=len)
+    if any((directory / name).exists() for name in file_names(set(steps))):
+        save_stale(directory, steps)
+
+
+def stale_steps(directory: Path) -> tuple[Step, ...]:
+    """Return the steps whose files in `directory` are about an earlier state of the run: one and all after it."""
+    try:
+        return steps_from(find_step(orjson.loads((directory / STALE).read_bytes())["from"]))
+    except FileNotFoundError:
+        return ()
+    except (ValueError, LookupError, TypeError):  # damaged
+        return tuple(STEPS)
+
+
+def save_stale(directory: Path, steps: Sequence[Step]) -> None:
+    """Remember the result of `stale_steps`.
+
+    Raises:
+        StorageError: the disk refused.
+    """
+    path = directory / STALE
+    if steps:
+        write_atomic(path, orjson.dumps({"from": steps[0].name}))
+        return
+    with storage_errors(path):
+        path.unlink(missing_ok=True)
