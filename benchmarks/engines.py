@@ -24,7 +24,7 @@ import orjson
 from checkpoints import PRESETS, build_checkpoint
 from repository import import_test_support
 
-from ictc.cli.console import ConsoleReporter
+from ictc.cli.terminal import ConsoleReporter
 from ictc.config import RunSettings
 from ictc.engines.base import Answer, Engine, GenerationRequest, GenerationResult, JsonAnswer
 from ictc.engines.replicas import Replicas

@@ -27,7 +27,7 @@ from engines import acceptable_answer
 from measuring import total_cpu_seconds
 from ray_work import Work, constraint, load_work
 
-from ictc.cli.console import ConsoleReporter
+from ictc.cli.terminal import ConsoleReporter
 from ictc.engines.base import Answer, Engine, GenerationRequest, GenerationResult, Message
 from ictc.engines.vllm_options import engine_arguments
 from ictc.executors import engine_host

@@ -11,7 +11,7 @@ from random import Random
 from typing import Any
 from uuid import UUID
 
-from ictc.cli.console import ConsoleReporter
+from ictc.cli.terminal import ConsoleReporter
 from ictc.config import RunSettings
 from ictc.engines.scripted import WORDS
 from ictc.records import Caption, ClusterDefinition, ImageRecord

@@ -150,6 +150,11 @@ def scrub(text: str) -> str:
     return text
 
 
+def scrub_line(text: str) -> str:
+    """Return `text` on one line, scrubbed, for people."""
+    return " ".join(scrub(text).split())
+
+
 def _mask_beginnings(text: str, secrets: Collection[str]) -> str:
     """Mask what `secrets` begin with, as far as it goes."""
     for head in {secret[:MIN_CUT_LENGTH] for secret in secrets if len(secret) > MIN_CUT_LENGTH}:

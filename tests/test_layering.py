@@ -46,20 +46,10 @@ MAY_IMPORT = {
     "analytics": {"steps", "storage", *BASE},
     "report": {"steps", "analytics", "runs", "stages", "engines", "dataset", "storage", *BASE},
     "planning": {"steps", "engines", "engines.base", "dataset", "tracks", *BASE},
+    "interface": {"pipeline", "recluster", "report", "analytics", "runs", "stages", "dataset", "storage", *BASE},
     "cli": {
-        *(
-            "pipeline",
-            "merge",
-            "recluster",
-            "planning",
-            "report",
-            "analytics",
-            "runs",
-            "steps",
-            "stages",
-            "tracks",
-            "storage",
-        ),
+        *("interface", "pipeline", "merge", "planning", "report", "analytics", "runs", "steps", "stages", "tracks"),
+        "storage",
         *BASE,
     },
 }

@@ -11,6 +11,8 @@ from cyclopts.validators import Number
 from ictc.analytics.extra import analysis_packages
 from ictc.report.options import EmbeddingMethod, PageOptions
 
+DEFAULTS = PageOptions()
+
 
 def export(
     directory: Path,
@@ -19,9 +21,9 @@ def export(
     format: Literal["csv", "huggingface", "fiftyone", "datamap"],  # noqa: A002
     output: Path,
     ads_dir: Path | None = None,
-    max_points: Annotated[int, Parameter(validator=Number(gte=1))] = PageOptions.max_points,
-    embeddings: EmbeddingMethod = PageOptions.embeddings,
-    seed: Annotated[int, Parameter(validator=Number(gte=0))] = PageOptions.seed,
+    max_points: Annotated[int, Parameter(validator=Number(gte=1))] = DEFAULTS.max_points,
+    embeddings: EmbeddingMethod = DEFAULTS.embeddings,
+    seed: Annotated[int, Parameter(validator=Number(gte=0))] = DEFAULTS.seed,
 ) -> None:
     """Write results as CSV, for Hugging Face datasets, for FiftyOne, or as a map of the captions.
 
@@ -45,7 +47,7 @@ def export(
         from ictc.report.images import build_finder
         from ictc.report.selection import load_single
     results = load_single(directory)
-    options = PageOptions(ads_dir, max_points=max_points, embeddings=embeddings, seed=seed)
+    options = PageOptions(ads_dir=ads_dir, max_points=max_points, embeddings=embeddings, seed=seed)
     with analysis_packages():
         summary = EXPORTERS[format](results, build_finder(results.directory, ads_dir), output, options)
     left_out = f"; {summary.num_left_out:,} left out" if summary.num_left_out else ""

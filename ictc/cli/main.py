@@ -15,7 +15,7 @@ from ictc.cli.config_file import read_config_file
 from ictc.cli.errors import describe_usage_error
 from ictc.errors import IctcError
 from ictc.runs.stopping import Interrupted
-from ictc.secrecy import scrub
+from ictc.secrecy import scrub, scrub_line
 
 USAGE_EXIT_CODE = 2
 
@@ -78,5 +78,5 @@ def import_commands() -> None:
 
 def fail(message: str, exit_code: int) -> int:
     """Print one line and return `exit_code`."""
-    print(f"ictc: error: {' '.join(scrub(message).split())}", file=sys.stderr)
+    print(f"ictc: error: {scrub_line(message)}", file=sys.stderr)
     return exit_code

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from cyclopts import Group, Parameter
-from pydantic import BaseModel
 
-from ictc.cli.run import run_in_session
+from ictc.cli.terminal import Terminal
 from ictc.config import ClusteringSettings, ControlSettings, EngineSettings
+from ictc.config.base import explicit
+from ictc.interface.session import run_in_session
 from ictc.merge import MergeRequest, find_shards, merge_shards
 
 OWN = Group("Merge", sort_key=0)
@@ -52,11 +54,7 @@ def merge(
     found = find_shards(request)
     run_in_session(
         output_dir,
-        lambda reporter, stop: merge_shards(found, request, reporter, stop),
+        partial(merge_shards, found, request),
+        Terminal(),
         verbose=bool(overrides.get("verbose")),
     )
-
-
-def explicit(settings: BaseModel | None) -> dict[str, Any]:
-    """Return the settings that were given, by flag."""
-    return {} if settings is None else settings.model_dump(include=settings.model_fields_set)

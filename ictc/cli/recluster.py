@@ -8,14 +8,13 @@ from typing import Annotated
 from cyclopts import Group, Parameter
 
 from ictc.analytics.extra import analysis_packages
-from ictc.cli.merge import explicit
-from ictc.cli.run import costing_no_result, run_in_session
+from ictc.cli.terminal import Terminal
 from ictc.config import ControlSettings, EngineSettings
-from ictc.errors import ConfigError
-from ictc.recluster import ReclusterRequest, find_source, recluster_source
+from ictc.config.base import explicit
+from ictc.interface.session import costing_no_result, recluster_images
+from ictc.interface.settings import build_recluster
 
 OWN = Group("Recluster", sort_key=0)
-DEFAULT_NUM_CLUSTERS = "10"
 
 
 def recluster(
@@ -56,41 +55,22 @@ def recluster(
         keep_labels: Keep the labels although the criterion is new.
         top_hooks: How many of the most frequent labels Step 2b reads. Unset: as in the source.
     """
-    if redo_2a and keep_labels:
-        raise ConfigError("--redo_2a and --keep_labels contradict each other; give one of them")
-    if clusters is not None and num_clusters is not None:
-        raise ConfigError("--clusters says how many clusters there are; leave out --num_clusters")
     own = {"criterion": criterion, "clusters": clusters, "top_hooks": top_hooks}
     given = {name: value for name, value in own.items() if value is not None}
-    request = ReclusterRequest(
-        source_dir=source_dir,
-        output_dir=output_dir,
+    request = build_recluster(
+        source_dir,
+        output_dir,
         track=track,
-        num_clusters=() if clusters is not None else parse_numbers(num_clusters or DEFAULT_NUM_CLUSTERS),
-        redo_labels=True if redo_2a else False if keep_labels else None,
+        num_clusters=num_clusters,
+        redo_2a=redo_2a,
+        keep_labels=keep_labels,
         overrides={**given, **explicit(engine), **explicit(control)},
     )
-    source = find_source(request)
-    run_in_session(
-        output_dir,
-        lambda reporter, stop: recluster_source(source, request, reporter, stop),
-        verbose=control is not None and control.verbose,
-    )
+    front = Terminal()
+    recluster_images(request, front)
     if len(request.num_clusters) > 1:
-        with costing_no_result("comparison", "the same command"):
+        with costing_no_result("comparison", "the same command", front):
             compare([target.directory.path for target in request.targets()], output_dir)
-
-
-def parse_numbers(text: str) -> tuple[int, ...]:
-    """Return the numbers of "5,7,10", each once, in order.
-
-    Raises:
-        ConfigError: something else stands there.
-    """
-    parts = [part.strip() for part in text.split(",")]
-    if not all(part.isdecimal() and 2 <= int(part) <= 100 for part in parts):
-        raise ConfigError(f"--num_clusters {text}: must be a number from 2 to 100, or several, such as 5,7,10")
-    return tuple(dict.fromkeys(map(int, parts)))
 
 
 def compare(directories: list[Path], output_dir: Path) -> None:

@@ -6,8 +6,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ictc.cli.run import execute
+from ictc.cli.terminal import Terminal
 from ictc.errors import ConfigError
+from ictc.interface.session import run_images
 from ictc.runs.reader import find_run_directories
 from ictc.runs.retrying import explain_refusal, settings_to_retry
 
@@ -35,6 +36,6 @@ def retry(*directories: Path, ads_dir: Path | None = None) -> None:
     if ads_dir is not None:
         overrides["ads_dir"] = ads_dir
     for settings in list(settings_to_retry(todo, **overrides)):  # all of them are valid, or none is run
-        execute(settings)
+        run_images(settings, Terminal())
     for refusal in refusals.values():
         print(refusal, file=sys.stderr)

@@ -13,7 +13,7 @@ import orjson
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from ictc.cli.console import format_seconds
+from ictc.interface.progress import format_seconds
 from ictc.runs.reader import find_run_directories
 from ictc.runs.waits import describe_shares
 from ictc.runs.watch import RunStatus, RunWatcher, StepStatus

@@ -5,39 +5,21 @@ from __future__ import annotations
 import shutil
 import textwrap
 
+from ictc.interface.outcome import describe_track, iter_rejections
 from ictc.records import Caption
 from ictc.runs.summary import ClusterSummary, TrackSummary
-from ictc.stages.brake import describe_retry
-
-WORDS_OF_STATUS = {
-    "done": "captioned",
-    "ui_only": "interface only",
-    "broken": "broken",
-    "rejected": "rejected",
-}
 
 
 def print_summary(summary: TrackSummary) -> None:
     """Print what came out of one track."""
     width = min(shutil.get_terminal_size((100, 24)).columns, 100)
-    print(f"\n{summary.criterion} ({summary.track}): {summary.num_images:,} images, {describe_captions(summary)}")
+    print(f"\n{describe_track(summary)}")
     total = sum(cluster.size for cluster in summary.clusters)
     for cluster in summary.clusters:
         print_cluster(cluster, total, width)
-    for stage, counts in summary.statuses.items():
-        if counts.get("rejected"):
-            print(
-                f"{counts['rejected']:,} rejected in the {stage} step; see {summary.directory / 'rejected.jsonl'}, "
-                f"and {describe_retry(summary.directory)} to try again"
-            )
+    for line in iter_rejections(summary):
+        print(line)
     print(f"Results: {summary.directory}")
-
-
-def describe_captions(summary: TrackSummary) -> str:
-    """Return how the images left Step 1, such as "70 captioned, 4 broken; 12 are copies of others"."""
-    counts = summary.statuses.get("caption", {})
-    ways = ", ".join(f"{count:,} {WORDS_OF_STATUS[status]}" for status, count in counts.items())
-    return ways + (f"; {summary.num_duplicates:,} are copies of others" if summary.num_duplicates else "")
 
 
 def print_cluster(cluster: ClusterSummary, total: int, width: int) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import BaseModel, ConfigDict
 
 
@@ -9,3 +11,8 @@ class SettingsGroup(BaseModel):
     """Settings that belong together: one heading of `--help`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def explicit(settings: SettingsGroup | None) -> dict[str, Any]:
+    """Return the settings that were given, by flag."""
+    return {} if settings is None else settings.model_dump(include=settings.model_fields_set)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+from pydantic import Field
+
+from ictc.config import SettingsGroup
 
 EmbeddingMethod = Literal["auto", "minilm", "tfidf"]
 
@@ -21,20 +24,15 @@ MAX_IMAGE_BYTES = 9_000_000
 """Most bytes of image files in a page; Base64 adds a third."""
 
 
-@dataclass(frozen=True)
-class PageOptions:
-    """What goes into a page.
+class PageOptions(SettingsGroup):
+    """What goes into a page."""
 
-    Attributes:
-        ads_dir: where the images lie; the folder that the run read unless given.
-        max_images: most images in the page, examples of the clusters first.
-        max_points: most ads whose captions are embedded, for the map and the choice of examples.
-        embeddings: how captions become vectors; "auto" is MiniLM where it is installed, else TF-IDF.
-        seed: of every sample and of UMAP.
-    """
-
-    ads_dir: Path | None = None
-    max_images: int = 400
-    max_points: int = 2000
-    embeddings: EmbeddingMethod = "auto"
-    seed: int = 42
+    ads_dir: Path | None = Field(None, description="Folder of the images, if they have moved since the run.")
+    max_images: int = Field(400, ge=0, description="Most images in the page, examples of the clusters first.")
+    max_points: int = Field(
+        2000, ge=1, description="Most ads on the map; their captions are embedded, which takes the time."
+    )
+    embeddings: EmbeddingMethod = Field(
+        "auto", description="How captions become vectors; auto is MiniLM where it is installed, else TF-IDF."
+    )
+    seed: int = Field(42, ge=0, description="Of the samples and of the map.")

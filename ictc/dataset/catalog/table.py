@@ -224,6 +224,11 @@ def list_table(location: Path | str, base: str | None, allowed: Set[str] = froze
     return TableCollection(table, name, base, AddressRules(base, allowed | own_scheme))
 
 
+def is_table(location: str) -> bool:
+    """Whether a file or URL is a table that can be read, by its name."""
+    return _suffix(location.removesuffix(PACKED)) in READERS
+
+
 def _suffix(name: str) -> str:
     return name[name.rfind(".") :].lower()
 

@@ -1,9 +1,7 @@
-"""Progress on the terminal: bars where somebody looks, plain lines where a file or a pipe listens."""
+"""Progress in text: bars where somebody looks, plain lines where a file or a pipe listens."""
 
 from __future__ import annotations
 
-import asyncio
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -21,20 +19,26 @@ from ictc.stages.timekeeping import Timekeeper
 SECONDS_BETWEEN_LINES = 10.0
 
 
-class ConsoleReporter:
-    """Reports on stderr, so that stdout holds the results alone."""
+class TextReporter:
+    """Reports on a stream.
 
-    def __init__(self, stop: asyncio.Event) -> None:
-        self._stream = sys.stderr
-        self._stop = stop
+    Args:
+        is_watched: whether bars may be drawn there, which are drawn over as they grow.
+        bar: the class of bars.
+    """
+
+    def __init__(self, stream: TextIO, *, is_watched: bool, bar: type[tqdm[None]] = tqdm) -> None:
+        self._stream = stream
+        self._is_watched = is_watched
+        self._bar = bar
 
     def note(self, text: str) -> None:
-        """Print one line."""
-        tqdm.write(scrub(text), file=self._stream)
+        """Tell one line."""
+        self._bar.write(scrub(text), file=self._stream)
         self._stream.flush()
 
     def plan(self, steps: Sequence[StepPlan]) -> None:
-        """Print a table of what will be done."""
+        """Tell in a table what will be done."""
         width = max(len(step.title) for step in steps)
         self.note(f"{'':{width}}  {'done':>11}  {'to do':>11}")
         for step in steps:
@@ -42,26 +46,19 @@ class ConsoleReporter:
             self.note(f"{step.title:{width}}  {step.done:>11,}  {todo:>11}  {describe_reason(step)}".rstrip())
 
     async def confirm(self, question: str) -> bool | None:
-        """Ask on the terminal; None if there is none, False if a signal comes instead of an answer."""
-        if not (sys.stdin.isatty() and self._stream.isatty()):
-            return None
-        print(f"{question} [y/N] ", end="", file=self._stream, flush=True)
-        readable = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        loop.add_reader(sys.stdin, readable.set)
-        try:
-            await first_of(readable, self._stop)
-        finally:
-            loop.remove_reader(sys.stdin)
-        return readable.is_set() and sys.stdin.readline().strip().lower() in ("y", "yes")
+        """Ask nobody: whoever is there to answer, it is not at a stream."""
+        return None
 
     @contextmanager
     def stage(
         self, *, name: str, title: str, total: int, done: int, times: Timekeeper
     ) -> Iterator[BarProgress | LineProgress]:
         """Show the progress of one step until the block ends."""
-        progress_type = BarProgress if self._stream.isatty() else LineProgress
-        progress = progress_type(title, total, done, self._stream)
+        tally = Tally(total, done)
+        if self._is_watched:
+            progress: BarProgress | LineProgress = BarProgress(title, tally, self._stream, self._bar)
+        else:
+            progress = LineProgress(title, tally, self._stream)
         try:
             yield progress
         finally:
@@ -73,16 +70,6 @@ def describe_reason(step: StepPlan) -> str:
     if not step.reason:
         return ""
     return step.reason + (f" ({format_seconds(step.redo_s)} of work again)" if step.redo_s >= 1 else "")
-
-
-async def first_of(*events: asyncio.Event) -> None:
-    """Wait until one of the events is set."""
-    waits = [asyncio.ensure_future(event.wait()) for event in events]
-    try:
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for wait in waits:
-            wait.cancel()
 
 
 class Tally:
@@ -132,11 +119,11 @@ class Tally:
 class BarProgress:
     """A bar, for a terminal."""
 
-    def __init__(self, title: str, total: int, done: int, stream: TextIO) -> None:
-        self._tally = Tally(total, done)
-        self._bar = tqdm(
-            total=total,
-            initial=done,
+    def __init__(self, title: str, tally: Tally, stream: TextIO, bar: type[tqdm[None]]) -> None:
+        self._tally = tally
+        self._bar = bar(
+            total=tally.total,
+            initial=tally.done_before,
             desc=title,
             unit="image",
             file=stream,
@@ -160,32 +147,33 @@ class BarProgress:
 class LineProgress:
     """A line now and then, for log files and pipes."""
 
-    def __init__(self, title: str, total: int, done: int, stream: TextIO) -> None:
+    def __init__(self, title: str, tally: Tally, stream: TextIO) -> None:
         self._title = title
         self._stream = stream
-        self._tally = Tally(total, done)
+        self._tally = tally
         self._last_line = time.monotonic()
         self._printed = 0
-        self._print()
+        self._tell()
 
     def advance(self, status: Status, tokens: int | None) -> None:
-        """Count one image, and print if it is time."""
+        """Count one image, and tell if it is time."""
         self._tally.add(status, tokens)
         if time.monotonic() - self._last_line >= SECONDS_BETWEEN_LINES:
-            self._print()
+            self._tell()
 
     def close(self) -> None:
-        """Print where the step stands at its end, unless that was just said."""
+        """Tell where the step stands at its end, unless that was just said."""
         if self._tally.done_now > self._printed:
-            self._print()
+            self._tell()
 
-    def _print(self) -> None:
+    def _tell(self) -> None:
         tally = self._tally
         parts = [f"{self._title}: {tally.done_before + tally.done_now:,}/{tally.total:,}"]
         if tally.done_now:
             parts += [f"{tally.images_per_second:,.1f} images/s", tally.tokens_text]
             parts += [f"ETA {format_seconds(tally.remaining_seconds or 0)}", tally.exceptions_text]
-        print("  ".join(part for part in parts if part), file=self._stream, flush=True)
+        tqdm.write("  ".join(part for part in parts if part), file=self._stream)
+        self._stream.flush()
         self._printed = tally.done_now
         self._last_line = time.monotonic()
 

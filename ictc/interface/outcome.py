@@ -1,0 +1,37 @@
+"""What came out of a track, in lines for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ictc.runs.summary import TrackSummary
+from ictc.stages.brake import describe_retry
+
+WORDS_OF_STATUS = {
+    "done": "captioned",
+    "ui_only": "interface only",
+    "broken": "broken",
+    "rejected": "rejected",
+}
+
+
+def describe_track(summary: TrackSummary) -> str:
+    """Return what was asked of which images, and how they left Step 1."""
+    return f"{summary.criterion} ({summary.track}): {summary.num_images:,} images, {describe_captions(summary)}"
+
+
+def describe_captions(summary: TrackSummary) -> str:
+    """Return how the images left Step 1, such as "70 captioned, 4 broken; 12 are copies of others"."""
+    counts = summary.statuses.get("caption", {})
+    ways = ", ".join(f"{count:,} {WORDS_OF_STATUS[status]}" for status, count in counts.items())
+    return ways + (f"; {summary.num_duplicates:,} are copies of others" if summary.num_duplicates else "")
+
+
+def iter_rejections(summary: TrackSummary) -> Iterator[str]:
+    """Yield for each step that rejected images how many, and what can be done."""
+    for stage, counts in summary.statuses.items():
+        if counts.get("rejected"):
+            yield (
+                f"{counts['rejected']:,} rejected in the {stage} step; see {summary.directory / 'rejected.jsonl'}, "
+                f"and {describe_retry(summary.directory)} to try again"
+            )
