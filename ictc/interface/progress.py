@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TextIO
+from typing import Any, TextIO
 
 from tqdm import tqdm
 
@@ -27,7 +27,7 @@ class TextReporter:
         bar: the class of bars.
     """
 
-    def __init__(self, stream: TextIO, *, is_watched: bool, bar: type[tqdm[None]] = tqdm) -> None:
+    def __init__(self, stream: TextIO, *, is_watched: bool, bar: type[tqdm[Any]] = tqdm) -> None:
         self._stream = stream
         self._is_watched = is_watched
         self._bar = bar
@@ -119,7 +119,7 @@ class Tally:
 class BarProgress:
     """A bar, for a terminal."""
 
-    def __init__(self, title: str, tally: Tally, stream: TextIO, bar: type[tqdm[None]]) -> None:
+    def __init__(self, title: str, tally: Tally, stream: TextIO, bar: type[tqdm[Any]]) -> None:
         self._tally = tally
         self._bar = bar(
             total=tally.total,

@@ -1,0 +1,233 @@
+"""The Python interface: `cluster` and `open` lead to a `Run`, whose results are tables."""
+
+from __future__ import annotations
+
+import os
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ictc.analytics.extra import analysis_packages
+from ictc.config import EngineName
+from ictc.errors import ConfigError
+from ictc.interface.caller import Caller, telling_errors
+from ictc.interface.page import ReportPage
+from ictc.interface.session import recluster_images, run_images
+from ictc.interface.settings import (
+    Place,
+    build_page_options,
+    build_recluster_by_name,
+    build_run,
+    to_location,
+)
+from ictc.report.options import EmbeddingMethod
+from ictc.runs.reader import find_run_directories, read_json
+from ictc.runs.shards import resolve_shard
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+LABELS_FILE = "step2a_hooks.json"
+
+
+def cluster(
+    images: Place,
+    *,
+    output_dir: Place,
+    criterion: str | None = None,
+    num_clusters: int | None = None,
+    engine: EngineName | None = None,
+    **settings: Any,
+) -> Run:
+    """Caption every image, label it, make K named clusters of the labels and assign every image to one.
+
+    Does what `ictc run` does: the same call again resumes, and what is up to date is never redone. An interrupt stops
+    it in order.
+
+    Args:
+        images: Folder, URL, pattern of tar shards, or table, as `--ads_dir` and `--images` take them.
+        output_dir: Folder or URL for the results.
+        criterion: What to cluster by, in words. Unset: the track's own.
+        num_clusters: K. Unset: 5, or as many as `clusters` has.
+        engine: "vllm", "openai", "lite" or "scripted". Unset: "vllm".
+        **settings: Any others of `ictc run`, by the names of the flags; None leaves one out.
+
+    Raises:
+        IctcError: what the command would end with, in the same line.
+        KeyboardInterrupt: after an interrupt, once everything has stopped; the same call resumes.
+    """
+    chosen = {"criterion": criterion, "num_clusters": num_clusters, "engine": engine}
+    with telling_errors():
+        asked = resolve_shard(build_run(images, output_dir, {**chosen, **settings}), os.environ)
+        (summary,) = run_images(asked, Caller())
+    return Run(summary.directory)
+
+
+def open_run(directory: Place) -> Run:
+    """Open a run directory of one track, whoever made it: `ictc.open`.
+
+    Args:
+        directory: The run directory, or a folder with one inside.
+
+    Raises:
+        ConfigError: there is none, or there are several.
+    """
+    with telling_errors():
+        found = find_run_directories([Path(to_location("directory", directory))], nested=False)
+        if len(found) > 1:
+            names = ", ".join(str(one.path) for one in found)
+            raise ConfigError(f"{directory} holds several runs, and a Run is one; open one of {names}")
+    return Run(found[0].path)
+
+
+class Run:
+    """A run of one track in its directory.
+
+    The tables are read from the exported files when they are first asked for, and kept. They need the extra `analysis`.
+
+    Attributes:
+        directory: Where everything lies; `docs/outputs.md` describes the files.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory.absolute()
+
+    def __repr__(self) -> str:
+        return f"ictc.open({str(self.directory)!r})"
+
+    @cached_property
+    def results(self) -> pd.DataFrame:
+        """A row an image with a cluster, in the order of the collection, with the columns of `results.parquet`.
+
+        "cluster" is a category, in the order of `clusters`.
+
+        Raises:
+            ConfigError: Step 3 has not finished, or pandas is missing.
+            StorageError: a file is damaged.
+        """
+        with telling_errors(), analysis_packages():
+            from ictc.analytics.results import load_results
+
+            return load_results(self.directory).rows
+
+    @cached_property
+    def clusters(self) -> pd.DataFrame:
+        """A row a cluster: cluster_id, name, description, and size, the number of its images.
+
+        Raises:
+            ConfigError: Step 3 has not finished, or pandas is missing.
+            StorageError: a file is damaged.
+        """
+        with telling_errors(), analysis_packages():
+            import pandas as pd
+
+            from ictc.analytics.results import load_results
+
+            found = load_results(self.directory, ["cluster_id"])
+        sizes = found.rows["cluster_id"].value_counts()
+        rows = [(one.cluster_id, one.name, one.description, sizes.get(one.cluster_id, 0)) for one in found.definitions]
+        return pd.DataFrame(rows, columns=["cluster_id", "name", "description", "size"])
+
+    @cached_property
+    def labels(self) -> pd.DataFrame:
+        """A row a labeled image, in the order of the collection: image_id and label.
+
+        Raises:
+            ConfigError: Step 2a has not finished, or pandas is missing.
+        """
+        with telling_errors(), analysis_packages():
+            import pandas as pd
+
+            from ictc.analytics.results import REMEDY
+
+            labels = read_json(self.directory / LABELS_FILE)
+            if labels is None:
+                raise ConfigError(f"{self.directory} has no {LABELS_FILE}, which Step 2a makes: {REMEDY}")
+        return pd.DataFrame(labels.items(), columns=["image_id", "label"])
+
+    @cached_property
+    def rejected(self) -> pd.DataFrame:
+        """A row an image without a cluster: what it is, and in "reason" why.
+
+        The columns are image_id, image_path, platform, ad_format, timestamp, outcome ("ui_only", "broken" or
+        "rejected"), stage and reason.
+
+        Raises:
+            ConfigError: pandas is missing.
+            StorageError: Step 1 has not finished, or a file is damaged.
+        """
+        with telling_errors(), analysis_packages():
+            from ictc.analytics.results import load_filtered
+
+            return load_filtered(self.directory)
+
+    def recluster(
+        self,
+        *,
+        output_dir: Place,
+        num_clusters: int | None = None,
+        criterion: str | None = None,
+        **settings: Any,
+    ) -> Run:
+        """Make other clusters of the same images, without looking at them again.
+
+        Does what `ictc recluster` does. This run is only read.
+
+        Args:
+            output_dir: New folder for the results.
+            num_clusters: K. Unset: 10, or as many as `clusters` has.
+            criterion: What to cluster by, in words. Unset: as in this run.
+            **settings: Any others of `ictc recluster`, by the names of the flags; None leaves one out.
+
+        Raises:
+            IctcError: what the command would end with, in the same line.
+            KeyboardInterrupt: after an interrupt, once everything has stopped; the same call goes on.
+        """
+        chosen = {"num_clusters": num_clusters, "criterion": criterion}
+        with telling_errors():
+            request = build_recluster_by_name(self.directory, output_dir, {**chosen, **settings})
+            (summary,) = recluster_images(request, Caller())
+        return Run(summary.directory)
+
+    def report(
+        self,
+        *others: Run,
+        output: Place | None = None,
+        ads_dir: Place | None = None,
+        max_images: int | None = None,
+        max_points: int | None = None,
+        embeddings: EmbeddingMethod | None = None,
+        seed: int | None = None,
+    ) -> ReportPage:
+        """Make one page of the clusters with images, search, a map and how it was made; a notebook shows it.
+
+        Does what `ictc report` does; the settings are its flags.
+
+        Args:
+            *others: Runs to compare this one with, of other K or other tracks.
+            output: The HTML file; replaced if it exists. Unset: report.html in the directory of the run, or
+                comparison.html there with others.
+            ads_dir: Folder of the images, if they have moved since the run.
+            max_images: Most images in the page. Unset: 400.
+            max_points: Most images on the map. Unset: 2000.
+            embeddings: How captions become vectors: "auto", "minilm" or "tfidf". Unset: "auto".
+            seed: Of the samples and of the map. Unset: 42.
+
+        Raises:
+            IctcError: what the command would end with, in the same line.
+        """
+        given = {
+            "ads_dir": ads_dir,
+            "max_images": max_images,
+            "max_points": max_points,
+            "embeddings": embeddings,
+            "seed": seed,
+        }
+        with telling_errors():
+            from ictc.report import write_report
+
+            options = build_page_options(given)
+            default = self.directory / ("comparison.html" if others else "report.html")
+            path = default if output is None else Path(to_location("output", output))
+            write_report([self.directory, *(one.directory for one in others)], path, options)
+        return ReportPage(path.absolute())
