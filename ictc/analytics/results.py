@@ -20,7 +20,7 @@ from ictc.records import ClusterDefinition
 from ictc.steps.assign import METADATA_FILE, ROWS_FILE
 from ictc.steps.caption import BROKEN_FILE, CAPTION, IMAGES_FILE, UI_ONLY_FILE
 from ictc.steps.exports import REJECTED_FILE
-from ictc.steps.label import LABEL
+from ictc.steps.label import LABEL, LABELS_FILE
 
 FILTERED_COLUMNS = ("image_id", "image_path", "platform", "ad_format", "timestamp", "outcome", "stage", "reason")
 FILTERED_FILES = {"ui_only": UI_ONLY_FILE, "broken": BROKEN_FILE}
@@ -153,6 +153,28 @@ def _read_rows(path: Path, columns: Sequence[str] | None, definitions: Sequence[
     if not rows["cluster"].isin(names).all():
         raise StorageError(f"{path} names clusters that {METADATA_FILE} does not: the files are of different runs")
     return rows.assign(cluster=pd.Categorical(rows["cluster"], categories=names, ordered=True))
+
+
+def load_clusters(directory: Path) -> pd.DataFrame:
+    """Read the clusters, in their order: a table of cluster_id, name, description, and size in images.
+
+    Raises:
+        ConfigError: Step 3 has not finished here.
+        StorageError: a file is damaged, or the files belong to different runs.
+    """
+    found = load_results(directory, ["cluster_id"])
+    clusters = pd.DataFrame(found.definitions)
+    sizes = found.rows["cluster_id"].value_counts()
+    return clusters.assign(size=clusters["cluster_id"].map(sizes).fillna(0).astype(int))
+
+
+def load_labels(directory: Path) -> pd.DataFrame:
+    """Read the labels, in the order of the collection: a table of image_id and label.
+
+    Raises:
+        StorageError: the file is missing or damaged.
+    """
+    return pd.DataFrame(_read_json(directory / LABELS_FILE).items(), columns=["image_id", "label"])
 
 
 def load_filtered(directory: Path) -> pd.DataFrame:

@@ -151,10 +151,11 @@ class RelayedReporter:
         return None
 
     @contextmanager
-    def stage(self, title: str, total: int, done: int, times: Timekeeper) -> Iterator[RelayedProgress]:
+    def stage(self, *, name: str, title: str, total: int, done: int, times: Timekeeper) -> Iterator[RelayedProgress]:
         """Open the progress of one step until the block ends."""
         progress = RelayedProgress(self._tell)
-        self._tell(lambda: progress.open(self._reporter.stage(title, total, done, times)))
+        stage = partial(self._reporter.stage, name=name, title=title, total=total, done=done, times=times)
+        self._tell(lambda: progress.open(stage()))
         try:
             yield progress
         finally:

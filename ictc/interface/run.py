@@ -21,13 +21,11 @@ from ictc.interface.settings import (
     to_location,
 )
 from ictc.report.options import EmbeddingMethod
-from ictc.runs.reader import find_run_directories, read_json
+from ictc.runs.reader import find_run_directories
 from ictc.runs.shards import resolve_shard
 
 if TYPE_CHECKING:
     import pandas as pd
-
-LABELS_FILE = "step2a_hooks.json"
 
 
 def cluster(
@@ -112,38 +110,29 @@ class Run:
 
     @cached_property
     def clusters(self) -> pd.DataFrame:
-        """A row a cluster: cluster_id, name, description, and size, the number of its images.
+        """A row a cluster, in their order: cluster_id, name, description, and size, the number of its images.
 
         Raises:
             ConfigError: Step 3 has not finished, or pandas is missing.
             StorageError: a file is damaged.
         """
         with telling_errors(), analysis_packages():
-            import pandas as pd
+            from ictc.analytics.results import load_clusters
 
-            from ictc.analytics.results import load_results
-
-            found = load_results(self.directory, ["cluster_id"])
-        sizes = found.rows["cluster_id"].value_counts()
-        rows = [(one.cluster_id, one.name, one.description, sizes.get(one.cluster_id, 0)) for one in found.definitions]
-        return pd.DataFrame(rows, columns=["cluster_id", "name", "description", "size"])
+            return load_clusters(self.directory)
 
     @cached_property
     def labels(self) -> pd.DataFrame:
         """A row a labeled image, in the order of the collection: image_id and label.
 
         Raises:
-            ConfigError: Step 2a has not finished, or pandas is missing.
+            ConfigError: pandas is missing.
+            StorageError: Step 2a has not finished, or the file is damaged.
         """
         with telling_errors(), analysis_packages():
-            import pandas as pd
+            from ictc.analytics.results import load_labels
 
-            from ictc.analytics.results import REMEDY
-
-            labels = read_json(self.directory / LABELS_FILE)
-            if labels is None:
-                raise ConfigError(f"{self.directory} has no {LABELS_FILE}, which Step 2a makes: {REMEDY}")
-        return pd.DataFrame(labels.items(), columns=["image_id", "label"])
+            return load_labels(self.directory)
 
     @cached_property
     def rejected(self) -> pd.DataFrame:
