@@ -77,7 +77,8 @@ def drawn_ads(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def reference(fork_server: ForkServer, drawn_ads: Path, tmp_path_factory: pytest.TempPathFactory) -> Reference:
     """What a scripted run gives that nothing disturbs."""
-    return run_undisturbed(ScriptedRun(fork_server, drawn_ads, tmp_path_factory.mktemp("reference") / "out"))
+    out = tmp_path_factory.mktemp("reference") / "out"
+    return run_undisturbed(ScriptedRun(fork_server, drawn_ads, out, quickly=False))
 
 
 @pytest.fixture

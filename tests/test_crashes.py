@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -74,7 +75,7 @@ def test_a_run_killed_with_images_in_flight_at(run: ScriptedRun, reference: Refe
 
 @pytest.mark.parametrize("seed", range(NUM_KILLS // KILLS_PER_RUN))
 def test_a_run_killed_at_random_instants(run: ScriptedRun, reference: Reference, seed: int) -> None:
-    random = Random(seed)
+    random, run = Random(seed), replace(run, quickly=False)
     for _ in range(KILLS_PER_RUN):
         run.interrupt(**random_kill(random, reference))
     run.check(reference)
@@ -110,7 +111,7 @@ def test_a_run_killed_on_its_way_back_to_earlier_settings(
 
 @pytest.mark.parametrize("seed", range(NUM_KILLS // (4 * KILLS_PER_RUN)))
 def test_a_run_killed_while_its_settings_change(run: ScriptedRun, reference: Reference, seed: int) -> None:
-    random = Random(seed)
+    random, run = Random(seed), replace(run, quickly=False)
     run.finish()
     for change in random.sample(sorted(CHANGES), 2):
         run.interrupt(*CHANGES[change], **random_kill(random, reference))

@@ -59,7 +59,7 @@ class OldRun:
         return sorted(path.parent for path in (self.folder / self.name).glob("**/state"))
 
     def ictc(self, *arguments: object) -> Finished:
-        return self.server.run(*arguments, root=self.folder, folder=self.folder, in_one_process=True)
+        return self.server.run(*arguments, root=self.folder, folder=self.folder, quickly=True)
 
     def succeed(self, *arguments: object) -> Finished:
         finished = self.ictc(*arguments)

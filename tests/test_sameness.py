@@ -253,12 +253,9 @@ class EditedCollection(RuleBasedStateMachine):
         return finished
 
     def run_with(self, flags: dict[str, Any], fault: Fault | None) -> Finished:
-        if self.by_command_line:
-            return self.server.run(
-                "run", *as_arguments(flags), root=flags["output_dir"], fault=fault, in_one_process=True
-            )
-        if fault is not None:
-            return self.server.run(root=flags["output_dir"], flags=flags, fault=fault, in_one_process=True)
+        if self.by_command_line or fault is not None:
+            arguments = ("run", *as_arguments(flags))
+            return self.server.run(*arguments, root=flags["output_dir"], fault=fault, quickly=not self.by_command_line)
         with redirect_stdout(StringIO()) as stdout, redirect_stderr(StringIO()) as stderr:
             exit_code = run_settings(flags)
         return Finished(exit_code, stdout.getvalue(), stderr.getvalue(), [], [])

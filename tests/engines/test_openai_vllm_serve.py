@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from support import ads_only_track
+from support import short_ads_track
 from support.cli import Ictc, load
 from support.collections import draw_flat
 
@@ -221,7 +221,7 @@ def test_a_whole_run_over_the_server(server_url: str, tmp_path: Path, capsys: py
     server = ("--engine", "openai", "--base_url", server_url, "--vlm_model", MODEL)
     # Without seeds: a sampled request with one kills vLLM 0.32 on the CPU.
     tolerant = ("--engine_options", '{"extra_body": {"seed": null}}', "--max_rejected", 1)
-    run = ("run", "--ads_dir", ads, "--output_dir", tmp_path / "out", "--track", ads_only_track.__file__)
+    run = ("run", "--ads_dir", ads, "--output_dir", tmp_path / "out", "--track", short_ads_track.__file__)
     outcome = Ictc(capsys)(*run, *server, *tolerant, "--num_clusters", 2)
     assert outcome.exit_code == 0, outcome.stderr
     rejected = (tmp_path / "out" / "rejected.jsonl").read_text().count('"stage":"caption"')

@@ -153,13 +153,13 @@ class TestErrors:
 @pytest.mark.vllm
 @pytest.mark.timeout(900)
 def test_the_real_vllm_on_two_nodes(cluster: TwoNodes, tiny_checkpoint: Path, tmp_path: Path) -> None:
-    ads, out = draw_ads(tmp_path / "ads", 22), tmp_path / "out"
-    track = Path(__file__).parents[1] / "support" / "ads_only_track.py"
+    ads, out = draw_ads(tmp_path / "ads", 10), tmp_path / "out"
+    track = Path(__file__).parents[1] / "support" / "short_ads_track.py"
     run_on(
         *(cluster, "run", "--ads_dir", ads, "--output_dir", out, "--vlm_model", tiny_checkpoint, "--steps", 1),
         *("--track", track, "--enforce_eager", "--max_rejected", 1, "--replicas", 2),
     )
     ids = recorded_ids(out, "caption")
-    assert len(set(ids)) == len(ids) == 24
+    assert len(set(ids)) == len(ids) == 12
     assert set(load(out, "broken_images.json")) == {"empty", "text"}
     assert load(out, "step1_captions.json")

@@ -75,9 +75,8 @@ class ForkServer:
         fault: Fault | None = None,
         kill_after_s: float | None = None,
         clock: Sequence[float] = (),
-        in_one_process: bool = False,
+        quickly: bool = False,
         folder: Path | None = None,
-        flags: Mapping[str, Any] | None = None,
     ) -> Finished:
         """Run `ictc` with `arguments` and wait for its end.
 
@@ -85,9 +84,9 @@ class ForkServer:
             root: the folder below which the disk is faulty.
             kill_after_s: when to kill it, unless it has ended.
             clock: seconds by which the clock is wrong at one reading after the other, in turn.
-            in_one_process: whether images are decoded in the process of the command, which starts in less time.
+            quickly: whether images are decoded in the process of the command, and the flags of a run are settings at
+                once: starting other processes and reading a command line take longer than a short run.
             folder: where the command is given, if not here.
-            flags: the settings of a run, instead of `arguments`, whose parsing takes as long as a short run.
         """
         request = {
             "arguments": [str(argument) for argument in arguments],
@@ -96,13 +95,12 @@ class ForkServer:
             "fault": asdict(fault) if fault is not None else None,
             "kill_after_s": kill_after_s,
             "clock": list(clock),
-            "in_one_process": in_one_process,
+            "quickly": quickly,
             "folder": str(folder or Path.cwd()),
-            "flags": None if flags is None else dict(flags),
         }
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(request, default=str).encode() + b"\n")
+        self._process.stdin.write(json.dumps(request).encode() + b"\n")
         self._process.stdin.flush()
         exit_code = int(self._process.stdout.readline())
         stdout, stderr, asked, points = ((self._scratch / name).read_text() for name in OUTPUTS)
@@ -151,6 +149,8 @@ def run_in_child(request: Mapping[str, Any], outputs: Sequence[int]) -> None:
 
 def run_command_in_trouble(request: Mapping[str, Any], outputs: Sequence[int]) -> int:
     """Run one command, with its outputs in files, on the disk and by the clock that the request describes."""
+    from ictc.cli.main import run_command
+
     stdin = os.open(os.devnull, os.O_RDONLY)
     for number, descriptor in enumerate([stdin, *outputs[:2]]):
         os.dup2(descriptor, number)
@@ -158,21 +158,16 @@ def run_command_in_trouble(request: Mapping[str, Any], outputs: Sequence[int]) -
     os.chdir(request["folder"])
     if request["clock"]:
         make_clock_jump(request["clock"])
-    if request["in_one_process"]:
+    if request["quickly"]:
         for owner, name, value in in_one_process():
             setattr(owner, name, value)
     disk = FaultyDisk(Path(request["root"]), Fault(**request["fault"]) if request["fault"] else None)
     disk.install()
-    exit_code = run_settings(request["flags"]) if request["flags"] is not None else run_arguments(request["arguments"])
+    command, *flags = request["arguments"]
+    quickly = request["quickly"] and command == "run"
+    exit_code = run_settings(read_flags(flags)) if quickly else run_command([command, *flags])
     os.write(outputs[3], "\n".join(disk.points).encode())
     return exit_code
-
-
-def run_arguments(arguments: Sequence[str]) -> int:
-    """Do what `ictc` does with these arguments, and return its exit code."""
-    from ictc.cli.main import run_command
-
-    return run_command(arguments)
 
 
 def run_settings(flags: Mapping[str, Any]) -> int:
@@ -194,6 +189,19 @@ def run_settings(flags: Mapping[str, Any]) -> int:
     except Interrupted as interruption:
         return interruption.exit_code
     return 0
+
+
+def read_flags(arguments: Sequence[str]) -> dict[str, Any]:
+    """Return settings from flags that are known to be right; of one that is there twice the last counts."""
+    flags: dict[str, Any] = {}
+    name = ""
+    for argument in arguments:
+        if argument.startswith("--"):
+            name = argument.removeprefix("--")
+            flags[name] = True
+        else:
+            flags[name] = json.loads(argument) if name == "engine_options" else argument
+    return flags
 
 
 def wait(process_id: int, kill_after_s: float | None) -> int:

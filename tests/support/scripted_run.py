@@ -35,11 +35,16 @@ class Reference:
 
 @dataclass(frozen=True)
 class ScriptedRun:
-    """A run directory, and the command that works in it."""
+    """A run directory, and the command that works in it.
+
+    Attributes:
+        quickly: without what takes long to start; see `ForkServer.run`.
+    """
 
     server: ForkServer
     ads: Path
     path: Path
+    quickly: bool = True
 
     def run(self, *arguments: object, **trouble: Any) -> Finished:
         """Run the command once, in trouble that `ForkServer.run` knows.
@@ -52,7 +57,8 @@ class ScriptedRun:
         economy = ("--decode_workers", 1, "--ckpt_vlm", 5, "--ckpt_llm", 5)
         clusters = () if "--num_clusters" in arguments else ("--num_clusters", 3)
         before = self._results()
-        finished = self.server.run("run", *common, *economy, *clusters, *arguments, root=self.path, **trouble)
+        command = ("run", *common, *economy, *clusters, *arguments)
+        finished = self.server.run(*command, root=self.path, quickly=self.quickly, **trouble)
         asked = [(self._result_in_use(stage), image_id) for stage, image_id in map(str.split, finished.asked)]
         assert len(set(asked)) == len(asked), "asked twice"
         assert before.isdisjoint(asked), "asked for what was recorded"
