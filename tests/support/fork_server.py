@@ -177,13 +177,13 @@ def run_settings(flags: Mapping[str, Any]) -> int:
         Exception: an error that `ictc` would call internal.
     """
     from ictc.cli.main import fail
-    from ictc.cli.run import execute
+    from ictc.cli.run import run
     from ictc.config import RunSettings
     from ictc.errors import IctcError
     from ictc.runs.stopping import Interrupted
 
     try:
-        execute(RunSettings.from_flags(flags))
+        run(settings=RunSettings.from_flags(flags))
     except IctcError as error:
         return fail(str(error), error.exit_code)
     except Interrupted as interruption:
