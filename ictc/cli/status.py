@@ -15,7 +15,7 @@ from cyclopts.validators import Number
 
 from ictc.interface.progress import format_seconds
 from ictc.runs.reader import find_run_directories
-from ictc.runs.waits import describe_shares
+from ictc.runs.waits import describe_waits
 from ictc.runs.watch import RunStatus, RunWatcher, StepStatus
 from ictc.steps.table import find_step
 
@@ -88,18 +88,10 @@ def table(runs: Sequence[RunStatus]) -> list[str]:
 
 def run_rows(run: RunStatus) -> list[Row]:
     """Return the rows of one run; the first names it."""
-    rows = [(step_row(step), describe_time(step)) for step in run.steps]
+    rows = [(step_row(step), describe_waits(step.waited, step.computing) if step.waited else "") for step in run.steps]
     rows = rows or [((run.state, *[""] * (len(COLUMNS) - 2)), "")]
     names = [str(run.directory), *[""] * (len(rows) - 1)]
     return [((name, *cells), below) for name, (cells, below) in zip(names, rows, strict=True)]
-
-
-def describe_time(step: StepStatus) -> str:
-    """Return where the time of a step went, for the line below its row; "" if that is not known."""
-    if not step.waited:
-        return ""
-    computing = f"; the main thread computed {step.computing:.0%}" if step.computing is not None else ""
-    return describe_shares(step.waited) + computing
 
 
 def step_row(step: StepStatus) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ import orjson
 
 from ictc.records import add_counts
 from ictc.runs.reporter import Reporter, StepPlan
-from ictc.runs.waits import describe_shares, shares_of
+from ictc.runs.waits import describe_waits, shares_of
 from ictc.stages.outcome import Status
 from ictc.stages.timekeeping import Timekeeper
 from ictc.stages.work import StageProgress
@@ -75,6 +75,17 @@ class StepRecord:
     @property
     def done(self) -> int:
         return self.done_before + self.done_now
+
+    @property
+    def waited(self) -> dict[str, float]:
+        """Shares of its time by what it waited for; {} if that is not known."""
+        return shares_of(self.waited_s or {})
+
+    @property
+    def computing(self) -> float | None:
+        """Share of its time that its main thread computed, None if that is not known."""
+        total_s = sum((self.waited_s or {}).values())
+        return round(self.computed_s / total_s, 3) if self.computed_s is not None and total_s else None
 
 
 @dataclass
@@ -175,7 +186,7 @@ class RecordingReporter:
             record = counter.record()
             self._work = self._work_so_far(record)
             self._running = None
-            logger.info("%s: %s", title, describe_shares(shares_of(record.waited_s or {})))
+            logger.info("%s: %s", title, describe_waits(record.waited, record.computing))
 
     def save(self) -> None:
         """Write the file, if a step runs."""

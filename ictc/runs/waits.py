@@ -17,7 +17,8 @@ GROUPS: Mapping[str, Mapping[Wait, str]] = {
 }
 """What is told as one, by its name, with the names of its parts."""
 
-LEAST_TOLD = 0.005
+LEAST_TOLD = 0.0051
+"""Half a percent is rounded to none."""
 
 
 def shares_of(seconds: Mapping[str, float]) -> dict[str, float]:
@@ -26,15 +27,19 @@ def shares_of(seconds: Mapping[str, float]) -> dict[str, float]:
     return {wait: round(spent_s / total, 3) for wait, spent_s in seconds.items()} if total else {}
 
 
-def describe_shares(shares: Mapping[str, float]) -> str:
+def describe_waits(shares: Mapping[str, float], computing: float | None) -> str:
     """Return where the time went, the largest share first; what is less than half a percent is left out.
 
-    >>> describe_shares({"engine": 0.93, "downloads": 0.04, "decoding": 0.01, "journal": 0.018, "disk": 0.002})
-    'engine full 93%, waiting for images 5% (downloads 4%, decoding 1%), journal 2%'
+    Args:
+        computing: share of the time that the main thread computed, None if that is not known.
+
+    >>> describe_waits({"engine": 0.93, "downloads": 0.04, "decoding": 0.01, "journal": 0.018, "disk": 0.002}, 0.12)
+    'engine full 93%, waiting for images 5% (downloads 4%, decoding 1%), journal 2%; the main thread computed 12%'
     """
     sums = {group: sum(shares.get(wait, 0.0) for wait in parts) for group, parts in GROUPS.items()}
     told = sorted((group for group in sums if sums[group] >= LEAST_TOLD), key=lambda group: -sums[group])
-    return ", ".join(f"{group} {sums[group]:.0%}{_describe_parts(shares, GROUPS[group])}" for group in told)
+    waits = ", ".join(f"{group} {sums[group]:.0%}{_describe_parts(shares, GROUPS[group])}" for group in told)
+    return waits if computing is None else f"{waits}; the main thread computed {computing:.0%}"
 
 
 def _describe_parts(shares: Mapping[str, float], parts: Mapping[Wait, str]) -> str:

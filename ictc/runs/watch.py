@@ -20,7 +20,6 @@ import orjson
 
 from ictc.runs.progress import StepRecord, load_progress
 from ictc.runs.reader import open_results
-from ictc.runs.waits import shares_of
 from ictc.stages.outcome import Status
 from ictc.steps.base import MapStep, ReduceStep, Step
 from ictc.steps.exports import stale_steps
@@ -134,8 +133,8 @@ class RunWatcher:
             eta_s=(record.total - record.done) / rate if rate and step_state == "running" else None,
             last_result_s=seconds_since(record.last_result_at),
             rejected=rejected,
-            waited=shares_of(record.waited_s or {}) or None,
-            computing=share_computed(record),
+            waited=record.waited or None,
+            computing=record.computing,
         )
 
     def _rejected(self, step: Step, key: StageKey) -> dict[str, int]:
@@ -220,12 +219,6 @@ def end_if_older(record: StepRecord, started_at: str) -> StepRecord:
     """Return the record, as of an ended step if it is from a run before the one that started at `started_at`."""
     older = record.ended_at is None and record.started_at < started_at
     return replace(record, ended_at=record.updated_at) if older else record
-
-
-def share_computed(record: StepRecord) -> float | None:
-    """Return the share of its time that the main thread of a step has computed, None where that is not known."""
-    total = sum((record.waited_s or {}).values())
-    return round(record.computed_s / total, 3) if record.computed_s is not None and total else None
 
 
 def state_of_step(done: int, total: int | None, run: State, *, at_work: bool) -> State:
