@@ -73,9 +73,9 @@ class Counting(Timekeeper):
 
 def time_calls() -> dict[str, float]:
     """Return the least seconds of each call, with the reading of the clock before it."""
-    keeper, waits = Timekeeper(), cycle((Wait.JOURNAL, Wait.REQUESTS))
+    keeper, waits = Timekeeper(), cycle((Wait.JOURNAL, Wait.MAIN_PROCESS))
     statements: dict[str, Callable[[], None]] = {
-        "same": lambda: keeper.wait_for(0, Wait.REQUESTS),
+        "same": lambda: keeper.wait_for(0, Wait.MAIN_PROCESS),
         "wrote": lambda: keeper.wrote_since(time.monotonic()),
         "other": lambda: keeper.wait_for(0, next(waits)),
     }

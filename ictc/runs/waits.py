@@ -10,7 +10,7 @@ GROUPS: Mapping[str, Mapping[Wait, str]] = {
     "engine full": {Wait.ENGINE: ""},
     "last answers": {Wait.LAST_ANSWERS: ""},
     "waiting for images": {Wait.DOWNLOADS: "downloads", Wait.DISK: "disk", Wait.DECODING: "decoding"},
-    "making requests": {Wait.REQUESTS: ""},
+    "main process": {Wait.MAIN_PROCESS: ""},
     "journal": {Wait.JOURNAL: ""},
     "waiting for the service": {Wait.OUTAGE: "images", Wait.PAUSE: "model", Wait.RESTART: "engine restarts"},
     "waiting for the cluster": {Wait.CLUSTER: ""},

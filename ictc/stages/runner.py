@@ -173,7 +173,7 @@ class MapRunner(Generic[ItemT]):
         return self._supply() if self._has_room() else Wait.ENGINE
 
     def _supply(self) -> Wait:
-        return (self.supply and self.supply()) or Wait.REQUESTS
+        return (self.supply and self.supply()) or Wait.MAIN_PROCESS
 
     # What there is to do.
 

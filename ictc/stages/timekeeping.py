@@ -31,10 +31,10 @@ class Timekeeper:
         self._seconds = dict.fromkeys(Wait, 0.0)
         self._written_s = 0.0
         self._writing_since: float | None = None
-        self._places = [(Wait.REQUESTS, time.monotonic())]
+        self._places = [(Wait.MAIN_PROCESS, time.monotonic())]
         self._cpu_at_start_s = time.thread_time()
 
-    def divide(self, num_engines: int, wait: Wait = Wait.REQUESTS) -> None:
+    def divide(self, num_engines: int, wait: Wait = Wait.MAIN_PROCESS) -> None:
         """Go on with so many engines, all of which wait for the same."""
         for place in range(len(self._places)):
             self._count(place, wait)
