@@ -13,20 +13,21 @@ from random import Random
 from typing import Any
 
 import pytest
-from support.faulty_disk import ANY, STAGES, Fault
+from support.faulty_disk import ANY, Fault
 from support.fork_server import ForkServer
 from support.scripted_run import Reference, ScriptedRun
+
+from ictc.steps.base import MapStep
+from ictc.steps.exports import REJECTED_FILE
+from ictc.steps.table import STEPS
 
 KILLS_PER_RUN = 3
 """The fourth death of a process with the same image alone in flight would quarantine the image, as it should."""
 
 NUM_KILLS = int(os.environ.get("ICTC_KILLS", "60"))
-MAP_STAGES = ("caption", "label", "assign")
-RESULTS = (
-    *("image_mapping.json", "step1_captions.json", "ui_only_images.json", "broken_images.json", "step2a_hooks.json"),
-    *("step2b_dynamic_clusters.json", "step2b_metadata.json", "step3_final_assignment.json", "step3_metadata.json"),
-    *("ictc_final_results.json", "results.parquet", "rejected.jsonl"),
-)
+STAGES = tuple(step.name for step in STEPS)
+MAP_STAGES = tuple(step.name for step in STEPS if isinstance(step, MapStep))
+RESULTS = (*(file.name for step in STEPS for file in step.files), REJECTED_FILE)
 WHOLE_FILES = (
     *("manifest.jsonl", "manifest.key.json", "manifest.stamps", "synthesize definitions.json"),
     *(f"{stage} current.json" for stage in STAGES),

@@ -18,7 +18,7 @@ from ictc.records import DecodedImage
 
 
 class Task(StrEnum):
-    """What a request is for; the values are the names of the stages."""
+    """What the package's own requests are for, by the names of their steps."""
 
     CAPTION = "caption"
     LABEL = "label"
@@ -76,7 +76,7 @@ class GenerationRequest:
 
     Attributes:
         request_id: unique among the requests in flight; for the map stages it is the image id.
-        task: what it is for.
+        task: the name of the step that it is for, for engines that read no prompts.
         messages: the rendered prompt.
         answer: what the answer must be.
         sampling: how to sample.
@@ -90,7 +90,7 @@ class GenerationRequest:
     """
 
     request_id: str
-    task: Task
+    task: str
     messages: tuple[Message, ...]
     answer: AnswerFormat
     sampling: SamplingParams

@@ -189,6 +189,6 @@ def _sample_string(schema: Mapping[str, Any], random: Random) -> str:
 def _fingerprint(request: GenerationRequest) -> int:
     """Return a seed from what the answer may depend on: task, inputs, pixels, sampling; not from the id."""
     pixels = zlib.crc32(request.image.rgb) if request.image else 0
-    content = [request.task.value, request.inputs, request.sampling.seed, request.sampling.temperature, pixels]
+    content = [str(request.task), request.inputs, request.sampling.seed, request.sampling.temperature, pixels]
     options = orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS
     return int.from_bytes(blake2b(orjson.dumps(content, option=options), digest_size=8).digest(), "big")

@@ -22,7 +22,6 @@ Call = Callable[..., Any]
 When = Literal["before", "midway", "after"]
 
 ANY = "any"
-STAGES = ("caption", "label", "synthesize", "assign")
 
 PATH_CALLS = {
     "link": ("create", 1),
@@ -199,7 +198,8 @@ def describe(path: Path, *, is_folder: bool) -> str:
     """
     if path.parts[:1] == ("categorized_images",):
         return "categorized_images"
-    stage = next((f"{part} " for part in path.parts[1:2] if part in STAGES), "")
+    of_step = path.parts[:1] == ("state",) and (len(path.parts) > 2 or (path.parts[1:2] and not path.suffix))
+    stage = f"{path.parts[1]} " if of_step else ""
     if is_folder:
         return stage + "folder" if stage else f"{path.name or 'run'} folder"
     if stage and path.suffix == ".jsonl":

@@ -56,12 +56,14 @@ class Finished:
 class ForkServer:
     """Use as `with ForkServer(scratch) as server`, then call `server.run`; one command runs at a time."""
 
-    def __init__(self, scratch: Path) -> None:
+    def __init__(self, scratch: Path, *modules: str) -> None:
+        """Note where outputs go, and which modules to import besides."""
         self._scratch = scratch
+        self._modules = modules
 
     def __enter__(self) -> Self:
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-        command = [sys.executable, "-m", "support.fork_server"]
+        command = [sys.executable, "-m", "support.fork_server", *self._modules]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
         return self
 
@@ -126,7 +128,8 @@ def serve() -> None:
 
 def import_everything() -> None:
     """Import what a run imports when it needs it."""
-    for module in ("ictc.cli.run", "ictc.cli.status", "ictc.cli.verify", "ictc.engines.scripted", "pyarrow.parquet"):
+    needed = ("ictc.cli.run", "ictc.cli.status", "ictc.cli.verify", "ictc.engines.scripted", "pyarrow.parquet")
+    for module in (*needed, *sys.argv[1:]):
         importlib.import_module(module)
     info = importlib.import_module("ictc.runs.info")
     info.installed_versions = cache(info.installed_versions)  # type: ignore[attr-defined]  # a fifth of a short run

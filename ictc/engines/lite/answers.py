@@ -54,7 +54,7 @@ class Answerer:
         self._spacer = Spacer(word_ranks(self._embedder, self._language_model))
         self._namer = Namer(self._embedder, self._language_model)
         self._judge = Judge(self._language_model)
-        self._tasks: dict[Task, Callable[[GenerationRequest], str]] = {
+        self._tasks: dict[str, Callable[[GenerationRequest], str]] = {
             Task.CAPTION: self._caption,
             Task.LABEL: self._label,
             Task.SYNTHESIZE: self._synthesize,
@@ -64,6 +64,8 @@ class Answerer:
         """Return an answer that satisfies the request's constraint, or the reason why there is none."""
         try:
             scores = None
+            if request.task not in set(Task):
+                raise RequestRefusedError(f"it can't do the {request.task} step; use another engine")
             if isinstance(request.answer, ChoiceAnswer):
                 scores = self._assign(request.inputs, request.answer.options)
                 text = max(scores, key=scores.__getitem__)
