@@ -24,6 +24,7 @@ from ictc.steps.base import MapStep
 from ictc.steps.caption import CAPTION, caption_data
 from ictc.steps.label import LABEL
 from ictc.steps.synthesize import SYNTHESIZE, Synthesis
+from ictc.steps.table import STEPS
 from ictc.storage.journal import Journal
 from ictc.storage.manifest import find_manifest, save_manifest
 from ictc.storage.rundir import RunDirectory
@@ -52,6 +53,7 @@ def open_run(root: Path) -> TrackRun:
         manifest=manifest,
         reporter=reporter,
         stop=stop,
+        steps=tuple(STEPS),
     )
 
 
@@ -67,7 +69,7 @@ def make_files(ads_dir: Path, count: int) -> None:
 def discover(root: Path) -> None:
     """Do Step 0 of the run in `root`."""
     settings = make_settings(root)
-    build_manifest(settings, ConsoleReporter(asyncio.Event()))(RunDirectory(root))
+    build_manifest(settings.input, None, ConsoleReporter(asyncio.Event()))(RunDirectory(root))
 
 
 def fill_shard(root: Path, start: int, end: int, num_units: int) -> None:

@@ -192,7 +192,7 @@ def build_run(
         manifest=manifest,
         reporter=reporter,
         stop=stop,
-        given=load_given_clusters(settings) or adopt_given(target, parts),
+        given=load_given_clusters(settings.clustering) or adopt_given(target, parts),
         steps=steps_over_the_whole(redo_texts=criterion != info["criterion"]),
         origin={"merged_from": [part.name for part in parts]},
     )

@@ -24,6 +24,7 @@ from ictc.runs.opening import open_track
 from ictc.runs.plan import check_preconditions, plan_steps
 from ictc.runs.reader import find_bystanders
 from ictc.runs.reporter import Reporter
+from ictc.runs.settings import steps_of
 from ictc.runs.shards import name_some
 from ictc.runs.stopping import Interrupted, raise_if_stopped
 from ictc.runs.summary import TrackSummary
@@ -185,8 +186,8 @@ def plan_tracks(settings: RunSettings, reporter: Reporter) -> list[TrackPlan]:
     root = settings.output.output_dir / (settings.output.shard_id or "")
     if settings.engine.swap_space is not None:
         reporter.note("--swap_space: vLLM has no such option any more; it has no effect")
-    tracks = choose_tracks(settings, root)
-    given = load_given_clusters(settings)
+    tracks = choose_tracks(settings.clustering, root)
+    given = load_given_clusters(settings.clustering)
     several = len(tracks) > 1
     plans = []
     for track in tracks:
@@ -232,13 +233,12 @@ def combine(plans: list[TrackPlan]) -> list[TrackPlan]:
     return [replace(plan, combined=combined) for plan in plans]
 
 
-def load_given_clusters(settings: RunSettings) -> tuple[ClusterDefinition, ...]:
+def load_given_clusters(clustering: ClusteringSettings) -> tuple[ClusterDefinition, ...]:
     """Return the clusters of `--clusters`, () if there are none.
 
     Raises:
         ConfigError: the file is broken, or says another K than `--num_clusters`.
     """
-    clustering = settings.clustering
     if clustering.clusters is None:
         return ()
     given = load_definitions_file(clustering.clusters)
@@ -258,7 +258,8 @@ def prepare_runs(
     Raises:
         IctcError: what would go wrong later.
     """
-    manifest_of = build_manifest(settings, reporter)
+    manifest_of = build_manifest(settings.input, settings.clustering.clusters, reporter)
+    steps = steps_of(settings)
     runs = [
         open_track(
             settings,
@@ -268,6 +269,7 @@ def prepare_runs(
             manifest=manifest_of(plan.directory),
             reporter=reporter,
             stop=stop,
+            steps=steps,
             given=plan.given,
             combined=plan.combined,
             title_prefix=plan.title_prefix,
@@ -292,24 +294,34 @@ def closing_on_error(runs: list[TrackRun]) -> Iterator[None]:
         raise
 
 
-def choose_tracks(settings: RunSettings, root: Path) -> list[Track]:
+def choose_tracks(clustering: ClusteringSettings, root: Path) -> list[Track]:
     """Return the tracks of `--track`; unset, the one that `root` already holds, else by whether there is a criterion.
 
     Raises:
         ConfigError: no such track, or one named twice.
         TrackError: a user's track module is faulty.
     """
-    if settings.clustering.track is None:
-        default = "general" if settings.clustering.criterion else "marketing"
+    if clustering.track is None:
+        default = "general" if clustering.criterion else "marketing"
         return [load_track(RunDirectory(root).load_run_info().get("track_source", default))]
-    names = [name.strip() for name in settings.clustering.track.split(",") if name.strip()]
+    names = [name.strip() for name in clustering.track.split(",") if name.strip()]
     tracks = [load_track(name) for name in names]
     for track in tracks:
         if sum(other.directory == track.directory for other in tracks) > 1:
-            raise ConfigError(f"--track {settings.clustering.track}: two tracks write to {track.directory}/")
+            raise ConfigError(f"--track {clustering.track}: two tracks write to {track.directory}/")
     if not tracks:
         raise ConfigError("--track is empty; leave it out or name a track")
     return tracks
+
+
+def check_command(settings: RunSettings) -> None:
+    """Refuse what can't work, as far as the settings alone tell, before anything is written.
+
+    Raises:
+        ConfigError: with what is wrong and what to do.
+    """
+    check_apart(settings.input, settings.output.output_dir)
+    steps_of(settings)
 
 
 def check_apart(chosen: InputSettings, output_dir: Path) -> None:

@@ -149,7 +149,7 @@ def build_run(
         reporter=reporter,
         stop=stop,
         title_prefix=target.title_prefix,
-        given=load_given_clusters(settings),
+        given=load_given_clusters(settings.clustering),
         steps=steps,
         origin={"reclustered_from": str(source.path)},
     )

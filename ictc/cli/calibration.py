@@ -19,10 +19,11 @@ from ictc.planning.plan import Pace
 from ictc.planning.source import ImageSource
 from ictc.records import ImageRecord, add_counts
 from ictc.runs.reporter import StepPlan
+from ictc.runs.settings import steps_of
 from ictc.runs.stopping import Interrupted
 from ictc.stages.outcome import Status
 from ictc.stages.timekeeping import Timekeeper
-from ictc.steps.choice import choose_steps, find_needed, name_numbers
+from ictc.steps.choice import find_needed, name_numbers
 from ictc.tracks.typical import TYPICAL_CLUSTER
 
 
@@ -58,7 +59,7 @@ def trial_settings(settings: RunSettings, track: str, folder: Path) -> RunSettin
     Its clusters are given, as a few labels might not make K of them, and copies are asked about too, as a plan counts
     them apart.
     """
-    chosen = choose_steps(settings)
+    chosen = steps_of(settings)
     control = {"steps": name_numbers([*find_needed(chosen), *chosen]), "force_steps": None, "dedupe": "off"}
     clusters = save_clusters(settings.clustering.num_clusters, folder / "clusters.json")
     return settings.model_copy(

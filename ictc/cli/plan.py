@@ -26,9 +26,9 @@ from ictc.planning.source import list_source
 from ictc.runs.context import check_context, count_need, size_context
 from ictc.runs.discovery import FoundImages
 from ictc.runs.opening import make_config
+from ictc.runs.settings import steps_of
 from ictc.runs.shards import resolve_shard, shard_range
 from ictc.steps.base import ReduceStep, Step, StepConfig
-from ictc.steps.choice import choose_steps
 from ictc.tracks import Track
 
 PLANNING = Group("Planning", sort_key=0)
@@ -89,8 +89,8 @@ async def make_plan(settings: RunSettings, gpu: str, *, num_sampled: int, calibr
         Interrupted: a signal came while measuring.
     """
     gpu_model = find_gpu(gpu)
-    steps = choose_steps(settings)
-    given = load_given_clusters(settings)
+    steps = steps_of(settings)
+    given = load_given_clusters(settings.clustering)
     configs = [
         make_config(settings, track=track, criterion=criterion, given=given)
         for track, criterion in choose_criteria(settings)
@@ -100,7 +100,7 @@ async def make_plan(settings: RunSettings, gpu: str, *, num_sampled: int, calibr
     measured = None
     async with FoundImages(settings.input).open() as files:
         source = list_source(settings.input, files)
-        start, end = shard_range(settings, len(source.collection))
+        start, end = shard_range(settings.input, len(source.collection))
         sample = await source.look(start, end, num_sampled, settings.control.seed)
         if calibrate:
             names = ",".join(config.track.source or config.track.name for config in configs)
@@ -155,5 +155,5 @@ def choose_criteria(settings: RunSettings) -> Sequence[tuple[Track, str]]:
     Raises:
         ConfigError: there is no such track, or it needs a criterion.
     """
-    tracks = choose_tracks(settings, settings.output.output_dir / (settings.output.shard_id or ""))
+    tracks = choose_tracks(settings.clustering, settings.output.output_dir / (settings.output.shard_id or ""))
     return [(track, choose_criterion(track, settings.clustering)) for track in tracks]

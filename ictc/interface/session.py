@@ -19,7 +19,7 @@ from ictc.config import RunSettings
 from ictc.errors import IctcError
 from ictc.interface.logs import logging_to
 from ictc.interface.progress import format_seconds
-from ictc.pipeline import check_apart, run_pipeline
+from ictc.pipeline import check_command, run_pipeline
 from ictc.recluster import ReclusterRequest, find_source, recluster_source
 from ictc.runs.reporter import Reporter
 from ictc.runs.summary import TrackSummary
@@ -63,7 +63,7 @@ def run_images(settings: RunSettings, front: Front) -> list[TrackSummary]:
         IctcError: one line for the user.
     """
     output = settings.output
-    check_apart(settings.input, output.output_dir)  # before the log file would be among the images
+    check_command(settings)
     if output.upload_url is not None:
         publish_to(output.output_dir, output.upload_url)
     root = output.output_dir / (output.shard_id or "")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ictc.config import InputSettings, RunSettings
+from ictc.config import InputSettings
 from ictc.config.groups import user_folder
 from ictc.dataset.catalog.collection import Collection
 from ictc.dataset.catalog.discover import iter_images, list_collection
@@ -29,13 +29,16 @@ from ictc.storage.manifest import Manifest, find_manifest
 from ictc.storage.rundir import RunDirectory
 
 
-def build_manifest(settings: RunSettings, reporter: Reporter) -> Discovery:
-    """Run Step 0: list the names of the collection, and look at what the file system says of the files."""
-    chosen = settings.input
+def build_manifest(chosen: InputSettings, clusters: Path | None, reporter: Reporter) -> Discovery:
+    """Run Step 0: list the names of the collection, and look at what the file system says of the files.
+
+    Args:
+        clusters: the file of those that are given, None if they are to be made.
+    """
     started = time.monotonic()
     reporter.note(f"Step 0: looking for images in {chosen.source}")
     collection = list_collection(chosen.ads_dir, chosen.layout, chosen.images, chosen.allowed_schemes)
-    start, end = shard_range(settings, len(collection))
+    start, end = shard_range(chosen, len(collection))
     key = {
         **describe_location(chosen, collection),
         "fingerprint": collection.fingerprint,
@@ -47,7 +50,7 @@ def build_manifest(settings: RunSettings, reporter: Reporter) -> Discovery:
         "max_images": chosen.max_images,
     }
     if chosen.is_part:
-        reporter.note(describe_part(settings, start, end, len(collection)))
+        reporter.note(describe_part(clusters, start, end, len(collection)))
     indices = range(len(collection))[start:end][: chosen.max_images]  # a unit has an image at least
     return Discovery(chosen, reporter, collection, key, ManifestKeeper(collection, indices, chosen.frames), started)
 
@@ -204,12 +207,12 @@ def find_places(chosen: InputSettings) -> ImagePlaces:
     return ImagePlaces(absolute(base), are_remote=is_url(base))
 
 
-def describe_part(settings: RunSettings, start: int, end: int | None, num_units: int) -> str:
+def describe_part(clusters: Path | None, start: int, end: int | None, num_units: int) -> str:
     """Return which part of the collection a run is about, and why it stops where it does."""
     stop = num_units if end is None else min(end, num_units)
     part = f"Step 0: part {min(start, stop):,} to {stop:,} of {num_units:,}"
-    if settings.clustering.clusters is not None:
-        return f"{part}, assigned to the clusters of {settings.clustering.clusters}"
+    if clusters is not None:
+        return f"{part}, assigned to the clusters of {clusters}"
     return f"{part}; no Steps 2b and 3, as clusters are made from all parts together: ictc merge"
 
 

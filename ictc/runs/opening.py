@@ -14,7 +14,6 @@ from ictc.runs.progress import RecordingReporter
 from ictc.runs.reporter import Reporter
 from ictc.runs.track_run import TrackRun
 from ictc.steps.base import Step, StepConfig
-from ictc.steps.choice import choose_steps
 from ictc.storage.manifest import Manifest
 from ictc.storage.rundir import RunDirectory
 from ictc.tracks import Track
@@ -29,7 +28,7 @@ def open_track(
     manifest: Manifest,
     reporter: Reporter,
     stop: asyncio.Event,
-    steps: tuple[Step, ...] | None = None,
+    steps: tuple[Step, ...],
     given: tuple[ClusterDefinition, ...] = (),
     combined: str = "",
     title_prefix: str = "",
@@ -39,7 +38,6 @@ def open_track(
     """Return the run of one track; nothing is read of what is there.
 
     Args:
-        steps: None for those that the settings choose.
         given, combined: as in `StepConfig`.
         title_prefix, origin, keeper: as in `TrackRun`.
     """
@@ -53,7 +51,7 @@ def open_track(
         ),
         control=settings.control,
         engine=engine,
-        steps=choose_steps(settings) if steps is None else steps,
+        steps=steps,
         directory=directory,
         manifest=manifest,
         reporter=RecordingReporter(reporter, directory),

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from ictc.config import RunSettings
 from ictc.errors import ConfigError
+from ictc.steps.base import Step
 from ictc.steps.choice import choose_steps
 from ictc.storage.manifest import find_manifest
 from ictc.storage.rundir import RunDirectory
@@ -40,6 +41,16 @@ def load_flags(directory: RunDirectory) -> dict[str, Any]:
     return flags
 
 
+def steps_of(settings: RunSettings) -> tuple[Step, ...]:
+    """Return the steps that a command is to run.
+
+    Raises:
+        ConfigError: they are none, or can't be run so.
+    """
+    given = settings.clustering.clusters is not None
+    return choose_steps(settings.control, is_part=settings.input.is_part, given=given)
+
+
 def load_settings(directory: RunDirectory, **overrides: Any) -> RunSettings:
     """Return the settings of the run in `directory`, made to mean that folder and the images it was about.
 
@@ -61,7 +72,7 @@ def load_settings(directory: RunDirectory, **overrides: Any) -> RunSettings:
     flags |= overrides
     try:
         settings = RunSettings.from_flags({flag: value for flag, value in flags.items() if value is not None})
-        choose_steps(settings)
+        steps_of(settings)
     except ValidationError as error:
         first = error.errors()[0]
         message = str(first["msg"]).removeprefix("Value error, ")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ictc.config import RunSettings
+from ictc.config import InputSettings, RunSettings
 from ictc.dataset.catalog.collection import Collection
 from ictc.dataset.fetching.locations import shard_of
 from ictc.errors import ConfigError
@@ -68,9 +68,8 @@ def _read(environ: Mapping[str, str], name: str) -> int:
     return int(value)
 
 
-def shard_range(settings: RunSettings, num_units: int) -> tuple[int, int | None]:
+def shard_range(chosen: InputSettings, num_units: int) -> tuple[int, int | None]:
     """Return start and end of the run's part of `num_units`; shards differ by one unit at most."""
-    chosen = settings.input
     if chosen.num_shards is None or chosen.shard_index is None:
         return chosen.start_index, chosen.end_index
     start, end = (num_units * index // chosen.num_shards for index in (chosen.shard_index, chosen.shard_index + 1))

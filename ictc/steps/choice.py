@@ -4,29 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from ictc.config import RunSettings
+from ictc.config import ControlSettings
 from ictc.config.groups import parse_steps
 from ictc.errors import ConfigError
 from ictc.steps.base import ReduceStep, Step
 from ictc.steps.table import STEPS
 
 
-def choose_steps(settings: RunSettings) -> tuple[Step, ...]:
+def choose_steps(control: ControlSettings, *, is_part: bool, given: bool) -> tuple[Step, ...]:
     """Return the steps that the settings ask for, in order; what is given takes a step's place at no cost.
+
+    Args:
+        is_part: whether the images are a part of a collection.
+        given: whether the clusters are given.
 
     Raises:
         ConfigError: there is no such step, or one between two others is missing, or a part can't do it.
     """
-    control, given = settings.control, settings.clustering.clusters is not None
     if control.steps is None:
-        steps = tuple(step for step in STEPS if not settings.input.is_part or _is_of_a_part(step, given=given))
+        steps = tuple(step for step in STEPS if not is_part or _is_of_a_part(step, given=given))
     else:
         named = find_by_numbers(parse_steps(control.steps))
         steps = tuple(step for step in STEPS if step in named or (given and _is_given_to(step, named)))
     if not steps:
         raise ConfigError(f"--steps names no step; the steps are {name_numbers(STEPS)}")
     _check_no_gap(steps)
-    if settings.input.is_part:
+    if is_part:
         _check_part(steps, given=given)
     for step in find_by_numbers(control.forced_steps):
         if step not in steps:

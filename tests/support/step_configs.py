@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from ictc.config import EngineSettings
 from ictc.records import ClusterDefinition
 from ictc.steps.base import StepConfig
@@ -14,6 +16,8 @@ def make_config(
     num_clusters: int = 5,
     num_labels: int = 60,
     given: tuple[ClusterDefinition, ...] = (),
+    combined: str = "",
+    dedupe: Literal["off", "exact", "near"] = "exact",
 ) -> StepConfig:
     """Return the configuration of a track of the default models."""
     engine = EngineSettings()
@@ -26,4 +30,6 @@ def make_config(
         llm=engine.model_spec("llm", 0),
         seed=0,
         given=given,
+        combined=combined,
+        dedupe=dedupe,
     )
