@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from support.step_configs import make_config
 
 from ictc.config import EngineSettings
 from ictc.errors import ConfigError
@@ -15,15 +16,16 @@ from ictc.planning.gpus import GPUS, find_gpu
 from ictc.planning.levers import Lever, find_levers
 from ictc.planning.prompts import ESTIMATE, count_text_tokens, load_token_counter
 from ictc.planning.sample import Sample
+from ictc.steps.table import STEPS
 from ictc.tracks import BUILT_IN_TRACKS
 
 PHONE_SCREENS = Sample(86_446, 200, (), ((1080, 1920),) * 200)
-TOKENS = count_text_tokens([(BUILT_IN_TRACKS[0], "Marketing Strategy")], 5, 60, ESTIMATE)
+TOKENS = count_text_tokens([make_config(BUILT_IN_TRACKS[0])], ESTIMATE)
 
 
 def scenario(gpu: str = "h100", model: str = "Qwen/Qwen3.5-9B", **settings: object) -> Scenario:
     engine = EngineSettings.model_validate({"vlm_model": model, **settings})
-    return Scenario(engine, find_gpu(gpu), PHONE_SCREENS, TOKENS, ("1", "2a", "2b", "3"))
+    return Scenario(engine=engine, gpu=find_gpu(gpu), sample=PHONE_SCREENS, tokens=TOKENS, steps=tuple(STEPS))
 
 
 def levers(planned: Scenario) -> dict[str, Lever]:
@@ -118,7 +120,7 @@ def test_without_a_tokenizer_text_is_counted_by_its_length(tmp_path: Path) -> No
 
 
 def test_tracks_have_prompts_of_their_own() -> None:
-    longer = count_text_tokens([(BUILT_IN_TRACKS[1], "Identity")], 10, 60, ESTIMATE)
+    longer = count_text_tokens([make_config(BUILT_IN_TRACKS[1], num_clusters=10)], ESTIMATE)
     assert longer["caption"].answer > TOKENS["caption"].answer
     assert longer["assign"].prompt > TOKENS["assign"].prompt
     assert TOKENS["assign"].answer == 1
