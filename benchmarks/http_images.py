@@ -130,7 +130,7 @@ async def read_ahead(files: ImageFiles, urls: list[str]) -> Counter[str]:
     slots = asyncio.Semaphore(files.concurrency)
 
     async def read(url: str) -> str:
-        async with slots, files.open(ImageRecord(url, url)) as file:
+        async with slots, files.open(ImageRecord(url, path=url)) as file:
             return "read" if isinstance(file, ImageFile) else "failed"
 
     return Counter(await asyncio.gather(*map(read, urls)))

@@ -105,7 +105,9 @@ def fill_clusters(root: Path) -> None:
     random, run = Random(1), open_run(root)
     for step in (CAPTION, LABEL):
         run.open_journal(step, run.key(step))
-    made = Synthesis(tuple(ClusterDefinition(number, f"Cluster {number}", "…") for number in range(1, 6)))
+    made = Synthesis(
+        tuple(ClusterDefinition(number, name=f"Cluster {number}", description="…") for number in range(1, 6))
+    )
     key = run.key(SYNTHESIZE)
     run.directory.start_stage(SYNTHESIZE.name, key)
     SYNTHESIZE.save(run.directory.result_path(SYNTHESIZE.name, key), made)
@@ -130,7 +132,7 @@ def done(item: Any, data: dict[str, Any]) -> dict[str, Any]:
 def make_image(number: int) -> ImageRecord:
     """Return the image at a place of the collection; ids sort like their numbers."""
     image_id = str(UUID(int=number << 90))
-    return ImageRecord(image_id, f"{image_id}/image.jpg", platform="Facebook", num_bytes=100_000)
+    return ImageRecord(image_id, path=f"{image_id}/image.jpg", platform="Facebook", num_bytes=100_000)
 
 
 def make_caption(image_id: str, random: Random) -> Caption:

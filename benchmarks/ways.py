@@ -78,7 +78,7 @@ class ReferenceLoop:
         assert wanted is not None
         with Image.open(self.workload.ads / f"{request.request_id}.jpg") as file:
             image = file.convert("RGB").resize((wanted.width, wanted.height), Image.Resampling.BICUBIC)
-        return replace(request, image=DecodedImage(image.width, image.height, image.tobytes()))
+        return replace(request, image=DecodedImage(width=image.width, height=image.height, rgb=image.tobytes()))
 
     def save(self, captions: Mapping[str, str]) -> None:
         """Write all captions so far."""

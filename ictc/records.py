@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from enum import StrEnum
 from typing import Any
 from uuid import uuid4
@@ -30,6 +30,7 @@ class ImageRecord:
     """
 
     image_id: str
+    _: KW_ONLY
     path: str
     platform: str | None = None
     ad_format: str | None = None
@@ -51,18 +52,19 @@ class Source:
     """
 
     digest: str
+    _: KW_ONLY
     look: str = ""
 
     @classmethod
-    def of_content(cls, sha256: str, look: str = "") -> Source:
+    def of_content(cls, sha256: str, *, look: str = "") -> Source:
         """Return the source of a file from the SHA-256 of its content, in hex.
 
         At 64 bits, two of 10^7 images are taken for equal once in 400,000 runs.
         """
-        return cls(sha256[:16], look)
+        return cls(sha256[:16], look=look)
 
 
-@dataclass(frozen=True, slots=True, weakref_slot=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True, kw_only=True)
 class DecodedImage:
     """An image ready for a model: upright RGB, both sides multiples of `IMAGE_TOKEN_SIDE_PX`.
 
@@ -100,6 +102,7 @@ class UnreadableImage:
     """
 
     reason: str
+    _: KW_ONLY
     of_disk: bool = False
     is_dead_link: bool = False
 
@@ -118,6 +121,7 @@ class Caption:
     """
 
     image_id: str
+    _: KW_ONLY
     category: str
     brand: str
     text: str
@@ -135,6 +139,7 @@ class ClusterDefinition:
     """One of the K clusters (Step 2b); `cluster_id` counts from 1."""
 
     cluster_id: int
+    _: KW_ONLY
     name: str
     description: str
 
@@ -150,6 +155,7 @@ class Assignment:
 
     image_id: str
     cluster_id: int
+    _: KW_ONLY
     confidence: float | None = None
     runner_up: int | None = None
 
@@ -164,6 +170,7 @@ class Rejection:
     """An image that a step, named by `stage`, gave up on, with the reason and what the model last said."""
 
     image_id: str
+    _: KW_ONLY
     stage: str
     reason: str
     raw_text: str = ""

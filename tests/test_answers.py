@@ -41,7 +41,7 @@ def without(*names: str) -> dict[str, Any]:
 )
 def test_a_shape_that_says_the_same_is_made_right(document: Any, fitted: Any) -> None:
     assert fit_document(document, CAPTION) == fitted
-    assert parse_caption("ad", json.dumps(document)) == Caption("ad", **fitted)
+    assert parse_caption("ad", text=json.dumps(document)) == Caption("ad", **fitted)
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_a_shape_that_says_the_same_is_made_right(document: Any, fitted: Any) ->
 )
 def test_what_is_wrong_or_needed_is_not_made_up(document: Any) -> None:
     with pytest.raises(InvalidAnswer):
-        parse_caption("ad", json.dumps(document))
+        parse_caption("ad", text=json.dumps(document))
 
 
 @pytest.mark.parametrize("label", [None, "\ud83d", " \udc00 "])

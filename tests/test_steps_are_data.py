@@ -66,7 +66,7 @@ def is_key(node: ast.AST) -> bool:
 def key_fields(tmp_path: Path) -> set[str]:
     results = Results(Manifest(tmp_path / "manifest.jsonl", {}, 0))
     (tmp_path / "manifest.jsonl").touch()
-    given = (ClusterDefinition(1, "one", ""), ClusterDefinition(2, "two", ""))
+    given = (ClusterDefinition(1, name="one", description=""), ClusterDefinition(2, name="two", description=""))
     configs = (make_config(), make_config(given=given), make_config(combined="digest", dedupe="near"))
     return {name for config in configs for step in STEPS for name in step.key(config, results)}
 

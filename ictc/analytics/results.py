@@ -136,7 +136,9 @@ def _read_metadata(path: Path) -> tuple[dict[str, Any], tuple[ClusterDefinition,
     metadata = _read_json(path)
     try:
         clusters = metadata.pop("clusters")
-        definitions = tuple(ClusterDefinition(c["cluster_id"], c["name"], c["description"]) for c in clusters)
+        definitions = tuple(
+            ClusterDefinition(c["cluster_id"], name=c["name"], description=c["description"]) for c in clusters
+        )
         metadata = {name: metadata[name] for name in ("track", "criterion", "num_clusters")} | metadata
     except (KeyError, TypeError, AttributeError) as error:
         raise StorageError(f"{path} is not as ictc writes it ({error!r}): {REMEDY}") from None

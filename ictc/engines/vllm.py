@@ -229,7 +229,7 @@ class VllmEngine:
             EngineLoadError: it does not.
         """
         side_px = math.isqrt(self._spec.max_image_tokens) * IMAGE_TOKEN_SIDE_PX
-        image = DecodedImage(side_px, side_px, bytes(3 * side_px * side_px))
+        image = DecodedImage(width=side_px, height=side_px, rgb=bytes(3 * side_px * side_px))
         probe = GenerationRequest(
             "probe", Task.CAPTION, (Message("user", "Describe."),), TextAnswer(), SamplingParams(1), image
         )

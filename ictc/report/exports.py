@@ -163,7 +163,7 @@ def _iter_placed(rows: pd.DataFrame, finder: ImageFinder, folder: Path) -> Itera
         if source is None:
             yield None
             continue
-        name = names.name(ImageRecord(image_id, f"image{suffix_of(source, image_path)}"))
+        name = names.name(ImageRecord(image_id, path=f"image{suffix_of(source, image_path)}"))
         yield name if link_or_copy(str(source.absolute()), str(folder / name), symlinks=False) else None
 
 

@@ -58,7 +58,7 @@ class ImageFinder:
         return None if self.copies is None else self.copies.find(image_id)
 
     def _link_name(self, image_id: str, image_path: str) -> str:
-        return self._link_names.get(image_id) or LinkNames().name(ImageRecord(image_id, image_path))
+        return self._link_names.get(image_id) or LinkNames().name(ImageRecord(image_id, path=image_path))
 
     @cached_property
     def _link_names(self) -> dict[str, str]:

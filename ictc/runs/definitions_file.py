@@ -110,4 +110,6 @@ def _number(path: Path, rows: Sequence[tuple[int, DefinitionRow]]) -> Iterator[C
             f'--clusters {path}: the numbers in "cluster_id" must be 1 to {len(rows)}, each once, or all be left out'
         )
     for place, (_, row) in enumerate(rows, start=1):
-        yield ClusterDefinition(row.cluster_id or place, clean_text(row.name), clean_text(row.description))
+        yield ClusterDefinition(
+            row.cluster_id or place, name=clean_text(row.name), description=clean_text(row.description)
+        )

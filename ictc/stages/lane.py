@@ -130,7 +130,7 @@ class Lane(Generic[ItemT]):
 
     def _known(self, item: WorkItem[ItemT]) -> Source | None:
         """Return the content of an image that has a record about it as it is now."""
-        if not self.journal.is_about(item.image_id, item.input_digest):
+        if not self.journal.is_about(item.image_id, input_digest=item.input_digest):
             return None
         return content_of(self.journal, item.image_id)
 
@@ -156,7 +156,7 @@ class Lane(Generic[ItemT]):
     def _is_up_to_date(self, pending: Pending[ItemT]) -> bool:
         """Whether there is a record about this very content, made from what it would be made from now."""
         journal, image_id, content = self.journal, pending.image_id, pending.content
-        if content is None or image_id not in journal or not journal.is_about(image_id, content.digest):
+        if content is None or image_id not in journal or not journal.is_about(image_id, input_digest=content.digest):
             return False
         if self._retries(image_id) and journal.status(image_id) in RETRIED:
             return False
@@ -164,7 +164,7 @@ class Lane(Generic[ItemT]):
 
     def _keep(self, pending: Pending[ItemT]) -> None:
         """Note that a record is about an image as it is seen now, so that it need not be read again."""
-        if not self.journal.is_about(pending.image_id, pending.input_digest):
+        if not self.journal.is_about(pending.image_id, input_digest=pending.input_digest):
             record = self.journal.get(pending.image_id)
             assert record is not None
             self._put_down(pending, from_record(record))

@@ -93,11 +93,11 @@ def from_record(record: Mapping[str, Any]) -> Outcome:
 def content_of(journal: Journal, image_id: str) -> Source:
     """Return the content that a record is about, with how it looks where that is known."""
     record = journal.get(image_id) or {}
-    return Source(journal.input(image_id), record.get("look", ""))
+    return Source(journal.input(image_id), look=record.get("look", ""))
 
 
 def needs_work(journal: Journal, image_id: str, input_digest: str, *, retry_rejected: bool = False) -> bool:
     """Return whether an image has no record about its input as it is now."""
-    if not journal.is_about(image_id, input_digest):
+    if not journal.is_about(image_id, input_digest=input_digest):
         return True
     return retry_rejected and journal.status(image_id) in RETRIED

@@ -136,11 +136,13 @@ class AssignStep(MapStep[LabeledCaption]):
 
     def count_context(self, config: StepConfig, num_labels: int) -> ContextNeed | None:
         around = count_prompt(config.track.assign.render(criterion=config.criterion, clusters="", image=""))
-        clusters = Size(config.num_clusters * CLUSTER.least, config.num_clusters * CLUSTER.ample)
+        clusters = Size(least=config.num_clusters * CLUSTER.least, ample=config.num_clusters * CLUSTER.ample)
         if config.given:
             tokens = count_tokens("\n".join(f"AA. {one.name}: {one.description}" for one in config.given))
-            clusters = Size(tokens, tokens)
-        return ContextNeed(self.number, around + clusters.least + IMAGE.least, around + clusters.ample + IMAGE.ample)
+            clusters = Size(least=tokens, ample=tokens)
+        return ContextNeed(
+            self.number, least=around + clusters.least + IMAGE.least, ample=around + clusters.ample + IMAGE.ample
+        )
 
     def example(self, config: StepConfig) -> tuple[Sequence[Message], str]:
         name, description = TYPICAL_CLUSTER

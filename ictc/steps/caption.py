@@ -145,8 +145,8 @@ def find_replaced(results: Results) -> Iterator[str]:
     """Yield the images, of those that this machine can read, whose record is about another content."""
     key, journal = results.manifest.key, results.journals[CAPTION]
     for image, content in read_contents(str(key.get("base", key["ads_dir"])), results.manifest):
-        is_told = content is not None and not journal.is_about(image.image_id, name_digest(image))
-        if is_told and image.image_id in journal and not journal.is_about(image.image_id, content or ""):
+        is_told = content is not None and not journal.is_about(image.image_id, input_digest=name_digest(image))
+        if is_told and image.image_id in journal and not journal.is_about(image.image_id, input_digest=content or ""):
             yield image.image_id
 
 
@@ -254,7 +254,7 @@ class CaptionStage:
         )
 
     def parse_answer(self, item: ImageRecord, answer: Answer) -> Outcome:
-        return caption_outcome(parse_caption(item.image_id, answer.text, self.track.caption.answer))
+        return caption_outcome(parse_caption(item.image_id, text=answer.text, model=self.track.caption.answer))
 
 
 @dataclass(frozen=True)
@@ -291,5 +291,5 @@ class CombinedCaptionStage:
         )
 
     def parse_answer(self, item: ImageRecord, answer: Answer) -> Outcome:
-        captions = self._prompt.parse(item.image_id, answer.text)
+        captions = self._prompt.parse(item.image_id, text=answer.text)
         return Outcome(Status.DONE, {PARTS: [caption_outcome(caption) for caption in captions]})

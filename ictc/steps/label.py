@@ -83,7 +83,7 @@ LABEL = LabelStep()
 
 def has_label(results: Results, image_id: str) -> bool:
     """Whether this very caption of an image was labelled."""
-    return results.is_about(LABEL, image_id, results.fingerprint(CAPTION, image_id))
+    return results.is_about(LABEL, image_id, input_digest=results.fingerprint(CAPTION, image_id))
 
 
 def label_of(results: Results, image_id: str) -> str:

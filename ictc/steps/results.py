@@ -86,7 +86,7 @@ class Results:
         """Yield what each step gave up on, step by step."""
         for step in self.journals:
             for image_id, data in self.iter_data(step, Status.REJECTED):
-                yield Rejection(image_id, step.name, **data)
+                yield Rejection(image_id, stage=step.name, **data)
 
     def record(self, step: MapStep[Any], image_id: str) -> dict[str, Any]:
         """Return the record of an image that has left a step."""
@@ -98,9 +98,11 @@ class Results:
         """Return a digest of the outcome of an image that has left a step."""
         return self.journals[step].fingerprint(image_id)
 
-    def is_about(self, step: MapStep[Any], image_id: str, input_digest: str) -> bool:
+    def is_about(self, step: MapStep[Any], image_id: str, *, input_digest: str) -> bool:
         """Whether an image left a step as done, with this very input."""
         journal = self.journals.get(step)
         return (
-            journal is not None and journal.status(image_id) == Status.DONE and journal.is_about(image_id, input_digest)
+            journal is not None
+            and journal.status(image_id) == Status.DONE
+            and journal.is_about(image_id, input_digest=input_digest)
         )

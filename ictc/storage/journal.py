@@ -154,7 +154,7 @@ class Journal:
             )
         return record
 
-    def is_about(self, record_id: str, input_digest: str) -> bool:
+    def is_about(self, record_id: str, *, input_digest: str) -> bool:
         """Return whether the last record of `record_id` is about this input, or about what was seen of it like this."""
         place = self._numbers.get(record_id)
         return place is not None and int(input_digest, 16) in (self._seen[place], self._inputs[place])

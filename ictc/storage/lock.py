@@ -34,7 +34,7 @@ _NO_HARD_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 Liveness = Literal["released", "dead", "silent", "alive"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Owner:
     """Which process took a lock.
 
@@ -133,16 +133,16 @@ class RunLock:
             found = find_lock(self._directory)
             while found is None or found.liveness(now) != "alive":
                 path = self._directory / f"lock-{number_of(found.path) + 1 if found else 1:06d}.json"
-                if self._create(draft, path):
+                if self._create(draft, path=path):
                     self._remove_earlier(path)
                     self.taken_from = None if found is None or found.liveness(now) == "released" else found
                     return None
                 found = read_lock(path) or find_lock(self._directory)  # by name, as on NFS a listing may be old
             return found
 
-    def _create(self, draft: Path, path: Path) -> bool:
+    def _create(self, draft: Path, *, path: Path) -> bool:
         """Make the lock at `path`; return False if another process was faster."""
-        if not create_once(draft, path):
+        if not create_once(draft, path=path):
             return False
         if not self.is_held():  # since `path` was chosen it has been made, released, and followed by others
             path.unlink(missing_ok=True)
@@ -229,7 +229,7 @@ def number_of(path: Path) -> int:
     return int(number) if number.isdecimal() else 0
 
 
-def create_once(draft: Path, path: Path) -> bool:
+def create_once(draft: Path, *, path: Path) -> bool:
     """Make `path` with the content of `draft`; return False if it is there already."""
     try:
         os.link(draft, path)

@@ -79,7 +79,7 @@ def clusters_answer(num_clusters: int) -> type[ClustersAnswer]:
     return create_model("ClustersAnswer", __base__=ClustersAnswer, clusters=(exactly, ...))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PromptTemplate:
     """A system and a user turn with `$placeholders`.
 
@@ -180,7 +180,7 @@ class AssignPrompt(PromptTemplate):
     allowed: ClassVar[frozenset[str]] = frozenset({"criterion"})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Track:
     """A way of looking at images.
 
@@ -224,7 +224,7 @@ class Track:
         }
 
 
-def parse_caption(image_id: str, text: str, model: type[CaptionAnswer] = CaptionAnswer) -> Caption:
+def parse_caption(image_id: str, *, text: str, model: type[CaptionAnswer] = CaptionAnswer) -> Caption:
     """Parse an answer of Step 1.
 
     Raises:
@@ -255,7 +255,7 @@ def parse_clusters(text: str, num_clusters: int) -> tuple[ClusterDefinition, ...
     """
     answer = _validate(text, clusters_answer(num_clusters))
     definitions = tuple(
-        ClusterDefinition(number, clean_text(cluster.name), clean_text(cluster.description))
+        ClusterDefinition(number, name=clean_text(cluster.name), description=clean_text(cluster.description))
         for number, cluster in enumerate(answer.clusters, start=1)
     )
     names = [plain_form(definition.name) for definition in definitions]

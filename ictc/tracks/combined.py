@@ -48,7 +48,7 @@ class CombinedCaptions:
         ]
         return (Message("user", "\n\n".join([INTRODUCTION, *parts])),)
 
-    def parse(self, image_id: str, text: str) -> list[Caption]:
+    def parse(self, image_id: str, *, text: str) -> list[Caption]:
         """Return the caption of each track.
 
         Raises:
@@ -62,7 +62,9 @@ class CombinedCaptions:
         for number, (track, _) in enumerate(self.tracks, 1):
             if not isinstance(answer, dict) or field_name(number) not in answer:
                 raise InvalidAnswer(f"no field {field_name(number)!r}")
-            captions.append(parse_caption(image_id, json.dumps(answer[field_name(number)]), track.caption.answer))
+            captions.append(
+                parse_caption(image_id, text=json.dumps(answer[field_name(number)]), model=track.caption.answer)
+            )
         return captions
 
 

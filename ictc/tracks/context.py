@@ -7,7 +7,7 @@ with less than, and what leaves room to spare.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 from ictc.engines.base import Message
 
@@ -17,7 +17,7 @@ TEMPLATE_TOKENS = 20
 """What a chat template puts around two turns."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Size:
     """Tokens of something that is not there yet: of a short one, and of the longest to be reckoned with."""
 
@@ -44,6 +44,7 @@ class ContextNeed:
     """
 
     step: str
+    _: KW_ONLY
     least: int
     ample: int
 

@@ -57,7 +57,13 @@ def test_observation_becomes_a_record_with_its_metadata(tmp_path: Path) -> None:
     }
     write_observation(tmp_path / "folder", data)
     assert discover(tmp_path) == [
-        ImageRecord("obs-1", "folder/image.jpg", "Facebook", "FEED_BASED", "2024-05-01T12:00:00Z")
+        ImageRecord(
+            "obs-1",
+            path="folder/image.jpg",
+            platform="Facebook",
+            ad_format="FEED_BASED",
+            timestamp="2024-05-01T12:00:00Z",
+        )
     ]
 
 
@@ -119,9 +125,9 @@ def test_folder_without_image_is_not_lost(tmp_path: Path) -> None:
     write_observation(tmp_path / "b")
     touch(tmp_path / "loose.jpg")
     assert discover(tmp_path) == [
-        ImageRecord("x", "a", platform="TikTok", problem="folder holds no image"),
-        ImageRecord("b", "b/image.jpg"),
-        ImageRecord("loose", "loose.jpg"),
+        ImageRecord("x", path="a", platform="TikTok", problem="folder holds no image"),
+        ImageRecord("b", path="b/image.jpg"),
+        ImageRecord("loose", path="loose.jpg"),
     ]
 
 
@@ -252,7 +258,7 @@ def test_unreadable_observation_is_not_lost(public_dir: Path) -> None:
     with unprivileged():
         records = discover(public_dir)
     assert records[0].problem is None
-    assert records[1] == ImageRecord("locked", "locked", problem="folder cannot be read: Permission denied")
+    assert records[1] == ImageRecord("locked", path="locked", problem="folder cannot be read: Permission denied")
 
 
 def test_annotations_among_folders_of_pictures_are_no_observation(tmp_path: Path) -> None:

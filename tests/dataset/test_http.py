@@ -63,7 +63,7 @@ def fetch(cache: Path, *urls: str, limits: HttpLimits = LIMITS) -> list[bytes | 
             files = await stack.enter_async_context(open_image_files(places, FetchOptions(cache, 2**30, limits)))
 
             async def read(url: str) -> bytes | str:
-                async with files.open(ImageRecord(url, url)) as file:
+                async with files.open(ImageRecord(url, path=url)) as file:
                     return file.path.read_bytes() if isinstance(file, ImageFile) else file.reason
 
             return await asyncio.gather(*map(read, urls))
@@ -184,7 +184,7 @@ def test_an_image_is_the_same_wherever_it_was_found(server: HostileServer, tmp_p
             found = []
             for files, path in ((fetched, url), (LocalFiles(tmp_path), "local.png")):
                 async with ImageReader(pool, files, dedupe) as reader:
-                    found.append(await reader.find_source(ImageRecord("any", path)))
+                    found.append(await reader.find_source(ImageRecord("any", path=path)))
             return found
 
     downloaded, local = asyncio.run(find_sources())
@@ -348,7 +348,7 @@ def test_what_cannot_be_decoded_is_asked_for_again_by_whoever_tries_again(
 
 def test_a_copy_that_is_no_good_serves_this_process_and_no_other(server: HostileServer, tmp_path: Path) -> None:
     places, options = ImagePlaces("", are_remote=True, on_web=True), FetchOptions(tmp_path, 2**30, LIMITS)
-    first, same = (ImageRecord(url, url) for url in (f"{server.url}/excuse", f"{server.url}/excuse?same"))
+    first, same = (ImageRecord(url, path=url) for url in (f"{server.url}/excuse", f"{server.url}/excuse?same"))
 
     async def read(*images: ImageRecord, forget: bool) -> list[bytes]:
         contents = []

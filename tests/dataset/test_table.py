@@ -93,8 +93,10 @@ def test_csv_cells_are_text_as_written(tmp_path: Path) -> None:
         'id,url,note,timestamp\n007,https://h/a.jpg,"two\nlines, é",1714564800\n,sub/b.jpg,,\n'
     )
     assert read(tmp_path / "list.csv") == [
-        ImageRecord("007", "https://h/a.jpg", timestamp="2024-05-01T12:00:00Z", metadata={"note": "two\nlines, é"}),
-        ImageRecord("sub/b", "sub/b.jpg", metadata={"note": None}),
+        ImageRecord(
+            "007", path="https://h/a.jpg", timestamp="2024-05-01T12:00:00Z", metadata={"note": "two\nlines, é"}
+        ),
+        ImageRecord("sub/b", path="sub/b.jpg", metadata={"note": None}),
     ]
 
 
@@ -342,7 +344,10 @@ PLAIN = "path,note\na.jpg,é\nb.jpg,\n"
 def test_a_csv_file_in_any_dialect(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "list.csv").write_bytes(content)
     (tmp_path / "list.csv.gz").write_bytes(gzip.compress(content))
-    expected = [ImageRecord("a", "a.jpg", metadata={"note": "é"}), ImageRecord("b", "b.jpg", metadata={"note": None})]
+    expected = [
+        ImageRecord("a", path="a.jpg", metadata={"note": "é"}),
+        ImageRecord("b", path="b.jpg", metadata={"note": None}),
+    ]
     assert read(tmp_path / "list.csv") == expected
     assert read(tmp_path / "list.csv.gz") == expected
 
@@ -412,7 +417,7 @@ def test_a_cell_may_be_as_long_as_an_image(tmp_path: Path) -> None:
 def test_a_missing_number_is_no_platform(tmp_path: Path) -> None:
     nothing = pa.array([float("nan")])
     table = write_columns(tmp_path / "list.parquet", path=pa.array(["a.jpg"]), platform=nothing, timestamp=nothing)
-    assert read(table) == [ImageRecord("a", "a.jpg")]
+    assert read(table) == [ImageRecord("a", path="a.jpg")]
 
 
 def test_paths_of_windows(tmp_path: Path) -> None:

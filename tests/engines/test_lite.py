@@ -101,9 +101,9 @@ def test_tells_interface_screens_from_ads(run: Run, engine: Engine) -> None:
 
 
 def test_an_image_without_text_is_said_to_be_unread(run: Run, engine: Engine) -> None:
-    blank = DecodedImage(256, 256, bytes([90, 120, 60]) * 256 * 256)
+    blank = DecodedImage(width=256, height=256, rgb=bytes([90, 120, 60]) * 256 * 256)
     result = run(ask(engine, [caption_request("blank", blank, CRITERION)]))["blank"]
-    caption = parse_caption("blank", text_of(result))
+    caption = parse_caption("blank", text=text_of(result))
     assert (caption.text, caption.brand, caption.ui_only) == ("", "", False)
     assert caption.category == "no readable text"
     inputs = {name: getattr(caption, name) for name in EMPTY_CAPTION}
@@ -207,7 +207,7 @@ def test_a_noisy_image_is_captioned_all_the_same(run: Run, engine: Engine) -> No
 
     noise = decoded(Image.frombytes("RGB", (320, 320), Random(0).randbytes(320 * 320 * 3)))
     result = run(ask(engine, [caption_request("noise", noise, CRITERION)]))["noise"]
-    assert parse_caption("noise", text_of(result)).image_id == "noise"
+    assert parse_caption("noise", text=text_of(result)).image_id == "noise"
 
 
 def test_the_event_loop_stays_alive_while_models_compute(run: Run, engine: Engine) -> None:

@@ -70,7 +70,7 @@ def test_a_request_carries_its_sampling_and_turns_thinking_off() -> None:
 def test_the_image_arrives_first_with_the_same_size_and_colors() -> None:
     picture = Image.linear_gradient("L").resize((96, 64)).convert("RGB")
     picture.paste((250, 20, 30), (40, 10, 70, 40))
-    _, server = answer_with([], ask(image=DecodedImage(96, 64, picture.tobytes())))
+    _, server = answer_with([], ask(image=DecodedImage(width=96, height=64, rgb=picture.tobytes())))
     image_part, text_part = server.requests[0]["messages"][1]["content"]
     header, _, data = image_part["image_url"]["url"].partition(",")
     arrived = Image.open(io.BytesIO(base64.b64decode(data)))

@@ -116,7 +116,7 @@ def test_a_model_without_eyes_is_named_before_the_first_image(server_url: str) -
 
 
 def test_a_model_without_eyes_is_named_at_the_first_image(server_url: str) -> None:
-    image = DecodedImage(64, 64, bytes(64 * 64 * 3))
+    image = DecodedImage(width=64, height=64, rgb=bytes(64 * 64 * 3))
     with pytest.raises(EngineUnavailableError, match=r"reads no images .*--vlm_model"):
         answers(server_url, [ask(ChoiceAnswer(OPTIONS), "What is it?", image=image, max_tokens=16)])
 

@@ -126,7 +126,7 @@ def ask(
 
 
 def image_of(side_px: int, color: tuple[int, int, int] = (200, 30, 90)) -> DecodedImage:
-    return DecodedImage(side_px, side_px, bytes(color) * side_px**2)
+    return DecodedImage(width=side_px, height=side_px, rgb=bytes(color) * side_px**2)
 
 
 def answers(url: str, *requests: GenerationRequest) -> dict[str, GenerationResult]:

@@ -19,7 +19,7 @@ from ictc.engines.openai.gate import Gate
 from ictc.errors import ConfigError, EngineLoadError, EngineUnavailableError
 from ictc.records import DecodedImage
 
-IMAGE = DecodedImage(64, 64, bytes(64 * 64 * 3))
+IMAGE = DecodedImage(width=64, height=64, rgb=bytes(64 * 64 * 3))
 BUSY = failure(429, "Rate limit reached for requests per min")
 LOADING = failure(503, "Loading model")
 

@@ -127,7 +127,7 @@ def build_request(
 
 
 def draw_image(width: int, height: int) -> DecodedImage:
-    return DecodedImage(width, height, bytes(range(256)) * (width * height * 3 // 256))
+    return DecodedImage(width=width, height=height, rgb=bytes(range(256)) * (width * height * 3 // 256))
 
 
 @contextmanager
@@ -219,7 +219,7 @@ def test_no_size_within_the_budget_is_changed(vision: Loaded, size: tuple[int, i
 
 
 def test_the_image_changes_the_answer(vision: Loaded) -> None:
-    dark, light = (DecodedImage(64, 64, bytes([value]) * (64 * 64 * 3)) for value in (0, 255))
+    dark, light = (DecodedImage(width=64, height=64, rgb=bytes([value]) * (64 * 64 * 3)) for value in (0, 255))
     choice = ChoiceAnswer(("A", "B", "C"))
     results = vision.answer(build_request("dark", choice, image=dark), build_request("light", choice, image=light))
     scores = [result.scores for result in results.values() if isinstance(result, Answer)]

@@ -131,7 +131,10 @@ def test_an_image_that_is_asked_about_again_is_not_fetched_again() -> None:
         max_image_tokens=64,
         seed=0,
     )
-    record, image = ImageRecord("ad", "https://example.org/ad.png"), DecodedImage(256, 256, bytes(256 * 256 * 3))
+    record, image = (
+        ImageRecord("ad", path="https://example.org/ad.png"),
+        DecodedImage(width=256, height=256, rgb=bytes(256 * 256 * 3)),
+    )
     spec = ModelSpec(engine="scripted", model="scripted", options={"invalid": ["ad"]})
 
     async def answer() -> list[Finished]:

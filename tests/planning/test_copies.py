@@ -35,7 +35,7 @@ class Collection:
         self._size_of = size_of
 
     def list_images(self, units: range) -> Iterator[ImageRecord]:
-        return (ImageRecord(str(unit), str(unit), num_bytes=self._size_of(self.contents[unit])) for unit in units)
+        return (ImageRecord(str(unit), path=str(unit), num_bytes=self._size_of(self.contents[unit])) for unit in units)
 
     @asynccontextmanager
     async def open(self, image: ImageRecord) -> AsyncIterator[ImageFile]:
@@ -109,7 +109,7 @@ def test_few_images_are_counted(tmp_path_factory: pytest.TempPathFactory, conten
         (folder / str(number)).write_bytes(content)
 
     def list_images(units: range) -> Iterator[ImageRecord]:
-        return (ImageRecord(str(unit), str(unit), num_bytes=len(contents[unit])) for unit in units)
+        return (ImageRecord(str(unit), path=str(unit), num_bytes=len(contents[unit])) for unit in units)
 
     copies = asyncio.run(estimate_copies(list_images, LocalFiles(folder), range(len(contents))))
     assert copies == Copies(len(set(contents)) / len(contents), 0, len(contents))
@@ -117,7 +117,7 @@ def test_few_images_are_counted(tmp_path_factory: pytest.TempPathFactory, conten
 
 def test_what_cannot_be_read_is_like_no_other(tmp_path: Path) -> None:
     def list_images(units: range) -> Iterator[ImageRecord]:
-        return (ImageRecord(str(unit), str(unit), num_bytes=4) for unit in units)
+        return (ImageRecord(str(unit), path=str(unit), num_bytes=4) for unit in units)
 
     assert asyncio.run(estimate_copies(list_images, LocalFiles(tmp_path), range(3))) == Copies(1, 0, 3)
     assert asyncio.run(estimate_copies(list_images, LocalFiles(tmp_path), range(0))) == Copies()

@@ -56,7 +56,7 @@ class Pictures:
         """All differ."""
 
     async def build_request(self, item: str, attempt: Attempt) -> GenerationRequest:
-        image = DecodedImage(64, 64, bytes(IMAGE_BYTES))
+        image = DecodedImage(width=64, height=64, rgb=bytes(IMAGE_BYTES))
         return GenerationRequest(item, Task.CAPTION, (Message("user", "?"),), TextAnswer(), SamplingParams(8), image)
 
     def parse_answer(self, item: str, answer: Answer) -> Outcome:

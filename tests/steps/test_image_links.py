@@ -184,7 +184,7 @@ TRICKY = [
 def with_digests(texts: list[str]) -> list[str]:
     """Return also ids that look like the names of others."""
     names = LinkNames()
-    return [*texts, *(name for text in texts if (name := names.name(ImageRecord(text, "x"))) not in texts)]
+    return [*texts, *(name for text in texts if (name := names.name(ImageRecord(text, path="x"))) not in texts)]
 
 
 @given(
@@ -195,7 +195,7 @@ def test_names_are_unique_and_short_whatever_the_ids(ids: list[str], suffixes: l
     ids = [one for one in ids if one.isprintable()]
     names = LinkNames()
     given = [
-        names.name(ImageRecord(one, f"folder.d/x{suffix}"))
+        names.name(ImageRecord(one, path=f"folder.d/x{suffix}"))
         for one, suffix in zip(ids, suffixes[: len(ids)], strict=True)
     ]
     stems = {os.path.splitext(name)[0] for name in given}  # noqa: PTH122 - by which other tools know the files
@@ -211,20 +211,20 @@ def test_usual_ids_are_the_names() -> None:
         ("v1.2", "v1.2.png", "v1.2.png"),
         ("x" * 80, "x", "x" * 80),
     ):
-        assert names.name(ImageRecord(image_id, path)) == name
-    cut = names.name(ImageRecord("夏" * 80, "x.jpg"))
+        assert names.name(ImageRecord(image_id, path=path)) == name
+    cut = names.name(ImageRecord("夏" * 80, path="x.jpg"))
     assert cut.startswith("夏" * (MAX_NAME_BYTES // 3) + "-")
 
 
 def test_forms_of_the_same_text_do_not_share_a_name() -> None:
     names = LinkNames()
     forms = {unicodedata.normalize(form, "한국é") for form in ("NFC", "NFD")}
-    assert len({fold_name(names.name(ImageRecord(form, "x.jpg"))) for form in forms}) == 2
+    assert len({fold_name(names.name(ImageRecord(form, path="x.jpg"))) for form in forms}) == 2
 
 
 def test_ids_that_differ_by_case_alone_get_an_image_each(tmp_path: Path) -> None:
     (tmp_path / "ads").mkdir()
-    images = [ImageRecord("a", "1.jpg"), ImageRecord("A", "2.jpg"), ImageRecord("b", "3.jpg")]
+    images = [ImageRecord("a", path="1.jpg"), ImageRecord("A", path="2.jpg"), ImageRecord("b", path="3.jpg")]
     for image in images:
         (tmp_path / "ads" / image.path).write_text(image.image_id)
     manifest = save_manifest(tmp_path / "manifest.jsonl", {}, images)
@@ -238,7 +238,7 @@ def test_ids_that_differ_by_case_alone_get_an_image_each(tmp_path: Path) -> None
 
 
 def test_a_path_is_understood_as_the_reader_does(image: Path, tmp_path: Path) -> None:
-    images = [ImageRecord(str(number), path) for number, path in enumerate(("ad.png/", "./ad.png", "ad.png/."))]
+    images = [ImageRecord(str(number), path=path) for number, path in enumerate(("ad.png/", "./ad.png", "ad.png/."))]
     manifest = save_manifest(tmp_path / "manifest.jsonl", {}, images)
     places = Places(directory=str(tmp_path / "out"), manifest=str(manifest.path), ads_dir=str(image.parent))
     make_links(places, bytes([LETTERS[Status.DONE]] * 3))

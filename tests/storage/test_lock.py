@@ -195,12 +195,12 @@ class TestLosing:
         doctor(tmp_path, process_start="1")
         create_once, others = lock_module.create_once, [RunLock(tmp_path), RunLock(tmp_path)]
 
-        def create_late(draft: Path, path: Path) -> bool:
+        def create_late(draft: Path, *, path: Path) -> bool:
             monkeypatch.setattr(lock_module, "create_once", create_once)
             assert others[0].try_acquire() is None
             others[0].release()
             assert others[1].try_acquire() is None
-            return create_once(draft, path)
+            return create_once(draft, path=path)
 
         monkeypatch.setattr(lock_module, "create_once", create_late)
         assert RunLock(tmp_path).try_acquire() is not None

@@ -31,7 +31,9 @@ def write_results(
         columns: further fields of the results, by image id.
     """
     names = names or tuple(dict.fromkeys(clusters.values()))
-    definitions = [ClusterDefinition(number, name, f"About {name}.") for number, name in enumerate(names, 1)]
+    definitions = [
+        ClusterDefinition(number, name=name, description=f"About {name}.") for number, name in enumerate(names, 1)
+    ]
     images = {image_id: image_fields(image_id, columns) for image_id in (*clusters, *ui_only)}
     rows = (
         {

@@ -30,8 +30,8 @@ def test_every_cluster_and_every_label_takes_its_place() -> None:
 
 
 def test_clusters_that_are_given_are_counted_as_they_are() -> None:
-    short = tuple(ClusterDefinition(number, f"name {number}", "") for number in range(1, 6))
-    long = tuple(ClusterDefinition(number, f"name {number}", "x" * 4000) for number in range(1, 6))
+    short = tuple(ClusterDefinition(number, name=f"name {number}", description="") for number in range(1, 6))
+    long = tuple(ClusterDefinition(number, name=f"name {number}", description="x" * 4000) for number in range(1, 6))
     assert need(5, given=short).least < 1000
     assert need(5, given=long).least > 5000
     assert need(5, num_labels=10_000, given=short) == need(5, given=short)

@@ -14,7 +14,9 @@ from ictc.records import Caption
 from ictc.tracks import BUILT_IN_TRACKS, Track, load_track
 from ictc.tracks.base import image_json, parse_caption, parse_clusters, parse_label
 
-CAPTION = Caption("id", "shoes", "Acme", "BIG SALE", "A shoe on sale.", analysis={"lifestyle": "sporty"})
+CAPTION = Caption(
+    "id", category="shoes", brand="Acme", text="BIG SALE", summary="A shoe on sale.", analysis={"lifestyle": "sporty"}
+)
 
 
 @pytest.mark.parametrize("track", BUILT_IN_TRACKS, ids=lambda track: track.name)
@@ -53,7 +55,7 @@ class TestBuiltInTracks:
 
 
 def test_foreign_text_is_never_read_as_a_template() -> None:
-    caption = Caption("id", "", "$criterion", "${clusters} $$ {0} %s", "")
+    caption = Caption("id", category="", brand="$criterion", text="${clusters} $$ {0} %s", summary="")
     text = load_track("marketing").label.render(criterion="secret", image=image_json(caption))[1].text
     assert '"$criterion"' in text
     assert "${clusters} $$ {0} %s" in text
@@ -61,7 +63,7 @@ def test_foreign_text_is_never_read_as_a_template() -> None:
 
 @given(st.text(max_size=200))
 def test_foreign_text_can_not_leave_its_quotes(words: str) -> None:
-    image = image_json(Caption("id", "", "", words, ""))
+    image = image_json(Caption("id", category="", brand="", text=words, summary=""))
     assert orjson.loads(image)["text"] == words
 
 
@@ -69,21 +71,21 @@ class TestParseCaption:
     ANSWER: ClassVar = {"text": "a", "brand": "b", "ui_only": False, "category": "c", "summary": "d"}
 
     def test_a_valid_answer(self) -> None:
-        caption = parse_caption("id", orjson.dumps(self.ANSWER).decode())
+        caption = parse_caption("id", text=orjson.dumps(self.ANSWER).decode())
         assert caption == Caption("id", category="c", brand="b", text="a", summary="d")
 
     def test_a_track_s_own_fields_become_the_analysis(self) -> None:
         model = load_track("identity").caption.answer
         extra = dict.fromkeys(("socio_economic_status", "gender_performance", "cultural_signals", "lifestyle"), "x")
-        assert parse_caption("id", orjson.dumps({**self.ANSWER, **extra}).decode(), model).analysis == extra
+        assert parse_caption("id", text=orjson.dumps({**self.ANSWER, **extra}).decode(), model=model).analysis == extra
 
     def test_control_characters_do_not_get_through(self) -> None:
         answer = orjson.dumps({**self.ANSWER, "text": "a\x00b\x1b[31m\n\nc"}).decode()
-        assert parse_caption("id", answer).text == "a b [31m c"
+        assert parse_caption("id", text=answer).text == "a b [31m c"
 
     def test_what_is_longer_than_our_bounds_is_cut(self) -> None:
         wordy = {**self.ANSWER, "text": "  " + "SALE. Terms apply " * 60, "category": "c" * 61}
-        caption = parse_caption("id", orjson.dumps(wordy).decode())
+        caption = parse_caption("id", text=orjson.dumps(wordy).decode())
         assert 690 < len(caption.text) <= 700
         assert len(caption.category) == 60
         assert caption.text.startswith("SALE. Terms")
@@ -102,7 +104,7 @@ class TestParseCaption:
     )
     def test_anything_else_is_invalid(self, text: str) -> None:
         with pytest.raises(InvalidAnswer):
-            parse_caption("id", text)
+            parse_caption("id", text=text)
 
 
 class TestParseLabel:

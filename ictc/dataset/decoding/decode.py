@@ -138,7 +138,7 @@ def _decode_pixels(file: IO[bytes], max_image_tokens: int) -> DecodedImage:
         image.draft(None, (fit.content_width, fit.content_height))
         loaded = load_colors(image, lambda: Image.open(file, formats=FORMATS))
         canvas = turn_upright(place(to_rgb(loaded), fit), image)
-    return DecodedImage(canvas.width, canvas.height, canvas.tobytes())
+    return DecodedImage(width=canvas.width, height=canvas.height, rgb=canvas.tobytes())
 
 
 def _reason(error: Exception) -> str:

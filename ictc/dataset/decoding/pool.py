@@ -255,7 +255,9 @@ class _Worker:
         if "unreadable" in reply:
             return UnreadableImage(**reply["unreadable"])
         width, height = reply["width"], reply["height"]
-        return DecodedImage(width, height, os.pread(self._shared.fileno(), width * height * 3, TIMES.size))
+        return DecodedImage(
+            width=width, height=height, rgb=os.pread(self._shared.fileno(), width * height * 3, TIMES.size)
+        )
 
     async def find_source(self, path: Path, *, look: bool) -> Source | UnreadableImage | None:
         """Raises _WorkerLost if the process gives no answer."""

@@ -42,7 +42,7 @@ def find_source(path: Path, *, look: bool, timer: ReadTimer = UNTIMED) -> Source
     decoded = decode_image(path, LOOK_TOKENS, timer)
     if isinstance(decoded, UnreadableImage):
         return decoded
-    return Source.of_content(sha256, _look(decoded) if isinstance(decoded, DecodedImage) else "")
+    return Source.of_content(sha256, look=_look(decoded) if isinstance(decoded, DecodedImage) else "")
 
 
 def _look(decoded: DecodedImage) -> str:

@@ -21,7 +21,7 @@ WORDS = """Say something about this:
 
 def neutral_call(call: Call) -> Call:
     """Return a call of the same kind as `call`, with words and a picture that are beyond doubt."""
-    picture = DecodedImage(SIDE_PX, SIDE_PX, bytes((200, 60, 60)) * SIDE_PX**2)
+    picture = DecodedImage(width=SIDE_PX, height=SIDE_PX, rgb=bytes((200, 60, 60)) * SIDE_PX**2)
     content = [{"type": "image_url", "image_url": {"url": encode_image(picture)}}, {"type": "text", "text": WORDS}]
     messages = [
         turn | {"content": "Answer in the form that is asked for."}

@@ -95,7 +95,7 @@ class RecordCheck:
         self.entered.add(image_id)
         if record is None:
             self.missing.append(image_id)
-        elif not self._journal.is_about(image_id, input_digest):
+        elif not self._journal.is_about(image_id, input_digest=input_digest):
             self.outdated.append(image_id)
         elif not self._makes_sense(record):
             self.senseless.append(image_id)

@@ -116,4 +116,4 @@ def draw_screen(lines: list[str], seed: int = 0) -> DecodedImage:
 
 def decoded(picture: Image.Image) -> DecodedImage:
     """Return the picture as engines get it."""
-    return DecodedImage(picture.width, picture.height, picture.tobytes())
+    return DecodedImage(width=picture.width, height=picture.height, rgb=picture.tobytes())
