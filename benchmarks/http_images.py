@@ -117,7 +117,7 @@ def read_through_cache(port: int, num_images: int, folder: Path) -> None:
     """Downloaded, checked and cached"""
 
     async def read_all() -> Counter[str]:
-        limits = HttpLimits(CONCURRENCY, CONCURRENCY, allow_private=True)
+        limits = HttpLimits(concurrency=CONCURRENCY, per_host=CONCURRENCY, allow_private=True)
         places, options = ImagePlaces("", are_remote=True, on_web=True), FetchOptions(folder / "files", 10**11, limits)
         async with open_image_files(places, options) as files:
             return await read_ahead(files, addresses(port, num_images))

@@ -50,7 +50,7 @@ class Sample:
 
     def image_tokens(self, max_image_tokens: int) -> list[int]:
         """Return what each readable image costs under a budget, in ascending order."""
-        fits = (fit_to_tokens(width, height, max_image_tokens) for width, height in self.sizes)
+        fits = (fit_to_tokens(width, height, max_image_tokens=max_image_tokens) for width, height in self.sizes)
         return sorted(fit.width * fit.height // IMAGE_TOKEN_SIDE_PX**2 for fit in fits)
 
     def mean_image_tokens(self, max_image_tokens: int) -> float:

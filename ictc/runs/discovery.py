@@ -200,7 +200,7 @@ def find_places(chosen: InputSettings) -> ImagePlaces:
         )
         starts = (table.location, *table.units)
         are_remote, on_web = any(map(is_url, starts)), any(map(is_http, starts))
-        return ImagePlaces(absolute(table.location), table.addresses, are_remote, on_web)
+        return ImagePlaces(absolute(table.location), addresses=table.addresses, are_remote=are_remote, on_web=on_web)
     base = str(chosen.ads_dir)
     if is_pattern(base):
         base, _ = split_pattern(base)

@@ -352,7 +352,7 @@ def test_names_are_told_on_one_line_whatever_they_hold(tmp_path: Path) -> None:
 def test_suffixes_without_end_do_not_fill_the_memory(tmp_path: Path) -> None:
     tally = Tally()
     for number in range(1000):
-        tally.add_other(f"x.{number}", f".{number}")
+        tally.add_other(f"x.{number}", suffix=f".{number}")
     assert len(tally.suffixes) <= 101
     assert sum(tally.suffixes.values()) == 1000
 

@@ -19,7 +19,7 @@ BUDGETS = st.integers(64, 80) | st.integers(64, 16384)
 @example(6432, 32, 16384)
 @example(199 * 32, 32, 199)
 def test_canvas_is_inside_every_limit(width: int, height: int, max_image_tokens: int) -> None:
-    fit = fit_to_tokens(width, height, max_image_tokens)
+    fit = fit_to_tokens(width, height, max_image_tokens=max_image_tokens)
     assert fit.width % 32 == fit.height % 32 == 0
     assert MIN_IMAGE_TOKENS <= (fit.width // 32) * (fit.height // 32) <= max_image_tokens
     assert max(fit.width, fit.height) < MAX_ASPECT_RATIO * min(fit.width, fit.height)
@@ -29,7 +29,7 @@ def test_canvas_is_inside_every_limit(width: int, height: int, max_image_tokens:
 
 @given(SIDES, SIDES, BUDGETS)
 def test_aspect_ratio_is_kept_and_padding_fills_one_side_only(width: int, height: int, max_image_tokens: int) -> None:
-    fit = fit_to_tokens(width, height, max_image_tokens)
+    fit = fit_to_tokens(width, height, max_image_tokens=max_image_tokens)
     assert fit.content_width == fit.width or fit.content_height == fit.height
     if fit.is_padded:
         # Each side of the content is rounded to whole pixels, at least one.
@@ -43,8 +43,8 @@ def test_aspect_ratio_is_kept_and_padding_fills_one_side_only(width: int, height
 @given(SIDES, SIDES, BUDGETS)
 def test_turning_the_image_turns_the_canvas(width: int, height: int, max_image_tokens: int) -> None:
     assume(width != height)
-    fit = fit_to_tokens(width, height, max_image_tokens)
-    turned = fit_to_tokens(height, width, max_image_tokens)
+    fit = fit_to_tokens(width, height, max_image_tokens=max_image_tokens)
+    turned = fit_to_tokens(height, width, max_image_tokens=max_image_tokens)
     assert (fit.width, fit.height) == (turned.height, turned.width)
     assert (fit.content_width, fit.content_height) == (turned.content_height, turned.content_width)
 
@@ -60,13 +60,13 @@ def test_turning_the_image_turns_the_canvas(width: int, height: int, max_image_t
     ],
 )
 def test_common_sizes(size: tuple[int, int], max_image_tokens: int, canvas: tuple[int, int]) -> None:
-    fit = fit_to_tokens(*size, max_image_tokens)
+    fit = fit_to_tokens(*size, max_image_tokens=max_image_tokens)
     assert (fit.width, fit.height) == canvas
     assert not fit.is_padded
 
 
 def test_strip_beyond_the_aspect_limit_is_padded_not_stretched() -> None:
-    fit = fit_to_tokens(5000, 5, 1280)
+    fit = fit_to_tokens(5000, 5, max_image_tokens=1280)
     assert fit.is_padded
     assert fit.content_width == fit.width
     assert fit.content_height == pytest.approx(fit.width / 1000, abs=1)

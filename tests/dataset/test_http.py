@@ -160,14 +160,14 @@ def test_a_gzip_body_may_have_several_members(members: list[bytes], tail: bytes,
     """However it comes in, with padding or other bytes behind it."""
     first = gzip.compress(draw_bytes(4)[:50])
     sent, expected = b"".join((first, *members, tail)), draw_bytes(4)[:50] + b"".join(map(gzip.decompress, members))
-    body = Body("image/png", "gzip")
+    body = Body("image/png", encoding="gzip")
     chunks = [sent[start : start + size] for start in range(0, len(sent), size)]
     pieces = [piece for chunk in chunks for piece in body.feed(chunk)]
     assert b"".join((*pieces, *body.finish())) == expected
 
 
 def test_a_gzip_body_that_ends_within_a_later_member_is_cut() -> None:
-    body = Body("image/png", "gzip")
+    body = Body("image/png", encoding="gzip")
     member = gzip.compress(draw_bytes(4))
     with pytest.raises(NoImageError, match="ends too early"):
         _ = [*body.feed(member + member[:15]), *body.finish()]

@@ -87,7 +87,7 @@ def read(collection: Collection, record: ImageRecord) -> bytes | None:
     if record.problem is not None:
         return None
     addresses = collection.addresses if isinstance(collection, TableCollection) else {}
-    place = ImagePlaces(collection.location, addresses).find(record)
+    place = ImagePlaces(collection.location, addresses=addresses).find(record)
     if is_data_uri(place.url):
         return decode_data_uri(place.url)
     if place.is_file:

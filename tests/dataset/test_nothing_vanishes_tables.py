@@ -181,7 +181,7 @@ def check_picture(collection: TableCollection, record: ImageRecord, row: Row, pi
 def read(collection: TableCollection, record: ImageRecord) -> bytes:
     """Return the bytes that a record leads to."""
     assert record.problem is None
-    url = ImagePlaces(collection.location, collection.addresses).find(record).url
+    url = ImagePlaces(collection.location, addresses=collection.addresses).find(record).url
     return decode_data_uri(url) if is_data_uri(url) else Path(url).read_bytes()
 
 

@@ -116,7 +116,7 @@ def test_a_content_that_is_no_good_is_gone_under_every_address(tmp_path: Path) -
     assert held is not None
     put(cache, "mended", b"good")
     for address in ("first", "mended", "never added"):
-        cache.forget(address, sha256(b"bad").hexdigest())
+        cache.forget(address, content=sha256(b"bad").hexdigest())
     assert [get(cache, address) for address in ("first", "second", "mended", "other")] == [None, None, b"good", b"good"]
     assert not cache.knows("first")
     assert held.path.read_bytes() == b"bad", "somebody is using it"

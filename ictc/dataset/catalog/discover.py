@@ -50,21 +50,21 @@ def list_collection(
         raise ConfigError("neither --ads_dir nor --images says which images; give one of them")
     if is_pattern(str(ads_dir)):
         return _list_pattern(str(ads_dir))
-    return _list_remote(str(ads_dir), layout) if is_url(ads_dir) else _list_local(Path(ads_dir), layout)
+    return _list_remote(str(ads_dir), layout=layout) if is_url(ads_dir) else _list_local(Path(ads_dir), layout)
 
 
 def _list_local(folder: Path, layout: str) -> Collection:
     top = list_local(folder, deep=False)
     found = _detect_layout(top.folders, lambda name: is_observation(folder / name)) if layout == "auto" else layout
     listing = top if found == "observations" else list_local(folder, deep=True)
-    chosen = _prefer_tars(layout, found, listing)
+    chosen = _prefer_tars(given=layout, found=found, listing=listing)
     units = _sorted_units(folder, chosen, top.folders, listing)
     if chosen == "tar":
         return LocalTars(str(folder), units, listing.left_out)
     return LocalTree(str(folder), chosen, units, listing.left_out)
 
 
-def _list_remote(url: str, layout: str) -> Collection:
+def _list_remote(url: str, *, layout: str) -> Collection:
     folder = RemoteFolder(url)
     sizes = folder.list_sizes()
     if not sizes:
@@ -73,7 +73,7 @@ def _list_remote(url: str, layout: str) -> Collection:
     observations = find_observations(folder, sorted(folders)[:_NUM_PROBED_FOLDERS], sizes) if layout == "auto" else ()
     found = _detect_layout(folders, lambda name: name in observations) if layout == "auto" else layout
     listing = summarize_tree(folder, sizes, found)
-    chosen = _prefer_tars(layout, found, listing)
+    chosen = _prefer_tars(given=layout, found=found, listing=listing)
     units = _sorted_units(url, chosen, folders, listing)
     if chosen == "tar":
         return RemoteTars(folder, units, sizes, listing.left_out)
@@ -95,7 +95,7 @@ def _detect_layout(folders: Sequence[str], is_observation: Callable[[str], bool]
     return "observations" if any(map(is_observation, probed)) else "flat"
 
 
-def _prefer_tars(given: str, found: str, listing: Listing) -> Layout:
+def _prefer_tars(*, given: str, found: str, listing: Listing) -> Layout:
     """Return the layout, which is of tar shards where there are no images but in those."""
     if given == "auto" and found == "flat" and listing.tars and not listing.images:
         return "tar"

@@ -80,7 +80,7 @@ class Listing:
         elif path in self.others:
             self.apart.append(path)
         elif suffix in OTHER_SUFFIXES:
-            self.left_out.add_other(self.place + path, suffix)
+            self.left_out.add_other(self.place + path, suffix=suffix)
         else:
             self.unknown.append(path)
 
@@ -97,7 +97,7 @@ class Listing:
                 self.images.append(path)
                 self.leave_out(Reason.BY_CONTENT, path)
             else:
-                self.left_out.add_other(self.place + path, suffix_of(path))
+                self.left_out.add_other(self.place + path, suffix=suffix_of(path))
         self.unknown.clear()
 
 

@@ -55,7 +55,7 @@ class LocalTree(Collection):
                 raise _not_listed(error) from None
             # A link to nowhere among the folders may still be an image; decoding it says what is wrong.
             is_image = isinstance(error, FileNotFoundError) and is_image_name(unit)
-            yield self._image(unit) if is_image else unreadable_folder(unit, str(error.strerror))
+            yield self._image(unit) if is_image else unreadable_folder(unit, cause=str(error.strerror))
         else:
             yield from iter_observation(unit, listing.images, metadata, frames, left_out)
 

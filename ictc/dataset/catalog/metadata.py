@@ -31,7 +31,7 @@ TIME_COLUMN = "timestamp"
 """Where a time that cannot be read is kept among the user's own columns, as it was given."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Metadata:
     """What is known of an observation; None where it isn't.
 
@@ -75,7 +75,7 @@ def choose_metadata(names: Iterable[str], read: Callable[[str], bytes | None], u
     chosen: Metadata | None = None
     for name in names:
         if chosen is not None:
-            left_out.add_other(f"{unit}/{name}", ".json")
+            left_out.add_other(f"{unit}/{name}", suffix=".json")
         elif (content := read(name)) is not None:
             chosen = parse_known(content)
             if chosen is None:

@@ -31,16 +31,18 @@ def iter_observation(
     image_id = metadata.observation_id or unit
     ordered = sorted(images, key=frame_order)
     if not ordered:
-        yield make_record(image_id, unit, metadata, problem="folder holds no image")
+        yield make_record(image_id, path=unit, metadata=metadata, problem="folder holds no image")
     elif frames == "first":
         for further in ordered[1:]:
             left_out.add(Reason.FRAMES, f"{unit}/{further}")
-        yield make_record(image_id, f"{unit}/{ordered[0]}", metadata)
+        yield make_record(image_id, path=f"{unit}/{ordered[0]}", metadata=metadata)
     else:
         ambiguous = find_ambiguous(ordered, _frame_name)
         for image in ordered:
             name = _frame_name(image)
-            yield make_record(f"{image_id}_{image if name in ambiguous else name}", f"{unit}/{image}", metadata)
+            yield make_record(
+                f"{image_id}_{image if name in ambiguous else name}", path=f"{unit}/{image}", metadata=metadata
+            )
 
 
 def _frame_name(image: str) -> str:
@@ -70,7 +72,7 @@ def short_name(path: str) -> str:
 def file_record(path: str, ambiguous: Collection[str] = ()) -> ImageRecord:
     """Return the record of a plain image; short names that are `ambiguous` are not its id."""
     name = short_name(path)
-    return make_record(path if name in ambiguous else name, path, Metadata())
+    return make_record(path if name in ambiguous else name, path=path, metadata=Metadata())
 
 
 def file_id(path: str) -> str:
@@ -86,6 +88,7 @@ def has_name(path: str) -> bool:
 
 def make_record(
     image_id: str,
+    *,
     path: str,
     metadata: Metadata,
     problem: str | None = None,
@@ -117,9 +120,9 @@ def has_unread_time(image: ImageRecord) -> bool:
     return image.timestamp is None and image.metadata is not None and image.metadata.get(TIME_COLUMN) is not None
 
 
-def unreadable_folder(unit: str, cause: str) -> ImageRecord:
+def unreadable_folder(unit: str, *, cause: str) -> ImageRecord:
     """Return the record of an observation that nobody may look into."""
-    return make_record(unit, unit, Metadata(), problem=f"folder cannot be read: {cause}")
+    return make_record(unit, path=unit, metadata=Metadata(), problem=f"folder cannot be read: {cause}")
 
 
 def readable(path: str | Path) -> str:

@@ -116,12 +116,16 @@ class TableCollection(Collection):
         if not image_id:
             image_id = f"row {index + 1}" if not path else path if is_url(path) else file_id(path)
         platform, ad_format, time = (row.get(name) for name in FIELD_COLUMNS)
-        metadata = Metadata(None, as_written(platform) or None, as_written(ad_format) or None, parse_timestamp(time))
+        metadata = Metadata(
+            platform=as_written(platform) or None,
+            ad_format=as_written(ad_format) or None,
+            timestamp=parse_timestamp(time),
+        )
         problem: str | None = f"row {index + 1} of the table names no image"
         if path:
             problem = self._rules.find_problem(address) if is_judged else None
         own = {name: _for_results(row[name]) for name in self._kept}
-        return make_record(image_id, path, metadata, problem, own or None)
+        return make_record(image_id, path=path, metadata=metadata, problem=problem, own=own or None)
 
 
 def _fields(record: ImageRecord) -> tuple[str | None, ...]:

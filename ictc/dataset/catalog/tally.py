@@ -54,7 +54,7 @@ class Tally:
         self.counts[reason] += 1
         self._show(reason, name)
 
-    def add_other(self, name: str, suffix: str) -> None:
+    def add_other(self, name: str, *, suffix: str) -> None:
         """Count a file that is no image by its suffix, "" if it has none."""
         self.add(Reason.OTHER, name)
         is_one_more = len(self.suffixes) < MAX_SUFFIXES and len(suffix) <= MAX_SUFFIX_CHARS

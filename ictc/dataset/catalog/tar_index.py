@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import tarfile
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from posixpath import dirname, join, normpath
 from typing import IO, Literal, Self
 
@@ -59,6 +59,7 @@ class Member:
 
     name: str
     kind: Kind
+    _: KW_ONLY
     offset: int = 0
     size: int = 0
     metadata: Metadata | None = None
@@ -219,16 +220,16 @@ def _to_member(name: str, entry: tarfile.TarInfo, file: IO[bytes], members: dict
     target = members.get(clean_name(entry.linkname))  # as it is by now: another may take its name later
     if target is not None and target.kind != "nowhere":
         return replace(target, name=name)
-    return _to_nowhere(name, f"a hard link to {entry.linkname!r}, which is no file before it in the shard")
+    return _to_nowhere(name, problem=f"a hard link to {entry.linkname!r}, which is no file before it in the shard")
 
 
-def _to_nowhere(name: str, problem: str) -> Member:
+def _to_nowhere(name: str, *, problem: str) -> Member:
     """Return a link to nothing: an image that has a problem, if it is called like one."""
     return Member(name, "image" if is_image_name(name) else "nowhere", problem=problem)
 
 
 def _to_file(name: str, entry: tarfile.TarInfo, file: IO[bytes]) -> Member:
-    member = Member(name, "other", entry.offset_data, entry.size)
+    member = Member(name, "other", offset=entry.offset_data, size=entry.size)
     if entry.issparse():
         member.problem = "its bytes are not in one piece in the shard, which was packed with --sparse; pack it without"
     suffix = suffix_of(name)
@@ -266,7 +267,7 @@ def _follow(member: Member, members: dict[str, Member]) -> Member:
             break
         target = members.get(normpath(join(dirname(target.name), target.link)))
     if target is None or target.kind in {"link", "nowhere"}:
-        return _to_nowhere(member.name, f"a link to {member.link!r}, which is no file of the shard")
+        return _to_nowhere(member.name, problem=f"a link to {member.link!r}, which is no file of the shard")
     return replace(target, name=member.name)
 
 
@@ -281,7 +282,7 @@ def _group(members: Iterable[Member], left_out: Tally) -> list[Sample]:
         elif member.kind == "nowhere":
             left_out.add(Reason.NOWHERE, member.name)
         else:
-            left_out.add_other(member.name, suffix_of(member.name))
+            left_out.add_other(member.name, suffix=suffix_of(member.name))
     for sample in samples.values():
         _count_unused(sample, left_out)
     return [sample for sample in samples.values() if sample.images]
@@ -290,6 +291,6 @@ def _group(members: Iterable[Member], left_out: Tally) -> list[Sample]:
 def _count_unused(sample: Sample, left_out: Tally) -> None:
     for position, member in enumerate(sample.metadata):
         if position or not sample.images:
-            left_out.add_other(member.name, ".json")
+            left_out.add_other(member.name, suffix=".json")
         elif member.metadata is None:
             left_out.add(Reason.METADATA, member.name)

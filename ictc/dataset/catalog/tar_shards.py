@@ -113,14 +113,14 @@ class TarCollection(Collection):
     def _make_records(self, unit: str, shard: Shard, frames: Frames, left_out: Tally) -> Iterator[ImageRecord]:
         prefix = f"{readable(unit)}/" if self.repeats_keys else ""
         for sample in shard.samples:
-            yield from _iter_sample(sample, unit, prefix, frames, left_out)
+            yield from _iter_sample(sample, unit=unit, prefix=prefix, frames=frames, left_out=left_out)
         if shard.problem is not None:
-            yield make_record(unit, unit, Metadata(), f"shard {shard.problem}")
+            yield make_record(unit, path=unit, metadata=Metadata(), problem=f"shard {shard.problem}")
         elif not shard.samples:
-            yield make_record(unit, unit, Metadata(), "shard holds no image")
+            yield make_record(unit, path=unit, metadata=Metadata(), problem="shard holds no image")
 
 
-def _iter_sample(sample: Sample, unit: str, prefix: str, frames: Frames, left_out: Tally) -> Iterator[ImageRecord]:
+def _iter_sample(sample: Sample, *, unit: str, prefix: str, frames: Frames, left_out: Tally) -> Iterator[ImageRecord]:
     """Yield the records of the images of a key; `prefix` tells its keys from those of other shards."""
     metadata = sample.metadata[0].metadata if sample.metadata else None
     known = metadata or Metadata()
@@ -132,12 +132,14 @@ def _iter_sample(sample: Sample, unit: str, prefix: str, frames: Frames, left_ou
     for member in images:
         name = short_name(member.name)
         own = (member.name if name in ambiguous else name).removeprefix(sample.key) if len(images) > 1 else ""
-        yield _to_record(image_id + own, unit, member, known)
+        yield _to_record(image_id + own, unit=unit, member=member, metadata=known)
 
 
-def _to_record(image_id: str, unit: str, member: Member, metadata: Metadata) -> ImageRecord:
+def _to_record(image_id: str, *, unit: str, member: Member, metadata: Metadata) -> ImageRecord:
     # A member is found by its offset, so its name may be of any bytes; its shard's may not.
-    record = make_record(readable(image_id), f"{unit}/{readable(member.name)}", metadata, member.problem)
+    record = make_record(
+        readable(image_id), path=f"{unit}/{readable(member.name)}", metadata=metadata, problem=member.problem
+    )
     return replace(record, num_bytes=member.size, offset=member.offset)
 
 

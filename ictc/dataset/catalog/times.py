@@ -62,13 +62,13 @@ def _parse(value: float | Decimal | str) -> str | None:
     with suppress(ValueError, OverflowError):
         text = format(value, "f") if isinstance(value, float | Decimal) else str(value).strip()
         number = _NUMBER.fullmatch(text)
-        time = _parse_number(number[1], number[2] or "") if number else _parse_words(text)
+        time = _parse_number(number[1], fraction=number[2] or "") if number else _parse_words(text)
         if time is not None:
             return time.astimezone(UTC).isoformat()[:19] + "Z"
     return None
 
 
-def _parse_number(digits: str, fraction: str) -> datetime | None:
+def _parse_number(digits: str, *, fraction: str) -> datetime | None:
     """Return the time if there is one reading only."""
     written = None if fraction.strip("0") else _written_out(digits)
     counted = _counted(digits.lstrip("0"))
@@ -97,14 +97,14 @@ def _parse_words(text: str) -> datetime | None:
         year, separator, month, day, *clock, zone = match.groups()
         if not separator and len(month + day) < 4:
             return None
-        return _make_time(int(year), int(month), int(day), clock, zone)
+        return _make_time(int(year), int(month), int(day), clock=clock, zone=zone)
     if match := _MAIL.fullmatch(text):
         day, name, year, *clock, zone = match.groups()
-        return _make_time(int(year), _MONTHS.index(name) + 1, int(day), clock, zone)
+        return _make_time(int(year), _MONTHS.index(name) + 1, int(day), clock=clock, zone=zone)
     return None
 
 
-def _make_time(year: int, month: int, day: int, clock: list[str | None], zone: str | None) -> datetime:
+def _make_time(year: int, month: int, day: int, *, clock: list[str | None], zone: str | None) -> datetime:
     hour, minute, second = (int(part or 0) for part in clock)
     return datetime(year, month, day, hour, minute, second, tzinfo=_parse_zone(zone))
 

@@ -155,11 +155,11 @@ def stamp_observation(folder: str, frames: Frames) -> Stamp:
     return join_stamps([Stamp(hash_text("\0".join(names)) | 2, 0), *stamps])
 
 
-def _walk(folder: str, prefix: str = "") -> Iterator[str]:
+def _walk(folder: str, *, prefix: str = "") -> Iterator[str]:
     """Yield the paths of all files below a folder; a link to a folder is a name and no more."""
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
-                yield from _walk(entry.path, f"{prefix}{entry.name}/")
+                yield from _walk(entry.path, prefix=f"{prefix}{entry.name}/")
             else:
                 yield prefix + entry.name

@@ -134,7 +134,7 @@ def _decode_pixels(file: IO[bytes], max_image_tokens: int) -> DecodedImage:
             raise UnusableFile("has no pixels")
         if width * height > MAX_IMAGE_PIXELS:
             raise UnusableFile(_TOO_MANY_PIXELS)
-        fit = fit_to_tokens(width, height, max_image_tokens)
+        fit = fit_to_tokens(width, height, max_image_tokens=max_image_tokens)
         image.draft(None, (fit.content_width, fit.content_height))
         loaded = load_colors(image, lambda: Image.open(file, formats=FORMATS))
         canvas = turn_upright(place(to_rgb(loaded), fit), image)

@@ -194,7 +194,7 @@ class _Worker:
     def spent(self) -> Spent:
         """Return how long it has had its image until now."""
         now = time.monotonic()
-        return Spent(now - self._began, self._read_s(now))
+        return Spent(total_s=now - self._began, reading_s=self._read_s(now))
 
     def _read_s(self, now: float) -> float:
         """Return how many seconds it has read its image until `now`."""

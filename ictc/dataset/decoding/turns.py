@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from ictc.records import Wait
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Spent:
     """Seconds that workers have had images, and how many of these they have read."""
 
@@ -15,7 +15,7 @@ class Spent:
     reading_s: float = 0.0
 
     def __add__(self, other: Spent) -> Spent:
-        return Spent(self.total_s + other.total_s, self.reading_s + other.reading_s)
+        return Spent(total_s=self.total_s + other.total_s, reading_s=self.reading_s + other.reading_s)
 
 
 @dataclass

@@ -55,7 +55,7 @@ class Body:
         encoding: its `Content-Encoding`.
     """
 
-    def __init__(self, content_type: str, encoding: str) -> None:
+    def __init__(self, content_type: str, *, encoding: str) -> None:
         self._content_type = content_type
         names = (name.strip() for name in encoding.lower().split(","))
         self._encodings = [name for name in names if name in COMPRESSIONS]

@@ -136,7 +136,7 @@ class ContentCache:
             OSError: it is not there (any more), or the disk refused.
         """
         held = Held(self._held / uuid4().hex, content)
-        _give_name(path, held.path)
+        _give_name(path, name=held.path)
         return held
 
     def locate(self, address: str) -> Path | None:
@@ -179,11 +179,11 @@ class ContentCache:
         held = self.hold(draft.path, content)
         draft.path.replace(self._object_path(content))
         draft.is_added = True
-        self._point(address, content)
+        self._point(address, content=content)
         self._grow(size)
         return held
 
-    def forget(self, address: str, content: str) -> None:
+    def forget(self, address: str, *, content: str) -> None:
         """Remove a content that is no good, so that whoever asks for it, by whatever address, gets it anew."""
         with suppress(OSError):
             if self._index_path(address).readlink().name == content:  # else somebody put another there
@@ -193,7 +193,7 @@ class ContentCache:
             self._object_path(content).unlink()
             self._grow(-size)
 
-    def _point(self, address: str, content: str) -> None:
+    def _point(self, address: str, *, content: str) -> None:
         link = self._index_path(address)
         try:
             link.symlink_to(content)
@@ -292,7 +292,7 @@ def _is_whole(path: Path, sha256: str) -> bool:
         return _digest(file) == sha256
 
 
-def _give_name(path: Path, name: Path) -> None:
+def _give_name(path: Path, *, name: Path) -> None:
     """Give a content one more name, where the file system has such; else copy it.
 
     Raises:

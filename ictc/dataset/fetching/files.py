@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import IO, Literal, Protocol, TypeVar
@@ -139,7 +139,7 @@ class FetchOptions:
     http: HttpLimits
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Place:
     """Where an image's bytes are: a whole file or object, or a span of one.
 
@@ -180,6 +180,7 @@ class ImagePlaces:
     """
 
     base: str
+    _: KW_ONLY
     addresses: Mapping[str, str] = field(default_factory=dict)
     are_remote: bool = False
     on_web: bool = False
@@ -189,10 +190,16 @@ class ImagePlaces:
         if image.offset is not None:
             shard = self._resolve(shard_of(image.path))
             span = (image.offset, image.offset + image.num_bytes)
-            return Place(shard, shard, span, image.num_bytes, image.version or "")
+            return Place(url=shard, shown=shard, span=span, num_bytes=image.num_bytes, version=image.version or "")
         shown = self._resolve(image.path)
         version = "" if is_http(shown) else image.version or ""
-        return Place(self.addresses.get(image.image_id, shown), shown, None, image.num_bytes, version)
+        return Place(
+            url=self.addresses.get(image.image_id, shown),
+            shown=shown,
+            span=None,
+            num_bytes=image.num_bytes,
+            version=version,
+        )
 
     def _resolve(self, path: str) -> str:
         if is_url(path):
@@ -275,16 +282,16 @@ class FetchedFiles:
     async def forget(self, image: ImageRecord, file: ImageFile) -> None:
         if file.sha256 is not None:
             self._undecodable.add(file.sha256)
-            await _run_in(self._caching, self._spoil, self._places.find(image).cache_key, file.path, file.sha256)
+            await _run_in(self._caching, self._spoil, self._places.find(image).cache_key, file)
 
     def waits_for(self) -> Wait | None:
         return self._waiting.most()
 
-    def _spoil(self, key: str, path: Path, content: str) -> None:
+    def _spoil(self, key: str, file: Held | ImageFile) -> None:
         """Take a content out of the cache; this process keeps a few, as many rows may have the same address."""
-        self._cache.forget(key, content)
+        self._cache.forget(key, content=file.sha256)
         with suppress(OSError):
-            self._spoiled[key] = self._cache.hold(path, content)
+            self._spoiled[key] = self._cache.hold(file.path, file.sha256)
             self._spoiled.move_to_end(key)
         if len(self._spoiled) > MAX_SPOILED:
             self._spoiled.popitem(last=False)[1].close()
@@ -302,7 +309,7 @@ class FetchedFiles:
             if isinstance(held, BrokenImage):
                 self._remember(place, held)
             elif isinstance(held, Held) and held.sha256 in self._undecodable:  # by whatever address it was seen
-                await _run_in(self._caching, self._spoil, place.cache_key, held.path, held.sha256)
+                await _run_in(self._caching, self._spoil, place.cache_key, held)
             return held, found is not None
 
     def _remember(self, place: Place, failure: BrokenImage) -> None:

@@ -48,7 +48,7 @@ REFUSED_STATUSES = frozenset((400, 401, 402, 403, 407))
 """What servers say to a signature or a login that is out of date, which says nothing of the image."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class HttpLimits:
     """How much is asked of servers, and accepted from them.
 
@@ -273,7 +273,7 @@ async def save_body(response: aiohttp.ClientResponse, target: IO[bytes]) -> None
 async def _iter_pieces(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
     """Yield a body, unpacked. Raises NoImageError."""
     kind = response.content_type.lower() if "Content-Type" in response.headers else ""
-    body = Body(kind, response.headers.get("Content-Encoding", ""))
+    body = Body(kind, encoding=response.headers.get("Content-Encoding", ""))
     async for chunk in response.content.iter_chunked(CHUNK_BYTES):
         for piece in body.feed(chunk):
             yield piece
