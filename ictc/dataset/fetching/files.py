@@ -282,12 +282,12 @@ class FetchedFiles:
     async def forget(self, image: ImageRecord, file: ImageFile) -> None:
         if file.sha256 is not None:
             self._undecodable.add(file.sha256)
-            await _run_in(self._caching, self._spoil, self._places.find(image).cache_key, file)
+            await _run_in(self._caching, self._spoil, self._places.find(image).cache_key, Held(file.path, file.sha256))
 
     def waits_for(self) -> Wait | None:
         return self._waiting.most()
 
-    def _spoil(self, key: str, file: Held | ImageFile) -> None:
+    def _spoil(self, key: str, file: Held) -> None:
         """Take a content out of the cache; this process keeps a few, as many rows may have the same address."""
         self._cache.forget(key, content=file.sha256)
         with suppress(OSError):
