@@ -132,3 +132,12 @@ def test_more_clusters_than_the_source_was_told_to_read_labels_for(ictc: Ictc, t
     assert refused.exit_code == 2
     assert "config.yaml: --num_clusters 10 can't be made from the 8 labels of --top_hooks: raise" in refused.stderr
     assert ictc(*recluster, "--top_hooks", 12).exit_code == 0
+
+
+def test_more_clusters_than_images_are_refused_before_anything_is_asked(ictc: Ictc, tmp_path: Path) -> None:
+    ads = draw_flat(tmp_path / "ads", 3)
+    refused = ictc.run(ads, tmp_path / "out", "--num_clusters", 4)
+    assert refused.exit_code == 2
+    assert "3 images can't make 4 clusters: lower --num_clusters or add images" in refused.stderr
+    assert not (tmp_path / "out" / "state" / "caption").exists()
+    assert ictc.run(ads, tmp_path / "part", "--num_clusters", 4, "--steps", "1,2a").exit_code == 0

@@ -137,8 +137,7 @@ def plan_clusters(
         check_context(engine, steps, need)
     except ConfigError as error:
         problem = str(error)
-    if not config.given and num_images < config.num_clusters:
-        problem = f"{num_images:,} images can't make {config.num_clusters} clusters: lower --num_clusters"
+    problem = next((few for step in steps if (few := step.explain_too_few(config, num_images))), problem)
     sized = size_context(engine, [need])
     return ClusterPlan(
         num_clusters=config.num_clusters,

@@ -21,9 +21,13 @@ def check_preconditions(run: TrackRun) -> None:
     """Refuse what cannot work, and use the results of steps that are needed and not run.
 
     Raises:
-        ConfigError: the context has no room for K clusters, or a step that is not run left no usable result.
+        ConfigError: the context has no room for K clusters, there are too few images for them, or a step that is
+            not run left no usable result.
     """
     check_room(run)
+    for step in run.steps:
+        if problem := step.explain_too_few(run.config, run.manifest.num_images):
+            raise ConfigError(problem)
     for step in find_needed(run.steps):
         if isinstance(step, MapStep):
             _use_earlier(run, step)

@@ -176,6 +176,10 @@ class Step(ABC):
         """Return the map steps that must have left an image done, for there is no sense in this one else."""
         return ()
 
+    def explain_too_few(self, config: StepConfig, num_images: int) -> str:
+        """Return why so few images can't do, and what to change; "" if they may."""
+        return ""
+
     def count_context(self, config: StepConfig, num_labels: int) -> ContextNeed | None:
         """Return what one request takes of the context at most, None where the step makes do with any.
 

@@ -129,6 +129,11 @@ class SynthesizeStep(ReduceStep[Synthesis]):
     def must_have(self, config: StepConfig) -> tuple[MapStep[Any], ...]:
         return (CAPTION,) if config.given else (CAPTION, LABEL)
 
+    def explain_too_few(self, config: StepConfig, num_images: int) -> str:
+        if config.given or num_images >= config.num_clusters:
+            return ""
+        return f"{num_images:,} images can't make {config.num_clusters} clusters: lower --num_clusters or add images"
+
     def begin(self, config: StepConfig, results: Results) -> SynthesizeTask | Synthesis:
         if config.given:
             return Synthesis(config.given, 0)
