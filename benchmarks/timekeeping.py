@@ -90,7 +90,7 @@ async def load() -> ScriptedEngine:
 def iter_captions(captions: list[Caption]) -> Iterator[WorkItem[Caption]]:
     """Yield captions as Step 2a gets them."""
     for number, caption in enumerate(captions):
-        yield WorkItem(caption.image_id, f"{number:016x}", partial(captions.__getitem__, number))
+        yield WorkItem(caption.image_id, input_digest=f"{number:016x}", load=partial(captions.__getitem__, number))
 
 
 def run_once(captions: list[Caption], times: Timekeeper) -> float:

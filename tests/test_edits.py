@@ -311,7 +311,7 @@ class TestModels:
         assert digest_checkpoint(checkpoint) != before
 
     def test_what_a_model_was_at_first_is_noted_once(self, checkpoint: Path, tmp_path: Path) -> None:
-        directory, spec = RunDirectory(tmp_path / "out"), ModelSpec("vllm", str(checkpoint))
+        directory, spec = RunDirectory(tmp_path / "out"), ModelSpec(engine="vllm", model=str(checkpoint))
         first = find_models([spec, spec])
         note_models(directory, first)
         (checkpoint / "config.json").write_text("{}")
@@ -323,5 +323,5 @@ class TestModels:
         reference = tmp_path / "models--team--model" / "refs" / "main"
         reference.parent.mkdir(parents=True)
         reference.write_text("abc")
-        assert find_models([ModelSpec("vllm", "team/model")]) == {"team/model": "abc"}
-        assert find_models([ModelSpec("vllm", "team/other")]) == {}
+        assert find_models([ModelSpec(engine="vllm", model="team/model")]) == {"team/model": "abc"}
+        assert find_models([ModelSpec(engine="vllm", model="team/other")]) == {}

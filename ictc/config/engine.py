@@ -183,7 +183,7 @@ class EngineSettings(SettingsGroup):
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSpec:
     """One model to load, resolved from `EngineSettings` for one role.
 

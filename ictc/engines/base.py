@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from enum import StrEnum
 from typing import Any, Literal, Protocol
 
@@ -39,6 +39,7 @@ class SamplingParams:
     """How to sample; `temperature` 0 is greedy."""
 
     max_tokens: int
+    _: KW_ONLY
     temperature: float = 0.0
     top_p: float = 1.0
     seed: int = 42
@@ -90,6 +91,7 @@ class GenerationRequest:
     """
 
     request_id: str
+    _: KW_ONLY
     task: str
     messages: tuple[Message, ...]
     answer: AnswerFormat
@@ -112,6 +114,7 @@ class Answer:
     """
 
     request_id: str
+    _: KW_ONLY
     text: str
     prompt_tokens: int | None = 0
     completion_tokens: int | None = 0
@@ -138,6 +141,7 @@ class ItemError:
 
     request_id: str
     kind: ItemErrorKind
+    _: KW_ONLY
     message: str
     raw_text: str = ""
     share_that_fits: float | None = None

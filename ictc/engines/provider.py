@@ -74,7 +74,7 @@ class EngineProvider:
     """
 
     def __init__(
-        self, settings: EngineSettings, seed: int, note: Note = logger.info, requests_per_image: int = 1
+        self, settings: EngineSettings, *, seed: int, note: Note = logger.info, requests_per_image: int = 1
     ) -> None:
         """Prepare to load.
 

@@ -108,16 +108,18 @@ class ScriptedEngine:
         if self._is_frozen or request_id in options.hang_on:
             await asyncio.Event().wait()
         if request_id in options.fail:
-            return ItemError(request_id, ItemErrorKind.REFUSED, "scripted failure")
+            return ItemError(request_id, ItemErrorKind.REFUSED, message="scripted failure")
         if _refuses(request, options.refuse):
-            return ItemError(request_id, ItemErrorKind.REFUSED, "scripted refusal")
+            return ItemError(request_id, ItemErrorKind.REFUSED, message="scripted refusal")
         prompt_tokens = count_tokens(request)
         if options.context is not None and prompt_tokens > (room := options.context - request.min_answer_tokens):
-            return _too_long(request_id, prompt_tokens, room)
+            return _too_long(request_id, prompt_tokens=prompt_tokens, room=room)
         text, scores = (
             ("scripted nonsense", None) if request_id in options.invalid else answer_for(request, options.salt)
         )
-        return Answer(request_id, text, prompt_tokens, len(text) // 4 + 1, scores=scores)
+        return Answer(
+            request_id, text=text, prompt_tokens=prompt_tokens, completion_tokens=len(text) // 4 + 1, scores=scores
+        )
 
 
 def count_tokens(request: GenerationRequest) -> int:
@@ -126,10 +128,10 @@ def count_tokens(request: GenerationRequest) -> int:
     return sum(len(message.text) for message in request.messages) // 4 + image_tokens
 
 
-def _too_long(request_id: str, prompt_tokens: int, room: int) -> ItemError:
+def _too_long(request_id: str, *, prompt_tokens: int, room: int) -> ItemError:
     message = f"a prompt of {prompt_tokens} tokens where {room} fit"
     share = max(room, 0) / prompt_tokens
-    return ItemError(request_id, ItemErrorKind.PROMPT_TOO_LONG, message, share_that_fits=share)
+    return ItemError(request_id, ItemErrorKind.PROMPT_TOO_LONG, message=message, share_that_fits=share)
 
 
 def _refuses(request: GenerationRequest, share: float) -> bool:

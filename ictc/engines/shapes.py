@@ -22,7 +22,7 @@ _SIZE = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)b(?![a-z0-9])")
 _ACTIVE_SIZE = re.compile(r"-a(\d+(?:\.\d+)?)b(?![a-z0-9])")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelShape:
     """The sizes that decide what a model costs.
 
@@ -53,8 +53,26 @@ class ModelShape:
 
 # Computed from the published configurations of Qwen/Qwen3.5-9B and -27B; `shape_of_config` gives the same.
 KNOWN_SHAPES = {
-    9.0: ModelShape(6.92e9, 1.02e9, 6.92e9, 0.41e9, 1152 * 27, 51.5e6, 32 * 1024, "its published shape"),
-    27.0: ModelShape(24.35e9, 1.27e9, 24.35e9, 0.41e9, 1152 * 27, 154e6, 64 * 1024, "its published shape"),
+    9.0: ModelShape(
+        body=6.92e9,
+        head=1.02e9,
+        stored_body=6.92e9,
+        vision=0.41e9,
+        vision_width=1152 * 27,
+        state_bytes=51.5e6,
+        kv_bytes=32 * 1024,
+        source="its published shape",
+    ),
+    27.0: ModelShape(
+        body=24.35e9,
+        head=1.27e9,
+        stored_body=24.35e9,
+        vision=0.41e9,
+        vision_width=1152 * 27,
+        state_bytes=154e6,
+        kv_bytes=64 * 1024,
+        source="its published shape",
+    ),
 }
 """By 10^9 parameters."""
 
@@ -113,7 +131,8 @@ def shape_of_config(config: Mapping[str, Any]) -> ModelShape:
         body=mixers + num_layers * _mlp_params(text, text.get("num_experts_per_tok")),
         head=vocab_size * text["hidden_size"],
         stored_body=mixers + num_layers * _mlp_params(text, text.get("num_experts")),
-        vision=vision["depth"] * _vision_layer_params(vision["hidden_size"], vision["intermediate_size"]),
+        vision=vision["depth"]
+        * _vision_layer_params(hidden_size=vision["hidden_size"], intermediate_size=vision["intermediate_size"]),
         vision_width=vision["depth"] * vision["hidden_size"],
         state_bytes=num_linear * _linear_state_bytes(text),
         kv_bytes=num_full * 2 * text["num_key_value_heads"] * _head_dim(text) * BYTES_PER_VALUE,
@@ -171,5 +190,5 @@ def _mlp_params(text: Mapping[str, Any], num_experts: int | None) -> float:
     return float(hidden_size * (3 * routed + text["num_experts"]))
 
 
-def _vision_layer_params(hidden_size: int, intermediate_size: int) -> float:
+def _vision_layer_params(*, hidden_size: int, intermediate_size: int) -> float:
     return float(4 * hidden_size**2 + 2 * hidden_size * intermediate_size)

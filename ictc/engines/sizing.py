@@ -34,7 +34,7 @@ BATCH_GB_PER_TOKEN = 128 * 1024 / 1e9
 """CUDA graphs and activations, per GPU; an estimate: vLLM measures its own when it starts."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Memory:
     """How an engine's share of the GPU memory is divided, in 10^9 bytes over all of its GPUs."""
 
@@ -48,7 +48,7 @@ class Memory:
         return max(self.usable_gb - self.weights_gb - self.batch_gb, 0.0)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
     """What one engine does at a time.
 
@@ -90,7 +90,7 @@ def choose_batch(spec: ModelSpec, gpus: Sequence[Gpu]) -> Batch:
     most = MAX_SEQUENCES if memory_gb < VERY_LARGE_MEMORY_GB else MAX_SEQUENCES_VERY_LARGE
     room = sequences_that_fit(spec, divide_memory(spec, gpus, tokens))
     sequences = min(most, tokens, most if room is None else _round_down(room))
-    return Batch(int(spec.options.get("max_num_seqs") or sequences), tokens)
+    return Batch(sequences=int(spec.options.get("max_num_seqs") or sequences), tokens=tokens)
 
 
 def divide_memory(spec: ModelSpec, gpus: Sequence[Gpu], batch_tokens: int) -> Memory | None:
@@ -99,7 +99,7 @@ def divide_memory(spec: ModelSpec, gpus: Sequence[Gpu], batch_tokens: int) -> Me
     if needed_gb is None:
         return None
     batch_gb = len(gpus) * (FIXED_GB + batch_tokens * BATCH_GB_PER_TOKEN)
-    return Memory(usable_gb(spec, gpus), needed_gb, batch_gb)
+    return Memory(usable_gb=usable_gb(spec, gpus), weights_gb=needed_gb, batch_gb=batch_gb)
 
 
 def sequences_that_fit(spec: ModelSpec, memory: Memory | None) -> int | None:
@@ -120,7 +120,7 @@ def describe_layout(spec: ModelSpec, gpus: Sequence[Gpu], num_engines: int) -> s
     batch = choose_batch(spec, gpus)
     name = gpus[0].name.removeprefix("NVIDIA ")
     line = (
-        f"{spec.model} on {num_engines * len(gpus)} x {name}: {count_engines(num_engines, len(gpus))}, "
+        f"{spec.model} on {num_engines * len(gpus)} x {name}: {count_engines(num_engines, gpus_each=len(gpus))}, "
         f"{batch.sequences:,} sequences at a time, {batch.tokens:,} tokens a batch, a context of {spec.max_model_len:,}"
     )
     memory = divide_memory(spec, gpus, batch.tokens)
@@ -129,7 +129,7 @@ def describe_layout(spec: ModelSpec, gpus: Sequence[Gpu], num_engines: int) -> s
     return f"{line}; weights {memory.weights_gb:.0f} GB, cache about {memory.cache_gb:.0f} GB"
 
 
-def count_engines(num_engines: int, gpus_each: int = 1) -> str:
+def count_engines(num_engines: int, *, gpus_each: int = 1) -> str:
     """Return how many engines there are and over how many GPUs each lies, in words."""
     engines = "1 engine" if num_engines == 1 else f"{num_engines} engines"
     if gpus_each == 1:

@@ -231,7 +231,12 @@ class VllmEngine:
         side_px = math.isqrt(self._spec.max_image_tokens) * IMAGE_TOKEN_SIDE_PX
         image = DecodedImage(width=side_px, height=side_px, rgb=bytes(3 * side_px * side_px))
         probe = GenerationRequest(
-            "probe", Task.CAPTION, (Message("user", "Describe."),), TextAnswer(), SamplingParams(1), image
+            "probe",
+            task=Task.CAPTION,
+            messages=(Message("user", "Describe."),),
+            answer=TextAnswer(),
+            sampling=SamplingParams(1),
+            image=image,
         )
         num_tokens = count_image_tokens(await self._render(probe))
         if num_tokens > self._spec.max_image_tokens:
@@ -271,8 +276,8 @@ class VllmEngine:
             return ItemError(
                 request.request_id,
                 ItemErrorKind.PROMPT_TOO_LONG,
-                f"a prompt of {num_tokens} tokens, {num_image_tokens} of them for the image, and an answer of at least "
-                f"{request.min_answer_tokens} don't fit into a context of {self._max_model_len}: raise --max_model_len "
+                message=f"a prompt of {num_tokens} tokens, {num_image_tokens} of them for the image, and an answer of at "
+                f"least {request.min_answer_tokens} don't fit into a context of {self._max_model_len}: raise --max_model_len "
                 "or lower --max_image_tokens",
                 share_that_fits=max(room, 0) / num_tokens,
             )
@@ -280,7 +285,7 @@ class VllmEngine:
             return ItemError(
                 request.request_id,
                 ItemErrorKind.REFUSED,
-                f"the image takes {num_image_tokens} tokens, more than --max_image_tokens "
+                message=f"the image takes {num_image_tokens} tokens, more than --max_image_tokens "
                 f"{self._spec.max_image_tokens}",
             )
         return None

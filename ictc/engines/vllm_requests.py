@@ -101,7 +101,9 @@ def read_output(request: GenerationRequest, output: Any, option_tokens: Sequence
     completion = output.outputs[0]
     text, finish_reason, scores = completion.text, completion.finish_reason, None
     if finish_reason not in ("stop", "length"):
-        return ItemError(request.request_id, ItemErrorKind.TRANSIENT, f"vLLM ended with {finish_reason!r}", text)
+        return ItemError(
+            request.request_id, ItemErrorKind.TRANSIENT, message=f"vLLM ended with {finish_reason!r}", raw_text=text
+        )
     if isinstance(request.answer, TextAnswer):
         text = strip_thinking(text)
     elif isinstance(request.answer, ChoiceAnswer):
@@ -111,7 +113,7 @@ def read_output(request: GenerationRequest, output: Any, option_tokens: Sequence
             scores = dict(zip(options, read_scores(completion.logprobs[0], option_tokens), strict=True))
         elif text not in options:
             message = f"{one_line(text)!r} is none of the {len(options)} options"
-            return ItemError(request.request_id, ItemErrorKind.UNCONSTRAINED, message, text)
+            return ItemError(request.request_id, ItemErrorKind.UNCONSTRAINED, message=message, raw_text=text)
     return Answer(
         request_id=request.request_id,
         text=text,
@@ -138,4 +140,4 @@ def item_error(request: GenerationRequest, error: BaseException) -> ItemError:
         kind = ItemErrorKind.PROMPT_TOO_LONG
     elif isinstance(error, VLLMClientError | ValueError):
         kind = ItemErrorKind.REFUSED
-    return ItemError(request.request_id, kind, one_line(str(error) or type(error).__name__))
+    return ItemError(request.request_id, kind, message=one_line(str(error) or type(error).__name__))

@@ -98,7 +98,9 @@ class EngineHost:
                 self._stream = None
             if self._stream is None:
                 engine = await (self._reload() if is_dead else build_engine(self._spec))
-                self._stream = EngineStream(engine, self._limits.hang_timeout_s, self._suspects.blame)
+                self._stream = EngineStream(
+                    engine=engine, hang_timeout_s=self._limits.hang_timeout_s, on_death=self._suspects.blame
+                )
             return self._stream
 
     async def _reload(self) -> Engine:
@@ -184,7 +186,7 @@ class SuspectRequests:
             self._groups.popleft()
 
 
-@dataclass
+@dataclass(kw_only=True)
 class EngineStream:
     """One call of an engine's `generate` that lasts as long as the engine, so that its batch never runs dry.
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 COLUMN = "pickled"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """One image that goes through one lane; a row holds those of the same image.
 
@@ -46,7 +46,7 @@ class Found:
     source: Source | UnreadableImage | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Finished:
     """How the image of a job leaves its lane, and the tokens that it took, None if that can't be told."""
 

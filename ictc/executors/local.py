@@ -48,7 +48,7 @@ class LocalExecutor:
         self._control = control
         self._images = images
         self._note = note
-        self._engines = EngineProvider(engine, control.seed, note, requests_per_image)
+        self._engines = EngineProvider(engine, seed=control.seed, note=note, requests_per_image=requests_per_image)
         self._reader: ImageReader | None = None
 
     @asynccontextmanager

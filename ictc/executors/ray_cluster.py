@@ -67,7 +67,7 @@ def connect(address: str) -> None:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else it warns that this will be so
     host, _, port = address.rpartition(":")
     if host:
-        check_reachable(address, host.strip("[]"), port)
+        check_reachable(address, host=host.strip("[]"), port=port)
     ray = load_ray()
     try:
         with terminal_in_log(), warnings.catch_warnings():
@@ -103,7 +103,7 @@ def take_signals_back() -> None:
             signal.signal(number, signal.getsignal(number))
 
 
-def check_reachable(address: str, host: str, port: str) -> None:
+def check_reachable(address: str, *, host: str, port: str) -> None:
     """Find out in seconds what Ray would take minutes for.
 
     Raises:

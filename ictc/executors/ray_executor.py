@@ -145,12 +145,14 @@ class RayExecutor:
                 lane.sync_if_due()
 
     def _cpu_pool(self) -> Pool:
-        return Pool({"num_cpus": 1}, IMAGES_PER_BLOCK, max_size=self._max_decoders)
+        return Pool(resources={"num_cpus": 1}, rows=IMAGES_PER_BLOCK, max_size=self._max_decoders)
 
     def _engine_pool(self, role: Role) -> Pool:
         resources = self._resources[role]
         size, max_size = ray_cluster.count_engines(self._engine.replicas, resources)
-        return Pool(resources, rows_per_block(role), size, max_size, BLOCKS_AT_AN_ENGINE)
+        return Pool(
+            resources=resources, rows=rows_per_block(role), size=size, max_size=max_size, blocks=BLOCKS_AT_AN_ENGINE
+        )
 
     def _spec(self, role: Role) -> ModelSpec:
         """Return what one engine loads, on GPUs that Ray gives it."""
@@ -211,7 +213,7 @@ class Todo:
     def _add(self, place: int, pending: Pending[Any]) -> Job:
         number = len(self.pending)
         self.pending[number] = pending
-        return Job(number, place, pending.item)
+        return Job(number=number, lane=place, item=pending.item)
 
     def unread(self) -> Iterator[list[Job]]:
         """Yield the jobs of each image whose content is not known yet."""
@@ -231,7 +233,7 @@ class Todo:
     def identify(self, found: Found) -> None:
         """Take what tells an image from others; one that could not be read is done with."""
         if isinstance(found.source, UnreadableImage):
-            self.finish(Finished(found.number, unreadable(found.source), 0))
+            self.finish(Finished(number=found.number, outcome=unreadable(found.source), tokens=0))
         else:
             self.pending[found.number].content = found.source
 

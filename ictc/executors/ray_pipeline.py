@@ -37,7 +37,7 @@ BLOCKS_AT_A_CPU = 2
 TICK_S = 1.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Pool:
     """How many workers there are of a kind, and what Ray is to reserve for each.
 

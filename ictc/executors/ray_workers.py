@@ -95,15 +95,15 @@ class Ask:
         while not isinstance(request, Outcome):
             result = await self._host.ask(request)
             if isinstance(result, Outcome):
-                return Finished(job.number, result, tokens)
+                return Finished(number=job.number, outcome=result, tokens=tokens)
             tokens = add_counts(tokens, count_tokens(result))
             outcome, failure = judge(lane.stage, job.item, result)
             following = next_attempt(attempt, failure) if failure else None
             if following is None:
-                return Finished(job.number, outcome, tokens)
+                return Finished(number=job.number, outcome=outcome, tokens=tokens)
             attempt = following
             request = await lane.build(job.item, attempt)
-        return Finished(job.number, request, tokens)
+        return Finished(number=job.number, outcome=request, tokens=tokens)
 
 
 async def map_rows(

@@ -95,7 +95,7 @@ class ModelPlan:
     @property
     def layout(self) -> str:
         """How many engines there are and over how many GPUs each lies, in words."""
-        return count_engines(self.num_engines, self.gpus_each)
+        return count_engines(self.num_engines, gpus_each=self.gpus_each)
 
     @property
     def context_tokens(self) -> int:

@@ -180,7 +180,7 @@ def unfinished_ids(results: Results) -> set[str]:
     for step in steps_of_a_part():
         journal = results.journals.get(step)
         for item in step.iter_items(results):
-            if journal is None or needs_work(journal, item.image_id, item.input_digest):
+            if journal is None or needs_work(journal, item.image_id, input_digest=item.input_digest):
                 unfinished.add(item.image_id)
     return unfinished
 

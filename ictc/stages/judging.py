@@ -13,12 +13,12 @@ from ictc.stages.work import ItemT, MapStage
 def judge(stage: MapStage[ItemT], item: ItemT, result: GenerationResult) -> tuple[Outcome, str | None]:
     """Return the outcome if this were the last attempt, and the failure that it is, if one."""
     if not isinstance(result, Answer):
-        return rejected(f"{result.kind.value}: {result.message}", result.raw_text), result.kind
+        return rejected(f"{result.kind.value}: {result.message}", raw_text=result.raw_text), result.kind
     try:
         return stage.parse_answer(item, result), None
     except InvalidAnswer as error:
         failure = CUT_OFF if result.finish_reason == "length" else INVALID
-        return rejected(f"{failure}: {error}", result.text), failure
+        return rejected(f"{failure}: {error}", raw_text=result.text), failure
 
 
 def count_tokens(result: GenerationResult) -> int | None:

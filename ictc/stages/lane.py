@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Generic
 
 from ictc.records import DecodedImage, Source
@@ -49,6 +49,7 @@ class Pending(Generic[ItemT]):
 
     lane: Lane[ItemT]
     item: ItemT
+    _: KW_ONLY
     image_id: str
     input_digest: str
     input_digests: tuple[str, ...] = ()
@@ -120,13 +121,17 @@ class Lane(Generic[ItemT]):
             yield self._take(item) if is_asked_for else None
 
     def _is_todo(self, item: WorkItem[ItemT]) -> bool:
-        return needs_work(self.journal, item.image_id, item.input_digest, retry_rejected=self._retries(item.image_id))
+        return needs_work(
+            self.journal, item.image_id, input_digest=item.input_digest, retry_rejected=self._retries(item.image_id)
+        )
 
     def _retries(self, image_id: str) -> bool:
         return self.retry_rejected and image_id not in self._retried
 
     def _take(self, item: WorkItem[ItemT]) -> Pending[ItemT]:
-        return Pending(self, item.load(), item.image_id, item.input_digest, content=self._known(item))
+        return Pending(
+            self, item.load(), image_id=item.image_id, input_digest=item.input_digest, content=self._known(item)
+        )
 
     def _known(self, item: WorkItem[ItemT]) -> Source | None:
         """Return the content of an image that has a record about it as it is now."""
@@ -234,7 +239,7 @@ class Lane(Generic[ItemT]):
 
     def _record(self, pending: Pending[ItemT], outcome: Outcome) -> None:
         self.journal.append(to_record(pending.image_id, pending.origin, outcome))
-        self.leaders.note(pending.image_id, pending.source)
+        self.leaders.note(pending.image_id, source=pending.source)
         self.progress.advance(outcome.status, pending.tokens)
         self.num_finished += 1
         if self.retry_rejected and outcome.status in RETRIED:

@@ -39,7 +39,7 @@ class Outcome:
     is_of_access: bool = False
 
 
-def rejected(reason: str, raw_text: str = "") -> Outcome:
+def rejected(reason: str, *, raw_text: str = "") -> Outcome:
     """Return the outcome of an image that the stage gave up on; what a server said may hold any character and key."""
     words = {"reason": reason, "raw_text": raw_text}
     return Outcome(Status.REJECTED, {name: scrub(_printable(text)) for name, text in words.items()})
@@ -96,7 +96,7 @@ def content_of(journal: Journal, image_id: str) -> Source:
     return Source(journal.input(image_id), look=record.get("look", ""))
 
 
-def needs_work(journal: Journal, image_id: str, input_digest: str, *, retry_rejected: bool = False) -> bool:
+def needs_work(journal: Journal, image_id: str, *, input_digest: str, retry_rejected: bool = False) -> bool:
     """Return whether an image has no record about its input as it is now."""
     if not journal.is_about(image_id, input_digest=input_digest):
         return True

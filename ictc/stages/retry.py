@@ -10,7 +10,7 @@ CUT_OFF = "answer cut off at max_tokens"
 INVALID = "answer not valid"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
     """How a request departs from its first form.
 
@@ -28,7 +28,7 @@ class Attempt:
     text_share: float = 1.0
     vary: bool = False
 
-    def sampling(self, max_tokens: int, seed: int) -> SamplingParams:
+    def sampling(self, *, max_tokens: int, seed: int) -> SamplingParams:
         """Return the sampling parameters of this attempt; each has its own seed."""
         return SamplingParams(
             max_tokens=max_tokens * self.tokens_factor,

@@ -45,7 +45,7 @@ OF_ENGINE = frozenset((Wait.ENGINE, Wait.LAST_ANSWERS, Wait.RESTART))
 """What stays as it is until a request goes in or comes out."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Limits:
     """How much a runner does at a time, and when it gives up.
 

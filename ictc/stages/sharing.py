@@ -45,7 +45,7 @@ class Leaders(Protocol):
         """Return a record that was made from `source`, None if there is none that may be shared."""
         ...
 
-    def note(self, image_id: str, source: str) -> None:
+    def note(self, image_id: str, *, source: str) -> None:
         """Hear that `image_id` has a new record, made from `source`."""
         ...
 
@@ -66,7 +66,7 @@ class NoLeaders:
     def find(self, source: str) -> None:
         """Return None."""
 
-    def note(self, image_id: str, source: str) -> None:
+    def note(self, image_id: str, *, source: str) -> None:
         """Do nothing."""
 
 
@@ -100,7 +100,7 @@ class EqualSources:
         location = self._recorded.get(int(source, 16))
         return None if location is None else self._journal.read(location)
 
-    def note(self, image_id: str, source: str) -> None:
+    def note(self, image_id: str, *, source: str) -> None:
         """Hear that `image_id` has a new record, made from `source`."""
         self._recorded[int(source, 16)] = self._journal.locate(image_id)
 

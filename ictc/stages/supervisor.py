@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
 from ictc.engines.base import Engine, Engines, GenerationRequest, is_waiting
@@ -49,6 +49,7 @@ class Seat(Generic[ItemT]):
 
     place: int
     engine: Engine | None
+    _: KW_ONLY
     in_flight: dict[str, Prepared[ItemT]] = field(default_factory=dict)
     probe: GenerationRequest | None = None
     flow: Flow[ItemT] | None = None

@@ -12,7 +12,7 @@ from ictc.stages.work import MapStage
 from ictc.storage.journal import Journal
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Survey:
     """What a stage has done of what enters it.
 
@@ -43,13 +43,15 @@ def survey(
     leading = LeadingLooks() if near else None
     for item in stage.iter_items():
         total += 1
-        if journal is None or needs_work(journal, item.image_id, item.input_digest, retry_rejected=retry_rejected):
+        if journal is None or needs_work(
+            journal, item.image_id, input_digest=item.input_digest, retry_rejected=retry_rejected
+        ):
             is_todo = True
         else:
             is_todo = leading is not None and _is_misled(journal, item.image_id, leading)
         todo += is_todo
         stale += is_todo and journal is not None and item.image_id in journal
-    return Survey(total, todo, stale)
+    return Survey(total=total, todo=todo, stale=stale)
 
 
 def _is_misled(journal: Journal, image_id: str, leading: LeadingLooks) -> bool:

@@ -76,12 +76,12 @@ class Suspects:
     def start(self, image_id: str) -> None:
         """Note that an engine has a request of this image."""
         self._in_flight[image_id] = None
-        self._write("+", image_id)
+        self._write(sign="+", image_id=image_id)
 
     def end(self, image_id: str) -> None:
         """Note that this image has left the stage: nothing is held against it any more."""
         if self._forget(image_id):
-            self._write("-", image_id)
+            self._write(sign="-", image_id=image_id)
 
     def acquit(self) -> None:
         """Clear all suspects: each has finished without a death, or is gone."""
@@ -142,7 +142,7 @@ class Suspects:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             return os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
 
-    def _write(self, sign: str, image_id: str) -> None:
+    def _write(self, *, sign: str, image_id: str) -> None:
         line = sign.encode() + orjson.dumps(image_id) + b"\n"
         with storage_errors(self._path):
             while line:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any, Generic, Protocol, Self, TypeVar
 
 from ictc.config.engine import Role
@@ -43,6 +43,7 @@ class WorkItem(Generic[ItemT]):
     """
 
     image_id: str
+    _: KW_ONLY
     input_digest: str
     load: Callable[[], ItemT]
 

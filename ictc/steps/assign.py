@@ -123,7 +123,9 @@ class AssignStep(MapStep[LabeledCaption]):
             made_from = [results.fingerprint(CAPTION, image_id)]
             if has_label(results, image_id):
                 made_from.append(results.fingerprint(LABEL, image_id))
-            yield WorkItem(image_id, digest(made_from), partial(labeled_caption_of, results, image_id))
+            yield WorkItem(
+                image_id, input_digest=digest(made_from), load=partial(labeled_caption_of, results, image_id)
+            )
 
     def stage(self, config: StepConfig, results: Results, reader: ImageReader | None) -> AssignStage:
         return AssignStage(
@@ -235,7 +237,7 @@ class AssignStage:
                 criterion=self.criterion, clusters="\n".join(lines), image=image_json(caption, label)
             ),
             answer=ChoiceAnswer(tuple(options)),
-            sampling=attempt.sampling(MAX_TOKENS, self.seed),
+            sampling=attempt.sampling(max_tokens=MAX_TOKENS, seed=self.seed),
             inputs={
                 "criterion": self.criterion,
                 **image_inputs(caption, label),

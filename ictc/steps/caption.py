@@ -178,7 +178,7 @@ def caption_of(results: Results, image_id: str) -> Caption:
 
 
 def _work_item(image: ImageRecord) -> WorkItem[ImageRecord]:
-    return WorkItem(image.image_id, caption_input(image), lambda: image)
+    return WorkItem(image.image_id, input_digest=caption_input(image), load=lambda: image)
 
 
 def caption_input(image: ImageRecord) -> str:
@@ -248,7 +248,7 @@ class CaptionStage:
             task=Task.CAPTION,
             messages=self.track.caption.render(criterion=self.criterion),
             answer=JsonAnswer(self.track.caption.schema),
-            sampling=attempt.sampling(MAX_TOKENS, self.seed),
+            sampling=attempt.sampling(max_tokens=MAX_TOKENS, seed=self.seed),
             image=image,
             inputs={"criterion": self.criterion} if self.track.caption.uses("criterion") else {},
         )
@@ -286,7 +286,7 @@ class CombinedCaptionStage:
             request,
             messages=self._prompt.render(),
             answer=JsonAnswer(self._prompt.schema),
-            sampling=attempt.sampling(MAX_TOKENS * len(self.stages), self.stages[0].seed),
+            sampling=attempt.sampling(max_tokens=MAX_TOKENS * len(self.stages), seed=self.stages[0].seed),
             inputs={"criterion": "; ".join(stage.criterion for stage in self.stages)},
         )
 

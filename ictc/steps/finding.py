@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Literal
@@ -25,6 +25,7 @@ class Finding:
     check: Check
     path: Path
     problem: str
+    _: KW_ONLY
     is_note: bool = False
     is_lost_record: bool = False
 

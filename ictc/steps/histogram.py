@@ -12,7 +12,7 @@ from ictc.tracks.spelling import singular_form
 Counted = tuple[str, int]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LabelHistogram:
     """The labels that Step 2b reads.
 
@@ -41,7 +41,7 @@ class LabelHistogram:
         return replace(self, labels=self.labels[:num_labels])
 
 
-def build_histogram(counts: Mapping[str, int], top: int, seed: int = 0) -> LabelHistogram:
+def build_histogram(counts: Mapping[str, int], *, top: int, seed: int = 0) -> LabelHistogram:
     """Merge what is one label and keep the `top` most frequent ones, each under its most frequent spelling.
 
     Of equally frequent ones a digest decides, so that those which are cut off are a sample, not the end of an alphabet.
@@ -53,7 +53,9 @@ def build_histogram(counts: Mapping[str, int], top: int, seed: int = 0) -> Label
     for label, count in counts.items():
         spellings[singular_form(label)].append((label, count))
     merged = [_merge(same, seed) for same in spellings.values()]
-    return LabelHistogram(tuple(_by_frequency(merged, seed)[:top]), sum(counts.values()), len(counts))
+    return LabelHistogram(
+        labels=tuple(_by_frequency(merged, seed)[:top]), num_images=sum(counts.values()), num_distinct=len(counts)
+    )
 
 
 def _merge(spellings: Iterable[Counted], seed: int) -> Counted:

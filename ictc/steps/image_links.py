@@ -116,7 +116,9 @@ def make_links(places: Places, outcomes: bytes) -> None:
         names = iter_names(iter_manifest(Path(places.manifest)), places.ads_dir)
         for (image, name), outcome in zip(names, outcomes, strict=True):
             if outcome in folders and name is not None:
-                folders[outcome].add(name, str(ads_dir / image.path))  # as it was read: without a slash at its end
+                folders[outcome].add(
+                    name, source=str(ads_dir / image.path)
+                )  # as it was read: without a slash at its end
         for folder in folders.values():
             folder.remove_superfluous()
 
@@ -143,13 +145,15 @@ class LinkFolder:
         entries = (entry for entry in os.scandir(path) if not entry.is_dir(follow_symlinks=False))
         self._superfluous = {entry.name: SYMLINK if entry.is_symlink() else entry.inode() for entry in entries}
 
-    def add(self, name: str, source: str) -> None:
+    def add(self, name: str, *, source: str) -> None:
         """Make sure that `name` is there and leads to `source` as it is now, or is not if nothing can lead there."""
         status = find_file(source)
-        if status is not None and (self._leads_to(name, source, status) or link_or_copy(source, self._target(name))):
+        if status is not None and (
+            self._leads_to(name, source=source, status=status) or link_or_copy(source, self._target(name))
+        ):
             self._superfluous.pop(name, None)
 
-    def _leads_to(self, name: str, source: str, status: os.stat_result) -> bool:
+    def _leads_to(self, name: str, *, source: str, status: os.stat_result) -> bool:
         """Whether a link leads to `source`; a copy never does."""
         inode = self._superfluous.get(name)
         if inode == SYMLINK:

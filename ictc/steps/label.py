@@ -62,7 +62,11 @@ class LabelStep(MapStep[Caption]):
 
     def iter_items(self, results: Results) -> Iterator[WorkItem[Caption]]:
         for image_id in results.iter_ids(CAPTION, Status.DONE):
-            yield WorkItem(image_id, results.fingerprint(CAPTION, image_id), partial(caption_of, results, image_id))
+            yield WorkItem(
+                image_id,
+                input_digest=results.fingerprint(CAPTION, image_id),
+                load=partial(caption_of, results, image_id),
+            )
 
     def stage(self, config: StepConfig, results: Results, reader: ImageReader | None) -> LabelStage:
         return LabelStage(
@@ -130,7 +134,7 @@ class LabelStage:
             task=Task.LABEL,
             messages=self.track.label.render(criterion=self.criterion, image=image_json(caption)),
             answer=JsonAnswer(self.track.label.schema),
-            sampling=attempt.sampling(MAX_TOKENS, self.seed),
+            sampling=attempt.sampling(max_tokens=MAX_TOKENS, seed=self.seed),
             inputs={"criterion": self.criterion, **image_inputs(caption)},
         )
 

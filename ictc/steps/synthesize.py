@@ -82,7 +82,7 @@ def iter_metadata(view: View) -> Iterator[Entry]:
     """Yield what the clusters were made by and from."""
     key, made = view.keys[SYNTHESIZE], view.results.find(SYNTHESIZE)
     counts = count_labels(view.results)
-    histogram = build_histogram(counts, key["top_hooks"], key.get("seed", view.said.get("seed", 0)))
+    histogram = build_histogram(counts, top=key["top_hooks"], seed=key.get("seed", view.said.get("seed", 0)))
     read = histogram.head(made.num_labels if made is not None else None)
     known = {
         "labeled_images": read.num_images,
@@ -214,7 +214,7 @@ class SynthesizeStep(ReduceStep[Synthesis]):
             yield Finding("key", path, "is out of date: it was made from other labels than those in use; run again")
 
     def _labels_now(self, results: Results, key: StageKey) -> str:
-        return digest(build_histogram(count_labels(results), key["top_hooks"], key["seed"]))
+        return digest(build_histogram(count_labels(results), top=key["top_hooks"], seed=key["seed"]))
 
 
 SYNTHESIZE = SynthesizeStep()
@@ -228,7 +228,7 @@ def definitions_of(results: Results) -> tuple[ClusterDefinition, ...]:
 
 def histogram_of(config: StepConfig, results: Results) -> LabelHistogram:
     """Return what the clusters are made from: the labels that are there."""
-    return build_histogram(count_labels(results), config.num_labels, config.seed)
+    return build_histogram(count_labels(results), top=config.num_labels, seed=config.seed)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -328,7 +328,7 @@ class SynthesizeTask(ReduceTask[Synthesis]):
                 coverage=coverage_sentence(shown),
             ),
             answer=JsonAnswer(clusters_answer(self.num_clusters).model_json_schema()),
-            sampling=attempt.sampling(self.max_tokens, self.seed),
+            sampling=attempt.sampling(max_tokens=self.max_tokens, seed=self.seed),
             min_answer_tokens=TOKENS_BESIDE + CLUSTER.least * self.num_clusters,
             inputs={
                 "criterion": self.criterion,

@@ -20,7 +20,7 @@ MI300 = Gpu("AMD Instinct MI300X", None, 206)
 
 
 def spec(model: str = "Qwen/Qwen3.5-9B", **settings: Any) -> ModelSpec:
-    return ModelSpec("vllm", model, **settings)
+    return ModelSpec(engine="vllm", model=model, **settings)
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,7 @@ def error_of_loading(spec: ModelSpec) -> str:
 
 def test_a_request_carries_its_sampling_and_turns_thinking_off() -> None:
     (result,), server = answer_with([], ask())
-    assert result == Answer("ad_1", "Sort ad_1.", prompt_tokens=11, completion_tokens=7)
+    assert result == Answer("ad_1", text="Sort ad_1.", prompt_tokens=11, completion_tokens=7)
     (body,) = server.requests
     assert body["messages"] == [
         {"role": "system", "content": "You sort ads."},

@@ -16,7 +16,7 @@ MESSAGES = (Message("system", "You sort ads."), Message("user", "Sort this."))
 
 
 def call_of(answer: JsonAnswer | ChoiceAnswer) -> Call:
-    request = GenerationRequest("ad", Task.LABEL, MESSAGES, answer, SamplingParams(1024))
+    request = GenerationRequest("ad", task=Task.LABEL, messages=MESSAGES, answer=answer, sampling=SamplingParams(1024))
     return Call(request, build_messages(request, None), build_fields(request))
 
 

@@ -72,7 +72,14 @@ def server_url() -> Iterator[str]:
 def ask(
     answer: AnswerFormat, text: str, *, max_tokens: int = 200, image: DecodedImage | None = None
 ) -> GenerationRequest:
-    return GenerationRequest("ad", Task.LABEL, (Message("user", text),), answer, SamplingParams(max_tokens), image)
+    return GenerationRequest(
+        "ad",
+        task=Task.LABEL,
+        messages=(Message("user", text),),
+        answer=answer,
+        sampling=SamplingParams(max_tokens),
+        image=image,
+    )
 
 
 def answers(url: str, requests: Sequence[GenerationRequest]) -> list[GenerationResult]:

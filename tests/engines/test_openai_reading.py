@@ -44,10 +44,17 @@ def read(
     **more: Any,
 ) -> GenerationResult:
     options = {letter: {"name": name, "description": ""} for letter, name in clusters.items()}
-    request = GenerationRequest("ad", Task.CAPTION, (Message("user", "?"),), answer, SamplingParams(8))
+    request = GenerationRequest(
+        "ad", task=Task.CAPTION, messages=(Message("user", "?"),), answer=answer, sampling=SamplingParams(8)
+    )
     if isinstance(answer, ChoiceAnswer):
         request = GenerationRequest(
-            "ad", Task.ASSIGN, (Message("user", "?"),), answer, SamplingParams(8), inputs={"options": options}
+            "ad",
+            task=Task.ASSIGN,
+            messages=(Message("user", "?"),),
+            answer=answer,
+            sampling=SamplingParams(8),
+            inputs={"options": options},
         )
     return read_completion(request, {"choices": [{"message": message, "finish_reason": finish_reason}], **more})
 

@@ -122,7 +122,9 @@ def ask(
     image: DecodedImage | None = None,
 ) -> GenerationRequest:
     sampling = SamplingParams(max_tokens=max_tokens)
-    return GenerationRequest(request_id, Task.CAPTION, (Message("user", text),), answer, sampling, image)
+    return GenerationRequest(
+        request_id, task=Task.CAPTION, messages=(Message("user", text),), answer=answer, sampling=sampling, image=image
+    )
 
 
 def image_of(side_px: int, color: tuple[int, int, int] = (200, 30, 90)) -> DecodedImage:

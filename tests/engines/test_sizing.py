@@ -31,7 +31,7 @@ QWEN_9B_CONFIG = {
 
 
 def spec(model: str = "Qwen/Qwen3.5-9B", **settings: Any) -> ModelSpec:
-    return ModelSpec("vllm", model, **settings)
+    return ModelSpec(engine="vllm", model=model, **settings)
 
 
 @pytest.mark.parametrize(
@@ -53,14 +53,14 @@ def test_a_model_lies_on_as_few_gpus_as_it_fits(model: str, gpus: list[Gpu], siz
 @pytest.mark.parametrize(
     ("model", "gpus", "batch"),
     [
-        (spec(), [H100], Batch(256, 16384)),
-        (spec(), [A100_80], Batch(256, 8192)),
-        (spec(), [B200], Batch(512, 16384)),
-        (spec(), [A100_40], Batch(160, 8192)),
-        (spec("Qwen/Qwen3.5-27B"), [H100], Batch(64, 16384)),
-        (spec("somebody/finetune"), [L4], Batch(256, 8192)),
-        (spec(options={"max_num_seqs": 9}), [H100], Batch(9, 16384)),
-        (spec(options={"max_num_batched_tokens": 64}), [H100], Batch(64, 64)),
+        (spec(), [H100], Batch(sequences=256, tokens=16384)),
+        (spec(), [A100_80], Batch(sequences=256, tokens=8192)),
+        (spec(), [B200], Batch(sequences=512, tokens=16384)),
+        (spec(), [A100_40], Batch(sequences=160, tokens=8192)),
+        (spec("Qwen/Qwen3.5-27B"), [H100], Batch(sequences=64, tokens=16384)),
+        (spec("somebody/finetune"), [L4], Batch(sequences=256, tokens=8192)),
+        (spec(options={"max_num_seqs": 9}), [H100], Batch(sequences=9, tokens=16384)),
+        (spec(options={"max_num_batched_tokens": 64}), [H100], Batch(sequences=64, tokens=64)),
     ],
 )
 def test_a_batch_fits_the_cache(model: ModelSpec, gpus: list[Gpu], batch: Batch) -> None:

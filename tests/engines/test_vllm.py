@@ -104,8 +104,8 @@ async def collect(engine: Engine, requests: Sequence[GenerationRequest]) -> list
 
 def build_spec(checkpoint: Path, **settings: Any) -> ModelSpec:
     spec = ModelSpec(
-        "vllm",
-        str(checkpoint),
+        engine="vllm",
+        model=str(checkpoint),
         max_model_len=MAX_MODEL_LEN,
         max_image_tokens=MAX_IMAGE_TOKENS,
         enforce_eager=True,
@@ -123,7 +123,9 @@ def build_request(
 ) -> GenerationRequest:
     messages = (Message("system", "You see ads."), Message("user", text))
     sampling = SamplingParams(max_tokens)
-    return GenerationRequest(request_id, Task.CAPTION, messages, answer or TextAnswer(), sampling, **fields)
+    return GenerationRequest(
+        request_id, task=Task.CAPTION, messages=messages, answer=answer or TextAnswer(), sampling=sampling, **fields
+    )
 
 
 def draw_image(width: int, height: int) -> DecodedImage:

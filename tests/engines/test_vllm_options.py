@@ -25,7 +25,7 @@ from ictc.engines.vllm_options import (
 )
 from ictc.errors import EngineLoadError
 
-SPEC = ModelSpec("vllm", "Qwen/Qwen3.5-9B")
+SPEC = ModelSpec(engine="vllm", model="Qwen/Qwen3.5-9B")
 H100 = Gpu("NVIDIA H100 80GB HBM3", (9, 0), 85)
 A100 = Gpu("NVIDIA A100-SXM4-40GB", (8, 0), 42.4)
 KNOWN = {

@@ -25,7 +25,13 @@ def ask_all(limits: HostLimits, **options: object) -> dict[str, GenerationResult
     """Return what a host says to twenty requests that come at the same time."""
 
     async def ask(host: EngineHost, number: str) -> GenerationResult | Outcome:
-        request = GenerationRequest(number, Task.LABEL, (Message("user", number),), TextAnswer(), SamplingParams(8))
+        request = GenerationRequest(
+            number,
+            task=Task.LABEL,
+            messages=(Message("user", number),),
+            answer=TextAnswer(),
+            sampling=SamplingParams(8),
+        )
         async with host.slot():
             return await host.ask(request)
 

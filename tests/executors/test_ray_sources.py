@@ -140,7 +140,7 @@ def test_an_image_that_is_asked_about_again_is_not_fetched_again() -> None:
     async def answer() -> list[Finished]:
         elsewhere = pickle.dumps(([LaneWork(stage, "")], spec, HostLimits(window=None, hang_timeout_s=60), reader))
         reader.keep(record, image)
-        job = Job(0, 0, record, await stage.build_request(record, FIRST))
+        job = Job(number=0, lane=0, item=record, request=await stage.build_request(record, FIRST))
         (buffer,) = iter_buffers(await Ask(*pickle.loads(elsewhere))(pack([[job]])))
         return unpack(buffer)
 

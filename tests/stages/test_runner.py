@@ -50,14 +50,21 @@ class Pictures:
 
     def iter_items(self) -> Iterator[WorkItem[str]]:
         for number in range(NUM_IMAGES):
-            yield WorkItem(f"image_{number}", f"{number:016x}", partial(str, f"image_{number}"))
+            yield WorkItem(f"image_{number}", input_digest=f"{number:016x}", load=partial(str, f"image_{number}"))
 
     async def find_source(self, item: str) -> None:
         """All differ."""
 
     async def build_request(self, item: str, attempt: Attempt) -> GenerationRequest:
         image = DecodedImage(width=64, height=64, rgb=bytes(IMAGE_BYTES))
-        return GenerationRequest(item, Task.CAPTION, (Message("user", "?"),), TextAnswer(), SamplingParams(8), image)
+        return GenerationRequest(
+            item,
+            task=Task.CAPTION,
+            messages=(Message("user", "?"),),
+            answer=TextAnswer(),
+            sampling=SamplingParams(8),
+            image=image,
+        )
 
     def parse_answer(self, item: str, answer: Answer) -> Outcome:
         return Outcome(Status.DONE, {"said": answer.text})
@@ -82,7 +89,7 @@ class CountingEngine:
         self.at_a_time.append(self.in_flight)
         await asyncio.sleep(0.01)
         self.in_flight -= 1
-        return Answer(request.request_id, "something")
+        return Answer(request.request_id, text="something")
 
 
 class Silence:
@@ -138,7 +145,7 @@ class PausedEngine(CountingEngine):
 
     async def _answer(self, request: GenerationRequest) -> GenerationResult:
         await asyncio.sleep(self.pause_s)
-        return Answer(request.request_id, "something")
+        return Answer(request.request_id, text="something")
 
 
 @pytest.mark.parametrize("is_waiting", [True, False])

@@ -45,8 +45,8 @@ def test_no_alphabet_decides_which_of_equally_frequent_labels_are_cut_off() -> N
     first_letters = Counter(label[0] for label, _ in build_histogram(counts, top=260).labels)
     assert len(first_letters) == 26
     assert max(first_letters.values()) < 30
-    assert build_histogram(counts, 260, seed=1) != build_histogram(counts, 260, seed=2)
-    assert build_histogram(counts, 260, seed=1) == build_histogram(counts, 260, seed=1)
+    assert build_histogram(counts, top=260, seed=1) != build_histogram(counts, top=260, seed=2)
+    assert build_histogram(counts, top=260, seed=1) == build_histogram(counts, top=260, seed=1)
 
 
 def test_a_more_frequent_label_is_never_cut_off_for_a_rarer_one() -> None:
@@ -57,7 +57,7 @@ def test_a_more_frequent_label_is_never_cut_off_for_a_rarer_one() -> None:
 
 @given(counts=COUNTS, top=st.integers(2, 40), seed=st.integers(0, 3))
 def test_nothing_is_counted_twice(counts: dict[str, int], top: int, seed: int) -> None:
-    histogram = build_histogram(counts, top, seed)
+    histogram = build_histogram(counts, top=top, seed=seed)
     assert histogram.num_images == sum(counts.values())
     assert len(histogram.labels) <= top
     assert 0 <= histogram.covered_images <= histogram.num_images
@@ -67,11 +67,11 @@ def test_nothing_is_counted_twice(counts: dict[str, int], top: int, seed: int) -
 
 @given(counts=COUNTS)
 def test_each_label_is_its_most_frequent_spelling_and_stands_for_all_of_them(counts: dict[str, int]) -> None:
-    for label, count in build_histogram(counts, 40).labels:
+    for label, count in build_histogram(counts, top=40).labels:
         spellings = {other: n for other, n in counts.items() if singular_form(other) == singular_form(label)}
         assert (counts[label], count) == (max(spellings.values()), sum(spellings.values()))
 
 
 @given(counts=COUNTS)
 def test_the_order_in_which_labels_came_does_not_matter(counts: dict[str, int]) -> None:
-    assert build_histogram(counts, 20) == build_histogram(dict(reversed(counts.items())), 20)
+    assert build_histogram(counts, top=20) == build_histogram(dict(reversed(counts.items())), top=20)

@@ -59,7 +59,7 @@ def fill(folder: Path, **sources: Path) -> None:
     """Make a folder hold links of these names, and no others."""
     links = LinkFolder(folder)
     for name, source in sources.items():
-        links.add(name, str(source))
+        links.add(name, source=str(source))
     links.remove_superfluous()
 
 
@@ -143,7 +143,7 @@ def test_what_is_no_file_is_left_out_and_costs_nothing_else(kind: str, image: Pa
     fill(tmp_path / "links", ad=image, **dict.fromkeys(paths, image))  # which they were once
     links = LinkFolder(tmp_path / "links")
     for name, path in {**paths, "ad": str(image)}.items():
-        links.add(name, path)
+        links.add(name, source=path)
     links.remove_superfluous()
     assert [path.name for path in (tmp_path / "links").iterdir()] == ["ad"]
 

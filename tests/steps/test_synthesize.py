@@ -46,7 +46,7 @@ class TalkingEngine(SilentEngine):
 
 
 def synthesize(engine: ScriptedEngine, num_clusters: int = 5) -> Synthesis:
-    histogram = build_histogram(COUNTS, 400)
+    histogram = build_histogram(COUNTS, top=400)
     stage = SynthesizeTask(
         histogram=histogram,
         num_clusters=num_clusters,
@@ -120,7 +120,7 @@ def test_other_failures_are_no_matter_of_length() -> None:
     class Refusing(SilentEngine):
         async def generate(self, requests: AsyncIterable[GenerationRequest]) -> AsyncGenerator[GenerationResult, None]:
             async for request in self._watch(requests):
-                yield ItemError(request.request_id, ItemErrorKind.REFUSED, "no")
+                yield ItemError(request.request_id, ItemErrorKind.REFUSED, message="no")
 
     engine = Refusing(context=1)
     with pytest.raises(StageError, match="try another --num_clusters"):

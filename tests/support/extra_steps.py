@@ -56,7 +56,11 @@ class ToneStep(MapStep[Caption]):
 
     def iter_items(self, results: Results) -> Iterator[WorkItem[Caption]]:
         for image_id in results.iter_ids(CAPTION, Status.DONE):
-            yield WorkItem(image_id, results.fingerprint(CAPTION, image_id), partial(caption_of, results, image_id))
+            yield WorkItem(
+                image_id,
+                input_digest=results.fingerprint(CAPTION, image_id),
+                load=partial(caption_of, results, image_id),
+            )
 
     def stage(self, config: StepConfig, results: Results, reader: ImageReader | None) -> ToneStage:
         return ToneStage(items=partial(self.iter_items, results), seed=config.seed)
@@ -93,7 +97,7 @@ class ToneStage:
             task=self.name,
             messages=(Message("user", QUESTION + image_json(item)),),
             answer=ChoiceAnswer(TONES),
-            sampling=attempt.sampling(8, self.seed),
+            sampling=attempt.sampling(max_tokens=8, seed=self.seed),
             inputs=image_inputs(item),
         )
 

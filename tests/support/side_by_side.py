@@ -112,7 +112,7 @@ class Texts:
 
     def iter_items(self) -> Iterator[WorkItem[str]]:
         for number in range(self.num_images):
-            yield WorkItem(f"i{number}", f"{number:016x}", partial(str, f"i{number}"))
+            yield WorkItem(f"i{number}", input_digest=f"{number:016x}", load=partial(str, f"i{number}"))
 
     async def find_source(self, item: str) -> None:
         """All differ."""
@@ -121,7 +121,9 @@ class Texts:
         if attempt.number:
             await asyncio.sleep(self.rebuild_s)
         self.asked[item] += 1
-        return GenerationRequest(item, Task.LABEL, (Message("user", item),), TextAnswer(), SamplingParams(8))
+        return GenerationRequest(
+            item, task=Task.LABEL, messages=(Message("user", item),), answer=TextAnswer(), sampling=SamplingParams(8)
+        )
 
     def parse_answer(self, item: str, answer: Answer) -> Outcome:
         if item in self.retried and self.asked[item] == 1:

@@ -72,9 +72,9 @@ class Answerer:
             else:
                 text = self._tasks[request.task](request)
         except RequestRefusedError as error:
-            return ItemError(request.request_id, ItemErrorKind.REFUSED, f"lite engine: {error}")
+            return ItemError(request.request_id, ItemErrorKind.REFUSED, message=f"lite engine: {error}")
         num_tokens = self._language_model.count_tokens(text)
-        return Answer(request.request_id, text, completion_tokens=num_tokens, scores=scores)
+        return Answer(request.request_id, text=text, completion_tokens=num_tokens, scores=scores)
 
     def _caption(self, request: GenerationRequest) -> str:
         if request.image is None or self._reader is None:
@@ -91,7 +91,7 @@ class Answerer:
         if not any(map(str.isalpha, text)):
             nothing = {"category": NOTHING_READ, "brand": "", "summary": NOTHING_READ_SUMMARY}
             return {**nothing, "text": text, "ui_only": False}
-        category = " and ".join(self._namer.name(text, SUBJECT))
+        category = " and ".join(self._namer.name(text, criterion=SUBJECT))
         largest = max(line.height for line in lines)
         prominent = " ".join(line.text for line in lines if line.height >= PROMINENT_SHARE * largest)
         return {
@@ -105,7 +105,11 @@ class Answerer:
     def _label(self, request: GenerationRequest) -> str:
         schema = json_schema(request)
         content = content_of(request.inputs)
-        label = LABEL_JOINT.join(self._namer.name(content, request.inputs["criterion"])) if content else NOTHING_READ
+        label = (
+            LABEL_JOINT.join(self._namer.name(content, criterion=request.inputs["criterion"]))
+            if content
+            else NOTHING_READ
+        )
         pattern = properties_of(schema, schema)["label"].get("pattern", "")
         if not re.search(pattern, label):
             raise RequestRefusedError(f"the label {label!r} does not match {pattern!r}")
@@ -135,7 +139,10 @@ class Answerer:
         """Return each option's probability: a softmax of its similarity to the image's words and label."""
         definitions = [inputs["options"][option] for option in options]
         prototypes = np.stack(
-            [embed_definition(entry["name"], entry["description"], self._embedder) for entry in definitions]
+            [
+                embed_definition(entry["name"], description=entry["description"], embedder=self._embedder)
+                for entry in definitions
+            ]
         )
         image = self._embedder.embed([content_of(inputs) or NOTHING_READ])[0]
         if inputs.get("label"):

@@ -204,7 +204,7 @@ def load_converted() -> tuple[dict[str, npt.NDArray[Any]], Any]:
     folder = cache_dir() / f"smollm2-{SMOLLM2.sha256[:16]}"
     if not folder.is_dir():
         try:
-            save_converted(source, folder)
+            save_converted(source, folder=folder)
         except OSError as error:
             logger.warning("lite engine: cannot cache the converted model in %s (%s); it loads slowly", folder, error)
             return dequantize(source)
@@ -216,7 +216,7 @@ def cache_dir() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ictc"
 
 
-def save_converted(source: Path, folder: Path) -> None:
+def save_converted(source: Path, *, folder: Path) -> None:
     """Write the converted model to `folder`, which appears whole or not at all."""
     from safetensors.numpy import save_file
 

@@ -47,9 +47,9 @@ class Namer:
         self._without_criterion = self._without_text(None)
         self.name = lru_cache(CACHED_NAMES)(self._name)
 
-    def _name(self, text: str, criterion: str, num_words: int = 2) -> tuple[str, ...]:
+    def _name(self, text: str, *, criterion: str, num_words: int = 2) -> tuple[str, ...]:
         """Return the `num_words` best words, best first, no two of one stem."""
-        log_probs = self._log_probs(text, criterion)
+        log_probs = self._log_probs(text, criterion=criterion)
         gain = np.where(log_probs > MIN_LOG_PROB, log_probs - self._baseline(criterion), -np.inf)
         candidates = np.argsort(-gain, kind="stable")[:NUM_CANDIDATES]
         words = [self._words[index] for index in candidates]
@@ -64,11 +64,11 @@ class Namer:
         return CALIBRATION * without_text - CRITERION_WEIGHT * (without_text - self._without_criterion)
 
     def _without_text(self, criterion: str | None) -> Array:
-        log_probs = [self._log_probs(text, criterion) for text in CONTENT_FREE_TEXTS]
+        log_probs = [self._log_probs(text, criterion=criterion) for text in CONTENT_FREE_TEXTS]
         mean: Array = np.logaddexp.reduce(log_probs, axis=0) - np.log(np.float32(len(log_probs)))
         return mean
 
-    def _log_probs(self, text: str, criterion: str | None) -> Array:
+    def _log_probs(self, text: str, *, criterion: str | None) -> Array:
         asked, opening = ("", "It") if criterion is None else (f"the {plain(criterion)} of ", f"The {plain(criterion)}")
         state = self._language_model.read_on(
             self._language_model.read(quote(text)),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 from ictc.engines.lite.weights import TEXT_DETECTOR, TEXT_RECOGNIZER, locate
@@ -15,6 +15,7 @@ class TextLine:
     """One line of text; `left`, `top`, `height` in pixels."""
 
     text: str
+    _: KW_ONLY
     left: float
     top: float
     height: float
@@ -48,4 +49,4 @@ class TextReader:
 def text_line(box: list[list[float]], text: str) -> TextLine:
     """Return the line within `box`, four corners as (x, y)."""
     xs, ys = [x for x, _ in box], [y for _, y in box]
-    return TextLine(text.strip(), min(xs), min(ys), max(ys) - min(ys))
+    return TextLine(text.strip(), left=min(xs), top=min(ys), height=max(ys) - min(ys))

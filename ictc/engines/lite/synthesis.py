@@ -118,7 +118,7 @@ def describe(cluster: LabelCluster, criterion: str, max_length: int) -> str:
     return (opening + "; ".join(listed))[: max_length - 1] + "."
 
 
-def embed_definition(name: str, description: str, embedder: Embedder) -> Array:
+def embed_definition(name: str, *, description: str, embedder: Embedder) -> Array:
     """Return the unit vector that stands for a cluster, shape (384,): the mean of its name and what it lists.
 
     The mean of the phrases is closer to the cluster's members than the embedding of the sentence is.

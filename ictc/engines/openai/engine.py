@@ -51,7 +51,7 @@ async def load_openai_engine(spec: ModelSpec) -> Engine:
     if not spec.base_urls:
         raise ConfigError("--engine openai: --base_url names no server; give one such as http://localhost:8000/v1")
     options = parse_options(spec.options)
-    engine = OpenAIEngine([connect(url, spec.model, options) for url in spec.base_urls], options)
+    engine = OpenAIEngine([connect(url, model=spec.model, options=options) for url in spec.base_urls], options)
     try:
         await engine.check(spec)
     except BaseException:
@@ -120,7 +120,7 @@ class OpenAIEngine:
                 return result
             if await self._is_to_blame(call, result, history, server):
                 kind = ItemErrorKind.TRANSIENT if result.verdict is Verdict.FAILED else ItemErrorKind.REFUSED
-                return ItemError(request.request_id, kind, result.reason)
+                return ItemError(request.request_id, kind, message=result.reason)
             # The server's fault: `call` waits with all others, and is tried anew.
 
     async def _is_to_blame(self, call: Call, trouble: Trouble, history: History, server: Server) -> bool:

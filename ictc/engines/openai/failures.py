@@ -11,7 +11,7 @@ import math
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import Any
@@ -53,6 +53,7 @@ class Failure:
 
     status: int
     message: str
+    _: KW_ONLY
     code: str = ""
     is_sent: bool = True
     is_protocol: bool = True
@@ -83,6 +84,7 @@ class Rule:
     meaning: Meaning
     statuses: tuple[int, ...] = ()
     words: re.Pattern[str] | None = field(default=None)
+    _: KW_ONLY
     is_protocol: bool | None = None
     has_retry_after: bool | None = None
 
@@ -273,7 +275,7 @@ def find_retry_after(headers: Mapping[str, str], message: str, *, counts_down: b
     fields = {name.lower(): value.strip() for name, value in headers.items()}
     asked = (
         _number(fields.get("retry-after-ms"), 0.001),
-        _seconds_or_date(fields.get("retry-after"), fields.get("date")),
+        _seconds_or_date(fields.get("retry-after"), now=fields.get("date")),
         _reset_of(fields) if counts_down else None,
         _duration(hint[1]) if (hint := _HINT.search(message)) else None,
     )
@@ -288,7 +290,7 @@ def _number(text: str | None, unit_s: float = 1.0) -> float | None:
     return max(seconds, 0.0) if math.isfinite(seconds) else None
 
 
-def _seconds_or_date(text: str | None, now: str | None) -> float | None:
+def _seconds_or_date(text: str | None, *, now: str | None) -> float | None:
     """Return what is left until a date by the clock of the server, or the seconds that are given."""
     if text is None or _number(text) is not None:
         return _number(text)

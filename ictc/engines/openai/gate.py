@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import random
 import time
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 
 MIN_WAIT_S = 0.25
 """Where a server says "at once" and then the same again."""
@@ -35,6 +35,7 @@ class Gate:
 
     most: int
     allowed: float = field(init=False)
+    _: KW_ONLY
     waits: int = 0
     closed_at: float | None = None
     opened_at: float = -math.inf

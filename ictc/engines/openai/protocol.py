@@ -121,14 +121,16 @@ def read_completion(request: GenerationRequest, completion: Mapping[str, Any]) -
     choice = completion["choices"][0]
     reply = read_reply(choice)
     if refusal := _refusal(choice):
-        return ItemError(request.request_id, ItemErrorKind.REFUSED, refusal, raw_text_of(reply, choice))
+        return ItemError(
+            request.request_id, ItemErrorKind.REFUSED, message=refusal, raw_text=raw_text_of(reply, choice)
+        )
     is_cut_off = choice.get("finish_reason") in CUT_OFF_REASONS
     try:
         text = read_answer(request, reply, is_cut_off=is_cut_off)
     except NoAnswer as error:
         if not (is_cut_off and isinstance(request.answer, JsonAnswer)):
             raw_text = raw_text_of(reply, choice)
-            return ItemError(request.request_id, ItemErrorKind.UNCONSTRAINED, str(error), raw_text)
+            return ItemError(request.request_id, ItemErrorKind.UNCONSTRAINED, message=str(error), raw_text=raw_text)
         text = strip_thinking(reply.content) or reply.raw_text
     prompt_tokens, completion_tokens = read_usage(completion.get("usage"))
     return Answer(

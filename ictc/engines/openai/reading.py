@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 from ictc.answers import fit_document
@@ -57,6 +57,7 @@ class Reply:
     """
 
     content: str
+    _: KW_ONLY
     arguments: tuple[str, ...] = ()
     reasoning: str = ""
 
@@ -79,8 +80,8 @@ def read_reply(choice: Mapping[str, Any]) -> Reply:
     arguments = (one.get("arguments") for one in functions if isinstance(one, Mapping))
     return Reply(
         _text_of(message.get("content")),
-        tuple(text for text in map(_text_of, arguments) if text),
-        next(filter(None, (_text_of(message.get(name)) for name in REASONING_FIELDS)), ""),
+        arguments=tuple(text for text in map(_text_of, arguments) if text),
+        reasoning=next(filter(None, (_text_of(message.get(name)) for name in REASONING_FIELDS)), ""),
     )
 
 
@@ -339,10 +340,10 @@ class _Matcher:
         found = self._with_letter(parts[1]) if parts else []
         if parts is None or len(found) != 1:
             return []
-        is_named = self._with_name(parts[2]) == found or self._is_about(found[0], parts[2])
+        is_named = self._with_name(parts[2]) == found or self._is_about(found[0], text=parts[2])
         return found if is_named else []
 
-    def _is_about(self, option: str, text: str) -> bool:
+    def _is_about(self, option: str, *, text: str) -> bool:
         """Whether a text begins with the name of an option, says more about it, and mentions no other."""
         name = self._names.get(option, "")
         others = [f"(?i:{re.escape(one)})" for other, one in self._names.items() if other != option]

@@ -68,7 +68,7 @@ class RefusesAllError(EngineUnavailableError):
     """A server answers no request of a kind, and never did."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Patience:
     """How long a server's trouble may last, in seconds."""
 
@@ -80,7 +80,7 @@ class Patience:
         return self.pause_s if meaning is Meaning.PAUSED else self.outage_s
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, kw_only=True)
 class Server:
     """One server: how it is doing, and what it has shown not to understand.
 
@@ -193,9 +193,9 @@ class Server:
         if meaning in (Meaning.ACCOUNT, Meaning.GONE):
             raise self._end(meaning, failure)
         if meaning is Meaning.TOO_LONG:
-            return ItemError(item, ItemErrorKind.PROMPT_TOO_LONG, failure.text)
+            return ItemError(item, ItemErrorKind.PROMPT_TOO_LONG, message=failure.text)
         if meaning is Meaning.BAD_OUTPUT:
-            return ItemError(item, ItemErrorKind.UNCONSTRAINED, failure.text, failure.raw_text)
+            return ItemError(item, ItemErrorKind.UNCONSTRAINED, message=failure.text, raw_text=failure.raw_text)
         if meaning is Meaning.FAILED or (meaning is Meaning.NO_IMAGES and True in self.answered):
             return Trouble(Verdict.FAILED, failure.text)  # of several servers behind one address, another may see
         return Trouble(Verdict.DOUBTED, failure.text)

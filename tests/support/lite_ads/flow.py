@@ -69,32 +69,56 @@ def caption_request(
     request_id: str, image: DecodedImage, criterion: str, schema: dict[str, Any] | None = None
 ) -> GenerationRequest:
     answer = JsonAnswer(schema or CaptionAnswer.model_json_schema())
-    return GenerationRequest(request_id, Task.CAPTION, (), answer, SAMPLING, image, {"criterion": criterion})
+    return GenerationRequest(
+        request_id,
+        task=Task.CAPTION,
+        messages=(),
+        answer=answer,
+        sampling=SAMPLING,
+        image=image,
+        inputs={"criterion": criterion},
+    )
 
 
 def label_request(request_id: str, caption: dict[str, Any], criterion: str) -> GenerationRequest:
     inputs = {"criterion": criterion, **caption}
     return GenerationRequest(
-        request_id, Task.LABEL, (), JsonAnswer(LabelAnswer.model_json_schema()), SAMPLING, None, inputs
+        request_id,
+        task=Task.LABEL,
+        messages=(),
+        answer=JsonAnswer(LabelAnswer.model_json_schema()),
+        sampling=SAMPLING,
+        image=None,
+        inputs=inputs,
     )
 
 
 def synthesize_request(labels: Iterable[str], criterion: str, num_clusters: int) -> GenerationRequest:
-    histogram = build_histogram(Counter(sorted(labels)), TOP_LABELS)
+    histogram = build_histogram(Counter(sorted(labels)), top=TOP_LABELS)
     inputs = {
         "criterion": criterion,
         "num_clusters": num_clusters,
         "labels": [{"label": label, "count": count} for label, count in histogram.labels],
     }
     answer = JsonAnswer(clusters_answer(num_clusters).model_json_schema())
-    return GenerationRequest("synthesize", Task.SYNTHESIZE, (), answer, SAMPLING, None, inputs)
+    return GenerationRequest(
+        "synthesize", task=Task.SYNTHESIZE, messages=(), answer=answer, sampling=SAMPLING, image=None, inputs=inputs
+    )
 
 
 def assign_request(
     request_id: str, caption: dict[str, Any], label: str, criterion: str, options: dict[str, dict[str, str]]
 ) -> GenerationRequest:
     inputs = {"criterion": criterion, **caption, "label": label, "options": options}
-    return GenerationRequest(request_id, Task.ASSIGN, (), ChoiceAnswer(tuple(options)), SAMPLING, None, inputs)
+    return GenerationRequest(
+        request_id,
+        task=Task.ASSIGN,
+        messages=(),
+        answer=ChoiceAnswer(tuple(options)),
+        sampling=SAMPLING,
+        image=None,
+        inputs=inputs,
+    )
 
 
 async def ask(engine: Engine, requests: Sequence[GenerationRequest]) -> dict[str, GenerationResult]:
