@@ -111,7 +111,7 @@ class Timing:
         """Return what one request took."""
         per_second = self.num_requests / max(self.seconds, 1e-6)
         tokens = None if self.tokens is None else self.tokens / self.num_requests
-        return Pace(self.num_requests, per_second, tokens)
+        return Pace(num_requests=self.num_requests, per_second=per_second, tokens=tokens)
 
 
 class TimingReporter:

@@ -101,7 +101,7 @@ async def make_plan(settings: RunSettings, gpu: str, *, num_sampled: int, calibr
     async with FoundImages(settings.input).open() as files:
         source = list_source(settings.input, files)
         start, end = shard_range(settings.input, len(source.collection))
-        sample = await source.look(start, end, num_sampled, settings.control.seed)
+        sample = await source.look(start=start, end=end, num_sampled=num_sampled, seed=settings.control.seed)
         if calibrate:
             names = ",".join(config.track.source or config.track.name for config in configs)
             measured = await measure(settings, names, source, sample.readable[:calibrate])
@@ -117,7 +117,16 @@ async def make_plan(settings: RunSettings, gpu: str, *, num_sampled: int, calibr
     )
     levers = find_levers(scenario)
     place = settings.input.source
-    return Plan(place, scenario, counter.source, estimate(scenario), levers, measured, source.left_out, clusters)
+    return Plan(
+        place=place,
+        scenario=scenario,
+        token_source=counter.source,
+        estimate=estimate(scenario),
+        levers=levers,
+        measured=measured,
+        left_out=source.left_out,
+        clusters=clusters,
+    )
 
 
 def plan_clusters(

@@ -176,7 +176,7 @@ def lever_rows(plan: Plan, price_per_hour: float | None) -> list[Row]:
     rows: list[Row] = [["", "hours", "saves", *(["cost"] if price_per_hour else []), ""]]
     for lever in plan.levers:
         hours = plan.lever_hours(lever)
-        cost = plan.cost(hours, price_per_hour, lever.num_gpus)
+        cost = plan.cost(hours, price_per_hour=price_per_hour, num_gpus=lever.num_gpus)
         costs = [] if cost is None else [f"{cost:,.2f}"]
         rows.append([f"  {lever.change}", format_hours(hours), format_share(lever.saved_share), *costs, lever.note])
     return rows
@@ -203,7 +203,7 @@ def format_share(share: float | None) -> str:
 
 def format_cost(plan: Plan, hours: float | None, price_per_hour: float) -> str:
     """Return what so many hours on all GPUs cost."""
-    cost = None if hours is None else plan.cost(hours, price_per_hour)
+    cost = None if hours is None else plan.cost(hours, price_per_hour=price_per_hour)
     return "" if cost is None else f"{cost:,.2f}"
 
 
@@ -228,7 +228,7 @@ def plan_as_json(plan: Plan, price_per_hour: float | None) -> str:
         "steps": [step_as_json(plan, step) for step in scenario.steps],
         "hours_at_peak": plan.estimate.hours_at(1) if plan.estimate.steps else None,
         "hours": total,
-        "cost": None if total is None else plan.cost(total, price_per_hour),
+        "cost": None if total is None else plan.cost(total, price_per_hour=price_per_hour),
         "levers": [
             {"change": lever.change, "hours": plan.lever_hours(lever), "saved_share": lever.saved_share}
             | {"num_gpus": lever.num_gpus, "note": lever.note}

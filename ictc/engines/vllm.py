@@ -276,9 +276,9 @@ class VllmEngine:
             return ItemError(
                 request.request_id,
                 ItemErrorKind.PROMPT_TOO_LONG,
-                message=f"a prompt of {num_tokens} tokens, {num_image_tokens} of them for the image, and an answer of at "
-                f"least {request.min_answer_tokens} don't fit into a context of {self._max_model_len}: raise --max_model_len "
-                "or lower --max_image_tokens",
+                message=f"a prompt of {num_tokens} tokens, {num_image_tokens} of them for the image, and an answer of "
+                f"at least {request.min_answer_tokens} don't fit into a context of {self._max_model_len}: "
+                "raise --max_model_len or lower --max_image_tokens",
                 share_that_fits=max(room, 0) / num_tokens,
             )
         if num_image_tokens > self._spec.max_image_tokens:

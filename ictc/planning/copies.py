@@ -31,7 +31,7 @@ PIECE_BYTES = 8 * 1024
 """Of larger files than the former, three pieces of the latter tell one from another of equal size."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Copies:
     """What is known of the copies in a collection.
 
@@ -46,7 +46,7 @@ class Copies:
     num_compared: int = 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Part:
     """Images of which the distinct ones were counted or estimated."""
 
@@ -76,7 +76,10 @@ async def estimate_copies(
     few = {size: count for size, count in counts.items() if 1 < count <= MANY_OF_A_SIZE}
     num_single = sum(count == 1 for count in counts.values())
     groups = [(count, await count_distinct(files, chosen[size])) for size, count in few.items() if size in chosen]
-    parts = [Part(num_single, num_single), extrapolate(groups, sum(few.values()), len(few))]
+    parts = [
+        Part(num_images=num_single, num_distinct=num_single),
+        extrapolate(groups, num_images=sum(few.values()), num_groups=len(few)),
+    ]
     if many:
         records = (record for record in iter_files(list_images, units) if record.num_bytes in many)
         parts.append(await _estimate_many(files, records, max_read / sum(counts[size] for size in many), seed))
@@ -92,12 +95,12 @@ async def _estimate_many(files: ImageFiles, records: Iterable[ImageRecord], rate
         if is_chosen(key, rate, seed):
             chosen[key].append(record)
     groups = [(len(alike), await count_distinct(files, alike)) for alike in chosen.values()]
-    return extrapolate(groups, counts.total(), len(counts))
+    return extrapolate(groups, num_images=counts.total(), num_groups=len(counts))
 
 
 async def _iter_keys(files: ImageFiles, records: Iterable[ImageRecord]) -> AsyncIterator[tuple[bytes, ImageRecord]]:
     for record in records:
-        middle = await _read(files, record, lambda path, size: read_piece(path, size // 2, KEY_BYTES))
+        middle = await _read(files, record, lambda path, size: read_piece(path, start=size // 2, num_bytes=KEY_BYTES))
         yield b"%d " % record.num_bytes + middle, record
 
 
@@ -125,7 +128,7 @@ async def _read(files: ImageFiles, record: ImageRecord, read: Callable[[Path, in
     return b"unreadable " + record.path.encode(errors="surrogatepass")
 
 
-def read_piece(path: Path, start: int, num_bytes: int) -> bytes:
+def read_piece(path: Path, *, start: int, num_bytes: int) -> bytes:
     """Return some bytes of a file."""
     with path.open("rb") as file:
         file.seek(start)
@@ -137,10 +140,10 @@ def read_digest(path: Path, size: int) -> bytes:
     if size <= WHOLE_BYTES:
         return blake2b(path.read_bytes()).digest()
     starts = (0, (size - PIECE_BYTES) // 2, size - PIECE_BYTES)
-    return blake2b(b"".join(read_piece(path, start, PIECE_BYTES) for start in starts)).digest()
+    return blake2b(b"".join(read_piece(path, start=start, num_bytes=PIECE_BYTES) for start in starts)).digest()
 
 
-def extrapolate(groups: list[tuple[int, int]], num_images: int, num_groups: int) -> Part:
+def extrapolate(groups: list[tuple[int, int]], *, num_images: int, num_groups: int) -> Part:
     """Return how many of `num_images` in `num_groups` groups are distinct, from some groups drawn at random.
 
     The ratio estimator of cluster sampling (Cochran, Sampling Techniques, 1977, 6.11 and 9A.2).
@@ -150,12 +153,12 @@ def extrapolate(groups: list[tuple[int, int]], num_images: int, num_groups: int)
     """
     drawn, distinct = sum(size for size, _ in groups), sum(count for _, count in groups)
     if not drawn:
-        return Part(num_images, num_images)
+        return Part(num_images=num_images, num_distinct=num_images)
     ratio = distinct / drawn
     residuals = sum((count - ratio * size) ** 2 for size, count in groups)
     unseen = 1 - len(groups) / num_groups
     spread = unseen * len(groups) * residuals / max(len(groups) - 1, 1)
-    return Part(num_images, ratio * num_images, spread * (num_images / drawn) ** 2)
+    return Part(num_images=num_images, num_distinct=ratio * num_images, variance=spread * (num_images / drawn) ** 2)
 
 
 def join_parts(parts: Iterable[Part]) -> Copies:
@@ -165,4 +168,6 @@ def join_parts(parts: Iterable[Part]) -> Copies:
     if not num_images:
         return Copies()
     share = sum(part.num_distinct for part in parts) / num_images
-    return Copies(share, sqrt(sum(part.variance for part in parts)) / num_images, num_images)
+    return Copies(
+        distinct_share=share, error=sqrt(sum(part.variance for part in parts)) / num_images, num_compared=num_images
+    )

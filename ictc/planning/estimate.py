@@ -72,7 +72,7 @@ class Scenario:
         return self.num_tracks * (1 if isinstance(step, ReduceStep) else self.num_images)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ModelPlan:
     """How one model is laid out.
 
@@ -185,7 +185,16 @@ def plan_model(scenario: Scenario, spec: ModelSpec) -> ModelPlan:
     room = sequences_that_fit(spec, memory)
     if not problem and room == 0:
         problem = f"{spec.model} leaves no room for a request of {context_tokens(spec):,} tokens; use more GPUs"
-    return ModelPlan(spec, find_shape(spec.model), len(specs), len(used), batch, memory, room, problem)
+    return ModelPlan(
+        spec=spec,
+        shape=find_shape(spec.model),
+        num_engines=len(specs),
+        gpus_each=len(used),
+        batch=batch,
+        memory=memory,
+        room=room,
+        problem=problem,
+    )
 
 
 def _estimate_step(scenario: Scenario, step: Step, model: ModelPlan) -> StepEstimate:
@@ -193,7 +202,7 @@ def _estimate_step(scenario: Scenario, step: Step, model: ModelPlan) -> StepEsti
     tokens = scenario.tokens[step.name]
     machine = model.machine(scenario.gpu)
     num_requests = scenario.num_requests(step)
-    request = Request(0, tokens.prompt, tokens.answer)
+    request = Request(image_tokens=0, text_tokens=tokens.prompt, answer_tokens=tokens.answer)
     if reads_images(step):
         image_tokens = scenario.sample.mean_image_tokens(scenario.engine.max_image_tokens)
         request = replace(

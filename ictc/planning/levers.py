@@ -17,7 +17,7 @@ LAYOUT = ("num_gpus", "gpu_ids", "gpu_id", "vlm_tp", "llm_tp", "replicas")
 """Settings that say which GPUs there are and how they are divided."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Lever:
     """One change to a run.
 
@@ -51,7 +51,15 @@ def find_levers(scenario: Scenario) -> list[Lever]:
         if changed.num_tracks != scenario.num_tracks:  # other work: what it saves shows against a run for each track
             against = estimate(replace(changed, in_one_pass=False))
         if estimated.hours:
-            levers.append(Lever(change, estimated.hours, estimated.num_gpus, against.hours or None, note))
+            levers.append(
+                Lever(
+                    change=change,
+                    hours=estimated.hours,
+                    num_gpus=estimated.num_gpus,
+                    base_hours=against.hours or None,
+                    note=note,
+                )
+            )
     return levers
 
 

@@ -12,7 +12,7 @@ from ictc.steps.base import Step
 from ictc.tracks.context import ContextNeed
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
     """What one step was measured to do.
 
@@ -27,7 +27,7 @@ class Pace:
     tokens: float | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterPlan:
     """Whether the clusters and the labels that they are made from fit into the context of the model.
 
@@ -45,7 +45,7 @@ class ClusterPlan:
     problem: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """What a run would cost.
 
@@ -94,6 +94,6 @@ class Plan:
         base = self.estimate.hours
         return lever.hours * (self.total_hours or base) / base if base else lever.hours
 
-    def cost(self, hours: float, price_per_hour: float | None, num_gpus: int | None = None) -> float | None:
+    def cost(self, hours: float, *, price_per_hour: float | None, num_gpus: int | None = None) -> float | None:
         """Return what so many hours cost, None without a price."""
         return None if price_per_hour is None else hours * price_per_hour * (num_gpus or self.estimate.num_gpus)

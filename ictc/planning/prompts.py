@@ -19,7 +19,7 @@ TEMPLATE_TOKENS = 20
 """What a chat template puts around two turns, an image and an empty thought."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TextTokens:
     """Text tokens of one step's request, image tokens not counted."""
 

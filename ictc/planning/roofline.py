@@ -15,7 +15,7 @@ PATCHES_PER_TOKEN = 4
 """The vision tower sees 16×16 px at a time; four of them make an image token."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """What one request costs, in tokens; averages of many.
 
@@ -34,7 +34,7 @@ class Request:
         return self.image_tokens + self.text_tokens + self.answer_tokens / 2
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
     """All GPUs of a run together.
 
@@ -55,7 +55,7 @@ class Machine:
     body_speedup: float = 1.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Duration:
     """Seconds of GPU time by each of the two limits; the longer one binds."""
 

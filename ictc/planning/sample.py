@@ -16,7 +16,7 @@ from ictc.planning.copies import Copies, ListImages, estimate_copies
 from ictc.records import IMAGE_TOKEN_SIDE_PX, ImageRecord
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Sample:
     """What was found in some images of a collection.
 

@@ -44,7 +44,7 @@ class ImageSource:
         """Yield the images of a range of units."""
         return iter_images(self.collection, start=units.start, end=units.stop, frames=self.chosen.frames)
 
-    async def look(self, start: int, end: int | None, num_sampled: int, seed: int) -> Sample:
+    async def look(self, *, start: int, end: int | None, num_sampled: int, seed: int) -> Sample:
         """Return what a sample of the units from `start` to `end` is like.
 
         Raises:

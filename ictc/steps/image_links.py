@@ -116,9 +116,8 @@ def make_links(places: Places, outcomes: bytes) -> None:
         names = iter_names(iter_manifest(Path(places.manifest)), places.ads_dir)
         for (image, name), outcome in zip(names, outcomes, strict=True):
             if outcome in folders and name is not None:
-                folders[outcome].add(
-                    name, source=str(ads_dir / image.path)
-                )  # as it was read: without a slash at its end
+                source = str(ads_dir / image.path)  # as it was read: without a slash at its end
+                folders[outcome].add(name, source=source)
         for folder in folders.values():
             folder.remove_superfluous()
 

@@ -112,12 +112,14 @@ def test_few_images_are_counted(tmp_path_factory: pytest.TempPathFactory, conten
         return (ImageRecord(str(unit), path=str(unit), num_bytes=len(contents[unit])) for unit in units)
 
     copies = asyncio.run(estimate_copies(list_images, LocalFiles(folder), range(len(contents))))
-    assert copies == Copies(len(set(contents)) / len(contents), 0, len(contents))
+    assert copies == Copies(distinct_share=len(set(contents)) / len(contents), error=0, num_compared=len(contents))
 
 
 def test_what_cannot_be_read_is_like_no_other(tmp_path: Path) -> None:
     def list_images(units: range) -> Iterator[ImageRecord]:
         return (ImageRecord(str(unit), path=str(unit), num_bytes=4) for unit in units)
 
-    assert asyncio.run(estimate_copies(list_images, LocalFiles(tmp_path), range(3))) == Copies(1, 0, 3)
+    assert asyncio.run(estimate_copies(list_images, LocalFiles(tmp_path), range(3))) == Copies(
+        distinct_share=1, error=0, num_compared=3
+    )
     assert asyncio.run(estimate_copies(list_images, LocalFiles(tmp_path), range(0))) == Copies()

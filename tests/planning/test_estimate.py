@@ -19,7 +19,7 @@ from ictc.planning.sample import Sample
 from ictc.steps.table import STEPS
 from ictc.tracks import BUILT_IN_TRACKS
 
-PHONE_SCREENS = Sample(86_446, 200, (), ((1080, 1920),) * 200)
+PHONE_SCREENS = Sample(num_images=86_446, num_looked_at=200, readable=(), sizes=((1080, 1920),) * 200)
 TOKENS = count_text_tokens([make_config(BUILT_IN_TRACKS[0])], ESTIMATE)
 
 
@@ -85,7 +85,7 @@ def test_a_lever_is_offered_only_where_it_does_something() -> None:
 
 
 def test_copies_cost_nothing_unless_dedupe_is_off() -> None:
-    copied = replace(scenario(), sample=replace(PHONE_SCREENS, copies=Copies(0.6)))
+    copied = replace(scenario(), sample=replace(PHONE_SCREENS, copies=Copies(distinct_share=0.6)))
     lever = levers(copied)["--dedupe off"]
     assert lever.hours == pytest.approx(estimate(scenario()).hours, rel=0.01)
     assert estimate(copied).hours == pytest.approx(0.6 * lever.hours, rel=0.01)

@@ -42,7 +42,7 @@ machines = st.builds(
 def test_captions_cost_what_the_platform_notes_say(
     billions: float, image_tokens: int, tflop: float, a100: tuple[float, float], h100: tuple[float, float]
 ) -> None:
-    request = Request(image_tokens, TEXT_TOKENS, ANSWER_TOKENS)
+    request = Request(image_tokens=image_tokens, text_tokens=TEXT_TOKENS, answer_tokens=ANSWER_TOKENS)
     flop = request_flop(KNOWN_SHAPES[billions], request)
     assert flop / 1e12 == pytest.approx(tflop, rel=0.01)
     for name, (at_peak, realistic) in (("a100-40", a100), ("h100", h100), ("h200", h100)):
@@ -54,7 +54,7 @@ def test_captions_cost_what_the_platform_notes_say(
 def test_answers_are_read_as_the_platform_notes_say() -> None:
     """b·BW / (W + b·(2·S + context·kv)), for 9B: W 15.9 GB, S 51.5 MB, kv 32 KiB."""
     machine = Machine(flops=989e12, bandwidth=3350e9, sequences=256)
-    request = Request(1024, 150, 130)
+    request = Request(image_tokens=1024, text_tokens=150, answer_tokens=130)
     expected = 256 * 3350e9 / (15.9e9 + 256 * (2 * 51.5e6 + (1024 + 150 + 65) * 32 * 1024))
     assert answer_tokens_per_s(KNOWN_SHAPES[9.0], request, machine) == pytest.approx(expected, rel=0.01)
 

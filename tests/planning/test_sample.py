@@ -16,7 +16,7 @@ from ictc.planning.source import list_source
 
 def look(ads_dir: Path, num_sampled: int = 1000, end: int | None = None, **settings: object) -> Sample:
     source = list_source(InputSettings.model_validate({"ads_dir": ads_dir, **settings}), LocalFiles(ads_dir))
-    return asyncio.run(source.look(0, end, num_sampled, seed=1))
+    return asyncio.run(source.look(start=0, end=end, num_sampled=num_sampled, seed=1))
 
 
 def test_image_tokens_are_those_of_the_decoder(tmp_path: Path) -> None:
