@@ -58,8 +58,8 @@ def recluster(
     own = {"criterion": criterion, "clusters": clusters, "top_hooks": top_hooks}
     given = {name: value for name, value in own.items() if value is not None}
     request = build_recluster(
-        source_dir,
-        output_dir,
+        source_dir=source_dir,
+        output_dir=output_dir,
         track=track,
         num_clusters=num_clusters,
         redo_2a=redo_2a,
@@ -69,7 +69,7 @@ def recluster(
     front = Terminal()
     recluster_images(request, front)
     if len(request.num_clusters) > 1:
-        with costing_no_result("comparison", "the same command", front):
+        with costing_no_result("comparison", again="the same command", front=front):
             compare([target.directory.path for target in request.targets()], output_dir)
 
 

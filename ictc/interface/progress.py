@@ -54,7 +54,7 @@ class TextReporter:
         self, *, name: str, title: str, total: int, done: int, times: Timekeeper
     ) -> Iterator[BarProgress | LineProgress]:
         """Show the progress of one step until the block ends."""
-        tally = Tally(total, done)
+        tally = Tally(total=total, done=done)
         if self._is_watched:
             progress: BarProgress | LineProgress = BarProgress(title, tally, self._stream, self._bar)
         else:
@@ -75,7 +75,7 @@ def describe_reason(step: StepPlan) -> str:
 class Tally:
     """Counts the work of this run alone: what earlier runs did says nothing about this one's speed."""
 
-    def __init__(self, total: int, done: int) -> None:
+    def __init__(self, *, total: int, done: int) -> None:
         self.total = total
         self.done_before = done
         self.done_now = 0

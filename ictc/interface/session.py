@@ -92,7 +92,7 @@ def run_in_session(root: Path, work: Work, front: Front, *, verbose: bool) -> li
         summaries = front.drive(work)
         for summary in summaries:
             front.summarize(summary)
-        write_page(summaries, root / "report.html", log_path, front)
+        write_page(summaries, path=root / "report.html", log_path=log_path, front=front)
     for directory in {root, *(summary.directory for summary in summaries)}:
         publish(directory)
     if (url := find_target(root)) is not None:
@@ -101,13 +101,13 @@ def run_in_session(root: Path, work: Work, front: Front, *, verbose: bool) -> li
     return summaries
 
 
-def write_page(summaries: Sequence[TrackSummary], path: Path, log_path: Path, front: Front) -> None:
+def write_page(summaries: Sequence[TrackSummary], *, path: Path, log_path: Path, front: Front) -> None:
     """Write the page about all tracks that have clusters, and tell where; that there is none is no failure of a run."""
     directories = [summary.directory for summary in summaries if summary.clusters and summary.wants_report]
     if not directories:
         return
     again = shlex.join(["ictc", "report", *map(str, directories), "--output", str(path)])
-    with costing_no_result("report page", f"{again}. Log: {log_path}", front):
+    with costing_no_result("report page", again=f"{again}. Log: {log_path}", front=front):
         from ictc.report import write_report
 
         write_report(directories, path)
@@ -115,7 +115,7 @@ def write_page(summaries: Sequence[TrackSummary], path: Path, log_path: Path, fr
 
 
 @contextmanager
-def costing_no_result(what: str, again: str, front: Front) -> Iterator[None]:
+def costing_no_result(what: str, *, again: str, front: Front) -> Iterator[None]:
     """Tell an error of the block in one line, as it is about something besides results that are finished.
 
     Args:

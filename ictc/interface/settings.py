@@ -89,8 +89,8 @@ def build_recluster_by_name(source_dir: Path, output_dir: Place, given: Mapping[
         control = ControlSettings(**choose(given, ControlSettings.model_fields))
     num_clusters = given.get("num_clusters")
     request = build_recluster(
-        source_dir,
-        Path(to_location("output_dir", output_dir)),
+        source_dir=source_dir,
+        output_dir=Path(to_location("output_dir", output_dir)),
         track=given.get("track"),
         num_clusters=None if num_clusters is None else str(num_clusters),
         redo_2a=given.get("redo_2a", False),
@@ -109,9 +109,9 @@ def build_recluster_by_name(source_dir: Path, output_dir: Place, given: Mapping[
 
 
 def build_recluster(
+    *,
     source_dir: Path,
     output_dir: Path,
-    *,
     track: str | None,
     num_clusters: str | None,
     redo_2a: bool,

@@ -71,7 +71,7 @@ def copy_segments(target: RunDirectory, step: Step, key: StageKey, segments: Map
     folder = target.result_path(step.name, key)
     with storage_errors(folder):
         outdated = [path for path in folder.glob(f"{WRITER}*.jsonl") if path.name not in segments]
-        missing = {name: source for name, source in segments.items() if not is_copy(folder / name, source)}
+        missing = {name: source for name, source in segments.items() if not is_copy(folder / name, source=source)}
         if outdated or missing:
             mark_stale(target.path, step)
         for path in outdated:
@@ -90,7 +90,7 @@ def drop_adopted(target: RunDirectory, step: MapStep[Any]) -> None:
             path.unlink()
 
 
-def is_copy(path: Path, source: Path) -> bool:
+def is_copy(path: Path, *, source: Path) -> bool:
     """Whether `path` was copied from `source` as it is now."""
     with suppress(FileNotFoundError):
         ours, theirs = path.stat(), source.stat()

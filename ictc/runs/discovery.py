@@ -50,7 +50,7 @@ def build_manifest(chosen: InputSettings, clusters: Path | None, reporter: Repor
         "max_images": chosen.max_images,
     }
     if chosen.is_part:
-        reporter.note(describe_part(clusters, start, end, len(collection)))
+        reporter.note(describe_part(clusters, start=start, end=end, num_units=len(collection)))
     indices = range(len(collection))[start:end][: chosen.max_images]  # a unit has an image at least
     return Discovery(chosen, reporter, collection, key, ManifestKeeper(collection, indices, chosen.frames), started)
 
@@ -207,7 +207,7 @@ def find_places(chosen: InputSettings) -> ImagePlaces:
     return ImagePlaces(absolute(base), are_remote=is_url(base))
 
 
-def describe_part(clusters: Path | None, start: int, end: int | None, num_units: int) -> str:
+def describe_part(clusters: Path | None, *, start: int, end: int | None, num_units: int) -> str:
     """Return which part of the collection a run is about, and why it stops where it does."""
     stop = num_units if end is None else min(end, num_units)
     part = f"Step 0: part {min(start, stop):,} to {stop:,} of {num_units:,}"

@@ -109,7 +109,7 @@ class ManifestKeeper:
         """Whether an image is known to be the same as when an earlier run listed it."""
         if place_of(image) not in earlier.versions:
             return False
-        unit = hash_text(unit_of(image.path, self.collection.layout))
+        unit = hash_text(unit_of(image.path, layout=self.collection.layout))
         if earlier.is_of_old and not is_local(self.collection.location, image):
             return True  # of a version that did not compare what services say: as good as it was
         stamp = units.get(unit)
@@ -138,7 +138,7 @@ class ManifestKeeper:
             write_atomic(stamps_path(directory), self._stamps.tobytes())
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Earlier:
     """What an earlier run listed.
 
@@ -168,7 +168,9 @@ class Earlier:
             versions[place_of(image)] = image.version
             listed.update(describe(image))
         is_of_old = manifest.key == key and not any(versions.values()) and not stamps_path(directory).exists()
-        return cls(versions, index_stamps(load_stamps(directory)), listed.digest(), is_of_old)
+        return cls(
+            versions=versions, stamps=index_stamps(load_stamps(directory)), listed=listed.digest(), is_of_old=is_of_old
+        )
 
     def has(self, image: ImageRecord) -> bool:
         """Whether an image was listed at this place, or may have been."""

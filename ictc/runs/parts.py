@@ -24,7 +24,7 @@ from ictc.storage.rundir import RunDirectory
 SHARED_KEYS = ("layout", "frames")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Part:
     """One shard.
 
@@ -66,7 +66,7 @@ def open_part(directory: RunDirectory) -> Part:
     if key["max_images"] is not None:
         raise ConfigError(f"{directory.path}: made with --max_images {key['max_images']}, so it is a trial, no shard")
     end = key["units"] if key["end"] is None else min(key["end"], key["units"])
-    return Part(directory, manifest, min(key["start"], end), end)
+    return Part(directory=directory, manifest=manifest, start=min(key["start"], end), end=end)
 
 
 def order_parts(parts: Sequence[Part], *, allow_missing: bool) -> list[Part]:

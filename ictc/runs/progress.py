@@ -38,7 +38,7 @@ RATE_WINDOW_S = 300.0
 """The rate is that of the last minutes: long enough to be steady, short enough to notice a slow-down."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StepRecord:
     """Where one step stood at `updated_at`; clock times are ISO 8601 in UTC.
 
@@ -88,7 +88,7 @@ class StepRecord:
         return round(self.computed_s / total_s, 3) if self.computed_s is not None and total_s else None
 
 
-@dataclass
+@dataclass(kw_only=True)
 class StepCounter:
     """Counts one step while it runs; `advance` costs two additions."""
 
@@ -170,7 +170,7 @@ class RecordingReporter:
     @contextmanager
     def stage(self, *, name: str, title: str, total: int, done: int, times: Timekeeper) -> Iterator[StageProgress]:
         """Open the progress of one step, and write the file at its start and end."""
-        counter = StepCounter(digest(self.directory.current_key(name)), total, done, times)
+        counter = StepCounter(key=digest(self.directory.current_key(name)), total=total, done_before=done, times=times)
         self._running = name, counter
         if not done:
             self._work.pop(counter.key, None)

@@ -11,7 +11,7 @@ from ictc.stages.timekeeping import Timekeeper
 from ictc.stages.work import StageProgress
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StepPlan:
     """What one step will do, told before anything runs.
 

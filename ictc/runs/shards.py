@@ -98,7 +98,7 @@ def describe_change(manifest: Manifest, collection: Collection) -> str:
     start, then, now = manifest.key["start"], manifest.key["units"], len(collection)
     if collection.layout == "table":  # in an order of its own, which tells nothing of the rest
         return f"{then:,} rows then, {now:,} now, or other ones"
-    before = [unit_of(image.path, collection.layout) for image in manifest]
+    before = [unit_of(image.path, layout=collection.layout) for image in manifest]
     known = set(before)
     removed = sorted(known - set(collection.units))
     low, high = (before[0], before[-1]) if before else ("", "")
@@ -113,7 +113,7 @@ def describe_change(manifest: Manifest, collection: Collection) -> str:
     return ", ".join(parts)
 
 
-def unit_of(path: str, layout: str) -> str:
+def unit_of(path: str, *, layout: str) -> str:
     """Return the unit of a collection that an image belongs to: its folder, its shard, or itself."""
     if layout == "tar":
         return shard_of(path)

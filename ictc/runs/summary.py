@@ -25,7 +25,7 @@ class ClusterSummary:
     examples: list[LabeledCaption]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrackSummary:
     """What came out of one track.
 

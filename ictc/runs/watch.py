@@ -36,7 +36,7 @@ State = Literal["running", "finished", "stopped", "failed", "dead", "stale", "wa
 _ENDS: Mapping[str | None, State] = {"finished": "finished", "stopped": "stopped", "failed": "failed"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class StepStatus:
     """How far one step is.
 
@@ -63,7 +63,7 @@ class StepStatus:
     computing: float | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RunStatus:
     """How far one run directory is.
 
@@ -114,15 +114,24 @@ class RunWatcher:
     def _look_at(self, step: Step, key: StageKey, record: StepRecord | None, state: State) -> StepStatus:
         if isinstance(step, ReduceStep):
             done, total = step.count(step.load(self._directory.result_path(step.name, key))), step.size(key)
-            return StepStatus(step.name, state_of_step(done, total, state, at_work=done == 0), done, total)
+            return StepStatus(
+                stage=step.name,
+                state=state_of_step(done=done, total=total, run=state, at_work=done == 0),
+                done=done,
+                total=total,
+            )
         assert isinstance(step, MapStep)
         rejected = self._rejected(step, key)
         if record is None or record.key != digest(key):
             done, count = count_results(self._directory, step)
             return StepStatus(
-                step.name, state_of_step(done, count, state, at_work=False), done, count, rejected=rejected
+                stage=step.name,
+                state=state_of_step(done=done, total=count, run=state, at_work=False),
+                done=done,
+                total=count,
+                rejected=rejected,
             )
-        step_state = state_of_step(record.done, record.total, state, at_work=record.ended_at is None)
+        step_state = state_of_step(done=record.done, total=record.total, run=state, at_work=record.ended_at is None)
         rate = record.images_per_second or None
         return StepStatus(
             stage=step.name,
@@ -221,7 +230,7 @@ def end_if_older(record: StepRecord, started_at: str) -> StepRecord:
     return replace(record, ended_at=record.updated_at) if older else record
 
 
-def state_of_step(done: int, total: int | None, run: State, *, at_work: bool) -> State:
+def state_of_step(*, done: int, total: int | None, run: State, at_work: bool) -> State:
     """Return the state of a step from its counts and the state of its run."""
     if done == total:
         return "finished"

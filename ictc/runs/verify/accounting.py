@@ -68,7 +68,7 @@ def check_records(results: Results, step: MapStep[Any], key: StageKey) -> Iterat
     """Yield what is wrong with the records of a map step."""
     check = RecordCheck(results, step)
     for item in step.iter_items(results):
-        check.look_at(item.image_id, item.input_digest)
+        check.look_at(item.image_id, input_digest=item.input_digest)
     known = {*check.outdated, *check.missing}
     check.outdated += sorted(set(step.find_foreign(results, key)) - known)
     yield from check.findings()
@@ -89,7 +89,7 @@ class RecordCheck:
         self._journal = self.results.journals[self.step]
         self._is_sense = self.step.sense_of(self.results)
 
-    def look_at(self, image_id: str, input_digest: str) -> None:
+    def look_at(self, image_id: str, *, input_digest: str) -> None:
         """Check the record of one image that entered the step."""
         record = self._journal.get(image_id)
         self.entered.add(image_id)

@@ -6,7 +6,7 @@ Knows the form of a segment, not what its records mean.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,7 @@ class SegmentCheck:
 
     path: Path
     seen: set[int]
+    _: KW_ONLY
     num_records: int = 0
     num_repeated: int = 0
     damaged: list[tuple[int, str]] = field(default_factory=list)
@@ -53,7 +54,7 @@ class SegmentCheck:
         offset = 0
         with self.path.open("rb") as file:
             for number, line in enumerate(file, start=1):
-                problem = self._check_line(number, offset, line)
+                problem = self._check_line(number=number, offset=offset, line=line)
                 offset += len(line)
                 if problem is not None:
                     yield Finding("checksum", self.path, problem)
@@ -67,7 +68,7 @@ class SegmentCheck:
             problem = f"repeats {self.num_records:,} records of earlier segments and has no others: a copy?"
             yield Finding("checksum", self.path, problem)
 
-    def _check_line(self, number: int, offset: int, line: bytes) -> str | None:
+    def _check_line(self, *, number: int, offset: int, line: bytes) -> str | None:
         if not line.endswith(b"\n"):
             return f"ends in a torn line at byte {offset:,}; the next run cuts it off"
         record = decode(line)
