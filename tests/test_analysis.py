@@ -365,7 +365,7 @@ def test_a_missing_package_is_named_with_the_extra_that_brings_it(tmp_path: Path
 
 @given(st.text(max_size=200), st.integers(4, 40), st.integers(1, 4))
 def test_a_wrapped_name_fits(name: str, width: int, most_lines: int) -> None:
-    lines = wrap_name(name, width, most_lines).split("\n")
+    lines = wrap_name(name, width=width, most_lines=most_lines).split("\n")
     assert len(lines) <= most_lines
     assert all(len(line) <= width and (line.isprintable()) for line in lines)
 

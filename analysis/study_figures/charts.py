@@ -108,7 +108,9 @@ def draw_table(
     numbers = values.to_numpy(dtype=float)
     image = axes.imshow(numbers, cmap=colors, norm=Normalize(*limits), aspect="auto")
     name_places(axes, list(values.columns), room)
-    axes.set_yticks(range(values.shape[0]), [wrap_name(name, row_width, row_lines) for name in values.index])
+    axes.set_yticks(
+        range(values.shape[0]), [wrap_name(name, width=row_width, most_lines=row_lines) for name in values.index]
+    )
     axes.tick_params(length=0, labelsize=7)
     axes.spines[:].set_visible(False)
     for (row, column), value in np.ndenumerate(numbers):
@@ -137,9 +139,9 @@ def name_places(axes: Axes, names: Sequence[Any], room: int, below: Sequence[str
     width = room // max(len(names), 1)
     style: dict[str, Any] = {}
     if width >= NARROWEST_NAME:
-        texts = [wrap_name(name, width, 4) for name in names]
+        texts = [wrap_name(name, width=width, most_lines=4) for name in names]
     else:
-        texts = [wrap_name(name, max(room // 3, 14), 1) for name in names]
+        texts = [wrap_name(name, width=max(room // 3, 14), most_lines=1) for name in names]
         style = {"rotation": 35, "ha": "right", "rotation_mode": "anchor"}
     lines = [f"{text}\n{more}" for text, more in zip(texts, below, strict=True)] if below else texts
     axes.set_xticks(range(len(names)), lines, **style)
@@ -161,7 +163,7 @@ def draw_counts(axes: Axes, counts: pd.Series, *, color: str = COLORS[0], name_w
             fontsize=SMALL,
             bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
         )
-    axes.set_yticks(places, [wrap_name(name, name_width, 2) for name in counts.index])
+    axes.set_yticks(places, [wrap_name(name, width=name_width, most_lines=2) for name in counts.index])
     axes.set_ylim(len(counts) - 0.4, -0.6)
     axes.set_xlim(0, shares.max() * ROOM_FOR_NUMBERS or 1)
     axes.xaxis.set_major_formatter(PERCENT)
@@ -181,7 +183,8 @@ def draw_pie(axes: Axes, legend: Axes, counts: pd.Series, title: str, name_width
             at = 0.82 * np.cos(angle), 0.82 * np.sin(angle)
             axes.text(*at, str(place + 1), ha="center", va="center", color=color, fontweight="bold", fontsize=7)
     names = [
-        f"{LEFT_TO_RIGHT}{place}  {wrap_name(name, name_width, 2)}{LEFT_TO_RIGHT}: {count / total:.1%} ({count:,})"
+        f"{LEFT_TO_RIGHT}{place}  {wrap_name(name, width=name_width, most_lines=2)}{LEFT_TO_RIGHT}: "
+        f"{count / total:.1%} ({count:,})"
         for place, (name, count) in enumerate(counts.items(), 1)
     ]
     axes.set_title(title)
@@ -239,8 +242,10 @@ def draw_dots(
         style = line_style(place if styles is None else styles[place])
         if low is not None and high is not None:
             axes.hlines(at, low[name], high[name], color=style["color"], linewidth=1.2)
-        axes.plot(values[name], at, linestyle="none", markersize=5, label=wrap_name(name, 18, 2), **style)
-    axes.set_yticks(range(len(values)), [wrap_name(name, 28, 2) for name in values.index])
+        axes.plot(
+            values[name], at, linestyle="none", markersize=5, label=wrap_name(name, width=18, most_lines=2), **style
+        )
+    axes.set_yticks(range(len(values)), [wrap_name(name, width=28, most_lines=2) for name in values.index])
     axes.set_ylim(len(values) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0, labelsize=7)
     for place in range(1, len(values)):

@@ -62,7 +62,7 @@ def draw_formats(data: FormatClusters) -> Figure:
     title = f"Cultural clusters by ad format, K={data.num_clusters}, percent of the format's ads"
     figure, ((axes,),) = new_figure(title, 2.0 + 0.32 * len(data.shares))
     names = {
-        name: f"{LEFT_TO_RIGHT}{wrap_name(format_title(name), 18, 1)}{LEFT_TO_RIGHT} ({count:,})"
+        name: f"{LEFT_TO_RIGHT}{wrap_name(format_title(name), width=18, most_lines=1)}{LEFT_TO_RIGHT} ({count:,})"
         for name, count in data.counts.sum().items()
     }
     shares = data.shares.rename(columns=names)

@@ -77,7 +77,9 @@ def draw_labels(data: dict[str, Labels]) -> Figure:
         axes.barh(range(len(shares)), shares, color=COLORS[place % len(COLORS)])
         for row, share in enumerate(shares):
             axes.text(share, row, f" {share:.1%}", va="center", fontsize=6)
-        axes.set_yticks(range(len(shares)), [wrap_name(name, 24, 1) for name in one.top.index], fontsize=SMALL)
+        axes.set_yticks(
+            range(len(shares)), [wrap_name(name, width=24, most_lines=1) for name in one.top.index], fontsize=SMALL
+        )
         axes.set(ylim=(MOST_LABELS - 0.4, -0.6), xlim=(0, shares.max() * 1.3), xlabel="share of the labeled ads")
         axes.tick_params(axis="y", length=0)
         axes.xaxis.set_major_formatter(PERCENT)

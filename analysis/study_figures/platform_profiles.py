@@ -63,10 +63,12 @@ def draw_fingerprints(data: dict[str, pd.DataFrame]) -> Figure:
                 _draw_fingerprint(axes, table[platform], limits, COLORS[place % len(COLORS)])
             else:
                 hide_unused([axes])
-        row[0].set_yticks(range(len(table)), [wrap_name(name, 24, 2) for name in table.index], fontsize=7)
+        row[0].set_yticks(
+            range(len(table)), [wrap_name(name, width=24, most_lines=2) for name in table.index], fontsize=7
+        )
         row[0].set_ylabel(f"{track_title(track)}, K={len(table)}", fontweight="bold")
     for axes, platform in zip(grid[0], platforms, strict=True):
-        axes.set_title(wrap_name(platform, max(56 // len(platforms), 8)))
+        axes.set_title(wrap_name(platform, width=max(56 // len(platforms), 8)))
     figure.supxlabel("lift (1: as often as on all platforms together; logarithmic)", fontsize=8)
     return figure
 

@@ -147,7 +147,7 @@ def _draw_filter_rates(axes: Axes, data: Summary) -> None:
 
 
 def _explain(axes: Axes, reason: str) -> None:
-    axes.text(0.5, 0.5, f"not drawn:\n{wrap_name(reason, 36)}", ha="center", va="center", color="#666666")
+    axes.text(0.5, 0.5, f"not drawn:\n{wrap_name(reason, width=36)}", ha="center", va="center", color="#666666")
     axes.set_xticks([])
     axes.set_yticks([])
 

@@ -19,7 +19,7 @@ from scipy.optimize import linear_sum_assignment
 from ictc.analytics.association import chi_square
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Agreement:
     """What two partitions have in common; the normalized conditional entropies alone depend on the direction."""
 
@@ -118,7 +118,7 @@ def hungarian_accuracy(table: pd.DataFrame) -> float:
     return float(agreeing / table.to_numpy().sum())
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class BCubed:
     """How far an average item shares its cluster with its class (precision) and its class with its cluster (recall)."""
 
@@ -139,4 +139,4 @@ def bcubed(table: pd.DataFrame) -> BCubed:
     of_class = np.maximum(counts.sum(axis=0, keepdims=True), 1)
     precision = float((counts**2 / of_cluster).sum() / total)
     recall = float((counts**2 / of_class).sum() / total)
-    return BCubed(precision, recall, 2 * precision * recall / (precision + recall))
+    return BCubed(precision=precision, recall=recall, f1=2 * precision * recall / (precision + recall))

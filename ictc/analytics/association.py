@@ -53,7 +53,7 @@ def lift(table: pd.DataFrame) -> pd.DataFrame:
     return table / expected_counts(table).replace(0.0, math.nan)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ChiSquare:
     """Pearson's test of independence and the strength of the association.
 

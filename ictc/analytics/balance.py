@@ -12,7 +12,7 @@ from scipy import stats
 SMALLEST_EFFECTIVE_SHARE = 0.01
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Balance:
     """What the functions of this module say about one clustering."""
 

@@ -44,7 +44,7 @@ class Consensus:
     clusters: pd.DataFrame
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Report:
     """Everything that is said about an ensemble.
 
@@ -64,7 +64,7 @@ class Report:
     pac: float
 
 
-def make_report(ensemble: Ensemble, num_clusters: int | None = None, seed: int = 42) -> Report:
+def make_report(ensemble: Ensemble, *, num_clusters: int | None = None, seed: int = 42) -> Report:
     """Return the consensus and how far the runs agree on it.
 
     Raises:
@@ -72,7 +72,7 @@ def make_report(ensemble: Ensemble, num_clusters: int | None = None, seed: int =
     """
     pair_counts = coassignment_counts(ensemble.groups, ensemble.sizes)
     return Report(
-        consensus=find_consensus(ensemble, num_clusters, seed),
+        consensus=find_consensus(ensemble, num_clusters=num_clusters, seed=seed),
         agreement=pairwise_agreement(ensemble),
         fates=cluster_fates(ensemble, seed),
         pair_counts=pair_counts,
@@ -81,7 +81,7 @@ def make_report(ensemble: Ensemble, num_clusters: int | None = None, seed: int =
     )
 
 
-def find_consensus(ensemble: Ensemble, num_clusters: int | None = None, seed: int = 42) -> Consensus:
+def find_consensus(ensemble: Ensemble, *, num_clusters: int | None = None, seed: int = 42) -> Consensus:
     """Combine the runs into one clustering in which images that share clusters in many runs are together.
 
     k-means on the clusters of all runs as indicator vectors, weighted by the size of the groups; every run has the same
@@ -99,12 +99,12 @@ def find_consensus(ensemble: Ensemble, num_clusters: int | None = None, seed: in
         raise ConfigError(
             f"--num_clusters {wanted}: the runs tell only {len(ensemble.groups)} groups of images apart; ask for fewer"
         )
-    cluster_of = _number_by_size(_partition(ensemble, wanted, seed), ensemble.sizes)
+    cluster_of = _number_by_size(_partition(ensemble, num_clusters=wanted, seed=seed), ensemble.sizes)
     support_of = _support(ensemble, cluster_of)
     return Consensus(cluster_of, support_of, _describe_clusters(ensemble, cluster_of, support_of))
 
 
-def _partition(ensemble: Ensemble, num_clusters: int, seed: int) -> npt.NDArray[np.intp]:
+def _partition(ensemble: Ensemble, *, num_clusters: int, seed: int) -> npt.NDArray[np.intp]:
     from sklearn.cluster import KMeans
     from threadpoolctl import threadpool_limits
 
@@ -168,10 +168,10 @@ def cluster_fates(ensemble: Ensemble, seed: int = 42) -> pd.DataFrame:
         - dissolves: neither.
     """
     pairs = permutations(ensemble.names, 2)
-    return pd.concat([_fates(ensemble, run, other, seed) for run, other in pairs], ignore_index=True)
+    return pd.concat([_fates(ensemble, run=run, other=other, seed=seed) for run, other in pairs], ignore_index=True)
 
 
-def _fates(ensemble: Ensemble, run: str, other: str, seed: int) -> pd.DataFrame:
+def _fates(ensemble: Ensemble, *, run: str, other: str, seed: int) -> pd.DataFrame:
     table = ensemble.table(run, other)
     table = table.loc[table.any(axis=1)]
     counts = table.to_numpy()

@@ -24,7 +24,7 @@ from ictc.analytics.tables import printable
 from ictc.errors import InputError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Scores:
     """Agreement of clusters and classes, each in [0, 1] but ARI and AMI, which may fall below 0.
 

@@ -47,7 +47,7 @@ def literal_text() -> Iterator[None]:
         yield
 
 
-def wrap_name(name: object, width: int = 24, most_lines: int = 3) -> str:
+def wrap_name(name: object, *, width: int = 24, most_lines: int = 3) -> str:
     """Return a name in lines of at most `width` characters, its end left out if it takes more than `most_lines`."""
     text = printable(str(name))
     if most_lines == 1:

@@ -27,7 +27,7 @@ FILTERED_FILES = {"ui_only": UI_ONLY_FILE, "broken": BROKEN_FILE}
 REMEDY = "let `ictc run` finish there, or run the same command again"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class RunResults:
     """The exported results of one track.
 

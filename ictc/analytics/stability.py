@@ -71,7 +71,7 @@ def _pairs_within(groups: pd.DataFrame, sizes: npt.NDArray[np.int64], runs: Sequ
     return sum(comb(int(size), 2) for size in members)
 
 
-def proportion_ambiguous(pair_counts: Sequence[int], low: float = 0.1, high: float = 0.9) -> float:
+def proportion_ambiguous(pair_counts: Sequence[int], *, low: float = 0.1, high: float = 0.9) -> float:
     """Return the PAC: the share of pairs that are together in more than `low` and less than `high` of the runs.
 
     0 if all runs agree on every pair (Șenbabaoğlu et al. 2014, Scientific Reports 4). Runs with different K disagree on

@@ -18,7 +18,7 @@ FORMATS = {"day": "%Y-%m-%d", "week": "%G-W%V", "month": "%Y-%m"}
 """Weeks are those of ISO 8601: they begin on Monday, and belong to the year that most of their days lie in."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Trends:
     """Shares of the clusters by period or brand.
 

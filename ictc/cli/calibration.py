@@ -80,7 +80,7 @@ def save_clusters(num_clusters: int, path: Path) -> Path:
     return path
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Timing:
     """What one step has done so far; several tracks may be at it at the same time."""
 

@@ -40,7 +40,7 @@ def consensus(
     with analysis_packages():
         from ictc.analytics.consensus import make_report
     ensemble = load_runs(directories)
-    report = make_report(ensemble, num_clusters, seed)
+    report = make_report(ensemble, num_clusters=num_clusters, seed=seed)
     print_report(ensemble, report)
     write_report(ensemble, report, output_dir)
     print(f"\nWritten to {output_dir}")

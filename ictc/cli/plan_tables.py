@@ -128,7 +128,10 @@ def step_rows(plan: Plan, price_per_hour: float | None) -> list[Row]:
     sums = ["Total", "", "", "", "", ""]
     sums += [format_hours(estimate.hours_at(1)), format_hours(estimate.hours)] if estimate.steps else ["", ""]
     sums += [format_hours(total)] if measured else []
-    return [*rows, [*sums, *([format_cost(plan, total, price_per_hour)] if price_per_hour else [])]]
+    return [
+        *rows,
+        [*sums, *([format_cost(plan, hours=total, price_per_hour=price_per_hour)] if price_per_hour else [])],
+    ]
 
 
 def estimate_cells(step: StepEstimate | None) -> list[str]:
@@ -150,7 +153,9 @@ def hour_cells(plan: Plan, step: Step, price_per_hour: float | None) -> list[str
     """Return the measured time of a step, if anything was measured, and its cost, if there is a price."""
     is_measured = step.name in (plan.measured or {})
     cells = [format_hours(plan.hours(step)) if is_measured else ""] if plan.measured is not None else []
-    return cells + ([format_cost(plan, plan.hours(step), price_per_hour)] if price_per_hour else [])
+    return cells + (
+        [format_cost(plan, hours=plan.hours(step), price_per_hour=price_per_hour)] if price_per_hour else []
+    )
 
 
 def footnotes(plan: Plan) -> Iterator[str]:
@@ -201,7 +206,7 @@ def format_share(share: float | None) -> str:
     return "" if share is None else f"{share:.0%}"
 
 
-def format_cost(plan: Plan, hours: float | None, price_per_hour: float) -> str:
+def format_cost(plan: Plan, *, hours: float | None, price_per_hour: float) -> str:
     """Return what so many hours on all GPUs cost."""
     cost = None if hours is None else plan.cost(hours, price_per_hour=price_per_hour)
     return "" if cost is None else f"{cost:,.2f}"

@@ -22,7 +22,7 @@ MARKERS = ("circle", "square", "triangle", "diamond", "inverted_triangle", "hex"
 MAX_TOP_VALUES = 6
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Frequency:
     """How often a value occurs in a cluster and in all clusters together; shares are of the images."""
 
@@ -32,7 +32,7 @@ class Frequency:
     share_overall: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ClusterCard:
     """One cluster as the page shows it.
 
@@ -100,7 +100,9 @@ def top_values(values: pd.Series, overall: pd.Series) -> list[Frequency]:
     """Return the most frequent of `values`, equally frequent ones in alphabetical order."""
     counts = values[values != ""].value_counts().sort_index().sort_values(ascending=False, kind="stable")
     return [
-        Frequency(clip(value, 120), int(count), count / len(values), float(overall[value]))
+        Frequency(
+            value=clip(value, 120), count=int(count), share=count / len(values), share_overall=float(overall[value])
+        )
         for value, count in counts.head(MAX_TOP_VALUES).items()
     ]
 

@@ -16,7 +16,7 @@ from ictc.report.clusters import clip
 from ictc.report.reading import RunReport
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Cell:
     """One cell of a contingency table.
 
@@ -30,7 +30,7 @@ class Cell:
     lift: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PairComparison:
     """Two runs over the images that both have in a cluster.
 
@@ -74,7 +74,8 @@ def compare_pair(first: RunReport, second: RunReport, names: tuple[str, str]) ->
         return None
     table = contingency_table(common["cluster"].array, columns.loc[common["image_id"]].array)
     return PairComparison(
-        *names,
+        first=names[0],
+        second=names[1],
         num_images=len(common),
         ari=adjusted_rand_index(table),
         nmi=normalized_mutual_information(table),
@@ -90,7 +91,10 @@ def build_rows(table: pd.DataFrame) -> list[tuple[str, list[Cell]]]:
     return [
         (
             clip(str(name), 120),
-            [Cell(*cell) for cell in zip(table.loc[name], shares.loc[name], lifts.loc[name], strict=True)],
+            [
+                Cell(count=count, share=share, lift=times)
+                for count, share, times in zip(table.loc[name], shares.loc[name], lifts.loc[name], strict=True)
+            ],
         )
         for name in table.index
     ]

@@ -26,7 +26,15 @@ from ictc.errors import ConfigError, InputError
 def run_of(name: str, clusters: dict[str, str], num_clusters: int | None = None) -> RunResults:
     names = list(dict.fromkeys(clusters.values()))
     rows = pd.DataFrame({"image_id": list(clusters), "cluster": pd.Categorical(list(clusters.values()), names)})
-    return RunResults(Path(name), name, "criterion", num_clusters or len(names), {}, (), rows)
+    return RunResults(
+        directory=Path(name),
+        track=name,
+        criterion="criterion",
+        num_clusters=num_clusters or len(names),
+        metadata={},
+        definitions=(),
+        rows=rows,
+    )
 
 
 def fold_columns(**runs: list[str]) -> Ensemble:
@@ -85,7 +93,7 @@ def test_the_consensus_of_noisy_runs_is_nearer_the_truth_than_each_of_them() -> 
 
 def test_the_support_of_a_group_is_its_mean_share_in_its_consensus_cluster() -> None:
     ensemble = fold_columns(first=list("aaaaabbbbb"), second=list("xxxxyyyyyy"))
-    groups = group_table(ensemble, find_consensus(ensemble, 2)).set_index(ensemble.names)
+    groups = group_table(ensemble, find_consensus(ensemble, num_clusters=2)).set_index(ensemble.names)
     assert groups["cluster_id"].to_dict() == {("a", "x"): 1, ("a", "y"): 1, ("b", "y"): 2}
     assert groups["support"].to_dict() == pytest.approx(
         {("a", "x"): (5 / 5 + 4 / 5) / 2, ("a", "y"): (5 / 5 + 1 / 5) / 2, ("b", "y"): 1}
@@ -97,19 +105,19 @@ def test_the_consensus_has_the_middle_k_unless_told() -> None:
     columns = {f"k{k}": [str(n % k) for n in range(210)] for k in (2, 3, 5)}
     ensemble = fold_columns(**columns)
     assert len(find_consensus(ensemble).clusters) == 3
-    assert len(find_consensus(ensemble, 7).clusters) == 7
+    assert len(find_consensus(ensemble, num_clusters=7).clusters) == 7
     with pytest.raises(ConfigError, match="--num_clusters 31: the runs tell only 30 groups"):
-        find_consensus(ensemble, 31)
+        find_consensus(ensemble, num_clusters=31)
 
 
 def test_consensus_clusters_are_numbered_by_size_and_each_has_a_name_of_its_own() -> None:
     ensemble = fold_columns(first=list("aaaabbbccd" * 3), second=list("aaaabbbccd" * 3))
-    clusters = find_consensus(ensemble, 4).clusters
+    clusters = find_consensus(ensemble, num_clusters=4).clusters
     assert clusters["cluster"].tolist() == list("abcd")
     assert clusters["cluster_id"].tolist() == [1, 2, 3, 4]
     assert clusters["share"].sum() == pytest.approx(1)
     split = fold_columns(first=list("aaaaaaaaab"), second=list("xyzxyzxyzw"), third=list("aaaaaaaaab"))
-    assert find_consensus(split, 4).clusters["cluster"].is_unique
+    assert find_consensus(split, num_clusters=4).clusters["cluster"].is_unique
 
 
 def test_what_becomes_of_a_cluster() -> None:
