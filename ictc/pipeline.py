@@ -17,6 +17,7 @@ from ictc.records import ClusterDefinition
 from ictc.runs.context import settings_with_context
 from ictc.runs.definitions_file import load_definitions_file
 from ictc.runs.discovery import FoundImages, build_manifest
+from ictc.runs.imported import is_imported, own_command
 from ictc.runs.info import save_run_info
 from ictc.runs.locking import hold_locks
 from ictc.runs.map_step import run_map_steps
@@ -193,6 +194,7 @@ def plan_tracks(settings: RunSettings, reporter: Reporter) -> list[TrackPlan]:
     for track in tracks:
         directory = RunDirectory(root / track.directory if several else root)
         check_same_track(directory, track)
+        check_has_images(directory)
         criterion = choose_criterion(track, settings.clustering)
         prefix = f"{track.name}: " if several else ""
         plans.append(TrackPlan(track=track, criterion=criterion, directory=directory, title_prefix=prefix, given=given))
@@ -341,6 +343,20 @@ def check_apart(chosen: InputSettings, output_dir: Path) -> None:
         )
     if chosen.images is None and output_dir.resolve().is_relative_to(ads_dir.resolve()):
         raise ConfigError(f"--output_dir {output_dir} lies inside --ads_dir {ads_dir}; choose a folder outside of it")
+
+
+def check_has_images(directory: RunDirectory) -> None:
+    """Refuse to caption images where captions were imported.
+
+    Raises:
+        ConfigError: the folder holds an import.
+    """
+    if is_imported(directory):
+        raise ConfigError(
+            f"{directory.path} holds captions or texts that were imported; {own_command(directory)} goes on with them, "
+            f"ictc recluster --source_dir {directory.path} clusters them in other ways, and ictc run needs another "
+            "--output_dir"
+        )
 
 
 def check_same_track(directory: RunDirectory, track: Track) -> None:

@@ -11,17 +11,21 @@ from typing import Any
 
 from ictc.config import RunSettings
 from ictc.errors import ConfigError
+from ictc.importing.reference import Reference, is_reference
+from ictc.importing.run import Clustering, build_settings, import_into, open_reference
 from ictc.pipeline import approve, closing_on_error, finish_runs, load_given_clusters, run_steps
 from ictc.runs.adoption import adopt_manifest, adopt_step, drop_adopted
+from ictc.runs.imported import is_imported
 from ictc.runs.locking import hold_locks
 from ictc.runs.opening import open_track
 from ictc.runs.parts import steps_of_a_part, steps_over_the_whole
 from ictc.runs.plan import check_preconditions
-from ictc.runs.reader import find_run_directories
+from ictc.runs.reader import find_run_directories, is_run_directory
 from ictc.runs.reporter import Reporter
 from ictc.runs.settings import held_track, load_settings
 from ictc.runs.summary import TrackSummary
 from ictc.runs.track_run import TrackRun
+from ictc.steps.label import LABEL
 from ictc.storage.manifest import Manifest, find_manifest
 from ictc.storage.rundir import RunDirectory
 from ictc.tracks import load_track
@@ -72,9 +76,9 @@ class Target:
 
 
 async def recluster_source(
-    source: RunDirectory, request: ReclusterRequest, reporter: Reporter, stop: asyncio.Event
+    source: RunDirectory | Reference, request: ReclusterRequest, reporter: Reporter, stop: asyncio.Event
 ) -> list[TrackSummary]:
-    """Cluster the captions of a finished run again, and return what came out, a summary for each K.
+    """Cluster the captions of a finished run, or of the reference, again; return what came out, a summary for each K.
 
     Raises:
         ConfigError: the source is unfinished.
@@ -83,24 +87,25 @@ async def recluster_source(
     """
     targets = request.targets()
     async with hold_locks([target.directory for target in targets], reporter, stop):
-        settings = [load_settings(source, **build_overrides(source, target, request)) for target in targets]
-        runs = [
-            build_run(each, source, target, request=request, reporter=reporter, stop=stop)
-            for each, target in zip(settings, targets, strict=True)
-        ]
+        settings = [settings_for(source, target, request) for target in targets]
+        runs: list[TrackRun] = []
         with closing_on_error(runs):
+            for each, target in zip(settings, targets, strict=True):
+                runs.append(await open_run(each, source, target, request=request, reporter=reporter, stop=stop))
             for run in runs:
                 check_preconditions(run)
             await approve(runs, reporter, stop)
         return await finish_runs(runs, partial(run_steps, runs, settings[0], stop))
 
 
-def find_source(request: ReclusterRequest) -> RunDirectory:
-    """Return the run directory whose captions are clustered again.
+def find_source(request: ReclusterRequest) -> RunDirectory | Reference:
+    """Return the run directory, or the directory of the reference, whose captions are clustered again.
 
     Raises:
         ConfigError: there is none, or none of that track, or it can't be told which, or the results would go into it.
     """
+    if is_reference(request.source_dir) and not is_run_directory(request.source_dir):
+        return open_reference(request.source_dir, request.output_dir)
     source = _choose_track(request)
     if request.output_dir.resolve().is_relative_to(source.path.resolve()):
         raise ConfigError(f"--output_dir {request.output_dir} lies in {source.path}, the source, never written to")
@@ -117,6 +122,36 @@ def _choose_track(request: ReclusterRequest) -> RunDirectory:
     return found[wanted]
 
 
+def settings_for(source: RunDirectory | Reference, target: Target, request: ReclusterRequest) -> RunSettings:
+    """Return the settings of the run that makes clusters for one K."""
+    if isinstance(source, RunDirectory):
+        return load_settings(source, **build_overrides(source, target, request))
+    overrides = {**DEFAULTS.get(request.overrides.get("engine") or "vllm", {}), **request.overrides}
+    overrides |= {"track": request.track} if request.track is not None else {}
+    overrides |= {"num_clusters": target.num_clusters} if target.num_clusters is not None else {}
+    return build_settings(source, target.directory, overrides)
+
+
+async def open_run(
+    settings: RunSettings,
+    source: RunDirectory | Reference,
+    target: Target,
+    *,
+    request: ReclusterRequest,
+    reporter: Reporter,
+    stop: asyncio.Event,
+) -> TrackRun:
+    """Put what is reused into the target, and return the run that goes on from it."""
+    if isinstance(source, RunDirectory):
+        return build_run(settings, source, target, request=request, reporter=reporter, stop=stop)
+    chosen = Clustering(
+        settings=settings,
+        keeps_labels=None if request.redo_labels is None else not request.redo_labels,
+        title_prefix=target.title_prefix,
+    )
+    return await import_into(source, target.directory, chosen, reporter, stop)
+
+
 def build_run(
     settings: RunSettings,
     source: RunDirectory,
@@ -130,6 +165,7 @@ def build_run(
     directory, info = target.directory, source.load_run_info()
     criterion = settings.clustering.criterion or info["criterion"]
     redo_labels = criterion != info["criterion"] if request.redo_labels is None else request.redo_labels
+    redo_labels = redo_labels or has_no_labels(source)
     manifest = copy_manifest(source, directory)
     steps = steps_over_the_whole(redo_texts=redo_labels)
     for step in steps_of_a_part():
@@ -153,6 +189,11 @@ def build_run(
         steps=steps,
         origin={"reclustered_from": str(source.path)},
     )
+
+
+def has_no_labels(source: RunDirectory) -> bool:
+    """Whether nothing but captions was imported, so that there is nothing else to finish."""
+    return is_imported(source) and source.current_key(LABEL.name) is None
 
 
 def build_overrides(source: RunDirectory, target: Target, request: ReclusterRequest) -> dict[str, Any]:

@@ -46,9 +46,10 @@ def export(
         from ictc.report.exports import EXPORTERS
         from ictc.report.images import build_finder
         from ictc.report.selection import load_single
+        from ictc.report.words import words_for
     results = load_single(directory)
     options = PageOptions(ads_dir=ads_dir, max_points=max_points, embeddings=embeddings, seed=seed)
     with analysis_packages():
         summary = EXPORTERS[format](results, build_finder(results.directory, ads_dir), output, options)
     left_out = f"; {summary.num_left_out:,} left out" if summary.num_left_out else ""
-    print(f"{summary.num_exported:,} ads: {output}{left_out}")
+    print(f"{summary.num_exported:,} {words_for(results.metadata).many}: {output}{left_out}")

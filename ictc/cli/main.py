@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from keyword import iskeyword
 from typing import NoReturn
 
 from cyclopts import App, CycloptsError, Group, Parameter
@@ -20,12 +21,12 @@ from ictc.secrecy import scrub, scrub_line
 USAGE_EXIT_CODE = 2
 
 COMMANDS = {
-    "Make clusters": ("run", "plan", "merge", "recluster", "retry"),
+    "Make clusters": ("run", "plan", "import", "merge", "recluster", "retry"),
     "Keep an eye on runs": ("status", "verify"),
     "Look at clusters": ("report", "sample", "export"),
     "Measure": ("evaluate", "consensus", "archetypes", "trends"),
 }
-"""Every command, each in the module of its name, under the heading that `ictc --help` puts it."""
+"""Every command, in the module of its name (`import_` for `import`), under the heading that `ictc --help` puts it."""
 
 app = App(
     name="ictc",
@@ -38,7 +39,8 @@ app = App(
 for position, (title, commands) in enumerate(COMMANDS.items(), 1):
     group = Group(title, sort_key=position)
     for command in commands:
-        app.command(f"ictc.cli.{command}:{command}", group=group)
+        python_name = f"{command}_" if iskeyword(command) else command
+        app.command(f"ictc.cli.{python_name}:{python_name}", name=command, group=group)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

@@ -20,7 +20,7 @@ def sample(
     output_dir: Path | None = None,
     ads_dir: Path | None = None,
 ) -> None:
-    """Draw ads of every cluster at random: as a CSV file and on one sheet of pictures.
+    """Draw ads of every cluster at random: as a CSV file and, where there are images, on one sheet of pictures.
 
     The same seed draws the same ads. Examples:
 
@@ -35,11 +35,13 @@ def sample(
     """
     with analysis_packages():
         from ictc.report.images import build_finder
-        from ictc.report.sample import write_sample
+        from ictc.report.sample import SHEET, TABLE, write_sample
         from ictc.report.selection import load_single
+        from ictc.report.words import TEXTS, words_for
     results = load_single(directory)
     folder = output_dir or results.directory / "sample"
     count = write_sample(results, build_finder(results.directory, ads_dir), folder, per_cluster, seed)
-    print(
-        f"{count:,} ads of {len(results.definitions)} clusters: {folder / 'sample.csv'}, {folder / 'contact_sheet.jpg'}"
-    )
+    words = words_for(results.metadata)
+    written = [TABLE] if words is TEXTS else [TABLE, SHEET]
+    where = ", ".join(str(folder / name) for name in written)
+    print(f"{count:,} {words.many} of {len(results.definitions)} clusters: {where}")

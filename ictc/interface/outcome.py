@@ -13,17 +13,22 @@ WORDS_OF_STATUS = {
     "broken": "broken",
     "rejected": "rejected",
 }
+WORDS_OF_TABLE = {"done": "imported", "broken": "empty"}
+WORDS_OF_IMPORT = {"reference": {"done": "imported"}, "texts": WORDS_OF_TABLE, "captions": WORDS_OF_TABLE}
+"""What differs where something was imported, by what that was."""
 
 
 def describe_track(summary: TrackSummary) -> str:
     """Return what was asked of which images, and how they left Step 1."""
-    return f"{summary.criterion} ({summary.track}): {summary.num_images:,} images, {describe_captions(summary)}"
+    noun = "texts" if summary.imported == "texts" else "images"
+    return f"{summary.criterion} ({summary.track}): {summary.num_images:,} {noun}, {describe_captions(summary)}"
 
 
 def describe_captions(summary: TrackSummary) -> str:
     """Return how the images left Step 1, such as "70 captioned, 4 broken; 12 are copies of others"."""
     counts = summary.statuses.get("caption", {})
-    ways = ", ".join(f"{count:,} {WORDS_OF_STATUS[status]}" for status, count in counts.items())
+    words = {**WORDS_OF_STATUS, **WORDS_OF_IMPORT.get(summary.imported, {})}
+    ways = ", ".join(f"{count:,} {words[status]}" for status, count in counts.items())
     return ways + (f"; {summary.num_duplicates:,} are copies of others" if summary.num_duplicates else "")
 
 

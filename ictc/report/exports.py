@@ -26,6 +26,7 @@ from ictc.report.options import PageOptions
 from ictc.report.projection import MIN_POINTS, project
 from ictc.report.reading import caption_texts
 from ictc.report.sampling import sample_positions
+from ictc.report.words import TEXTS, words_for
 from ictc.steps.image_links import LinkNames, link_or_copy
 from ictc.storage.atomic import atomic_writer, storage_errors
 from ictc.storage.json_files import write_json
@@ -142,8 +143,10 @@ def place_images(results: RunResults, finder: ImageFinder, folder: Path) -> pd.D
 
     Raises:
         ConfigError: there is something beside or in `folder` already.
-        InputError: no image was found.
+        InputError: no image was found, or there never was one.
     """
+    if words_for(results.metadata) is TEXTS:
+        raise InputError(f"{results.directory} holds texts and no images; export it as csv or datamap")
     if folder.parent.exists() and (not folder.parent.is_dir() or any(folder.parent.iterdir())):
         raise ConfigError(f"{folder.parent} exists already; give --output a new or an empty folder")
     with storage_errors(folder):

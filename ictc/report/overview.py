@@ -9,21 +9,26 @@ import pandas as pd
 
 from ictc.report.clusters import clip
 from ictc.report.reading import RunReport
+from ictc.steps.base import MapStep
 from ictc.steps.table import STEPS
 
 MAX_LISTED = 200
 """Most images listed for each way to have no cluster."""
 
-OUTCOMES = {
-    "ui_only": ("Interface only", "Screens that show nothing but the interface of an app."),
-    "broken": ("Unreadable", "Files that could not be decoded."),
-    "rejected": ("Rejected", "Images for which the model gave no valid answer, after several tries."),
-}
+UI_ONLY = ("Interface only", "Screens that show nothing but the interface of an app.")
+REJECTED = ("Rejected", "What the model gave no valid answer for, after several tries.")
+
+IMPORTS = {"texts": "a table of texts", "captions": "a table of captions", "reference": "a directory of the reference"}
+"""What was imported, for people."""
 
 
 @dataclass(frozen=True)
 class FilteredImage:
-    """An image without a cluster."""
+    """An image without a cluster.
+
+    Attributes:
+        path: its id, if it is no file.
+    """
 
     path: str
     platform: str
@@ -58,14 +63,15 @@ class Prompt:
 def build_outcomes(run: RunReport) -> list[Outcome]:
     """Return each way in which images ended without a cluster, if any did."""
     filtered = run.results.filtered
-    groups = ((key, filtered[filtered["outcome"] == key]) for key in OUTCOMES)
-    return [build_outcome(key, images) for key, images in groups if len(images)]
+    told = {"ui_only": UI_ONLY, "broken": run.words.broken, "rejected": REJECTED}
+    groups = ((key, filtered[filtered["outcome"] == key]) for key in told)
+    return [build_outcome(key, *told[key], images) for key, images in groups if len(images)]
 
 
-def build_outcome(key: str, images: pd.DataFrame) -> Outcome:
+def build_outcome(key: str, title: str, description: str, images: pd.DataFrame) -> Outcome:
     """Summarize the `images` of one outcome."""
-    title, description = OUTCOMES[key]
     listed = images.head(MAX_LISTED)[["image_path", "platform", "reason"]].fillna("")
+    listed["image_path"] = listed["image_path"].where(listed["image_path"] != "", images["image_id"])
     return Outcome(
         key,
         title,
@@ -87,15 +93,17 @@ def build_facts(run: RunReport) -> dict[str, str]:
     metadata, info = run.results.metadata, run.info
     settings = info.get("settings") or {}
     versions = info.get("versions") or {}
+    imported = metadata.get("imported", "")
     facts = {
         "Criterion": run.results.criterion,
         "Track": run.results.track,
         "Clusters": f"{run.results.num_clusters} (K)",
+        "Imported": IMPORTS.get(imported, ""),
         "Model": describe_models(metadata),
         "Engine": str(metadata.get("engine", "")),
         "Precision": str(settings.get("dtype", "")) if metadata.get("engine") == "vllm" else "",
-        "Labels read by Step 2b": describe_labels(run.synthesis),
-        "Image tokens, at most": str(metadata.get("max_image_tokens", "")),
+        "Labels read by Step 2b": describe_labels(run.synthesis, run.words.item),
+        "Image tokens, at most": "" if imported else str(metadata.get("max_image_tokens", "")),
         "Seed": str(metadata.get("seed", "")),
         "Prompts": str(metadata.get("prompts", "")),
         "Finished": str(info.get("saved_at", "")),
@@ -105,13 +113,17 @@ def build_facts(run: RunReport) -> dict[str, str]:
     return {title: clip(value) for title, value in facts.items() if value}
 
 
-def describe_labels(synthesis: dict[str, Any]) -> str:
-    """Return which labels the clusters were made from, "" if that is not known."""
+def describe_labels(synthesis: dict[str, Any], item: str) -> str:
+    """Return which labels the clusters were made from, "" if that is not known.
+
+    Args:
+        item: what was labeled.
+    """
     match synthesis:
         case {"labels_read": 0}:
             return "none: the clusters were given"
         case {"labels_read": int(count), "share_covered": float(share)}:
-            return f"the {count:,} most frequent, which stand for {share:.0%} of the labeled images"
+            return f"the {count:,} most frequent, which stand for {share:.0%} of the labeled {item}s"
     return ""
 
 
@@ -134,7 +146,9 @@ def describe_seconds(seconds: object) -> str:
 
 def build_prompts(run: RunReport) -> list[Prompt]:
     """Return what each step asked, in their order; none if `prompts.json` is not there."""
-    prompts = ((f"Step {step.number}: {step.about}", run.prompts.get(step.name)) for step in STEPS)
+    was_imported = bool(run.results.metadata.get("imported"))
+    steps = (step for step in STEPS if not (was_imported and isinstance(step, MapStep) and step.reads_images))
+    prompts = ((f"Step {step.number}: {run.words.about(step)}", run.prompts.get(step.name)) for step in steps)
     return [
         Prompt(title, clip(str(prompt.get("system", "")), 20_000), clip(str(prompt.get("user", "")), 20_000))
         for title, prompt in prompts

@@ -33,6 +33,7 @@ from ictc.report.overview import (
 )
 from ictc.report.payload import build_payload, dump_json
 from ictc.report.reading import RunReport, read_run
+from ictc.report.words import ADS, Words
 
 SCRIPTS = ("data.js", "dialog.js", "map.js", "explorer.js", "main.js")
 
@@ -43,6 +44,7 @@ class RunSection:
 
     name: str
     results: RunResults
+    words: Words
     cards: list[ClusterCard]
     outcomes: list[Outcome]
     facts: dict[str, str]
@@ -90,6 +92,7 @@ def build_page(directories: Sequence[Path], options: PageOptions) -> str:
         "page.html.j2",
         title=" · ".join(dict.fromkeys(clip(run.results.criterion, 200) for run in runs)),
         sections=sections,
+        words=sections[0].words if len({section.words for section in sections}) == 1 else ADS,
         comparison=compare_runs(runs, names),
         example_kinds=EXAMPLE_KINDS,
         num_images_shown=len(images),
@@ -114,6 +117,7 @@ def build_section(run: RunReport, name: str) -> RunSection:
     return RunSection(
         name=name,
         results=run.results,
+        words=run.words,
         cards=build_cards(run),
         outcomes=build_outcomes(run),
         facts=build_facts(run),

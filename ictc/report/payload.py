@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from ictc.report.clusters import clip, cluster_color, cluster_marker
 from ictc.report.reading import RunReport
+from ictc.report.words import TEXTS
 
 COLUMNS = ("image_id", "image_path", "timestamp", "category", "brand", "text", "summary", "label")
 
@@ -44,6 +45,12 @@ def describe_run(run: RunReport, name: str) -> dict[str, Any]:
     rows = run.results.rows.iloc[run.shown]
     return {
         "name": name,
+        "words": {
+            "many": run.words.many,
+            "one_said": run.words.said.removesuffix("s"),
+            "read": run.words.read,
+            "are_texts": run.words is TEXTS,
+        },
         "num_results": len(run.results.rows),
         "clusters": [
             {

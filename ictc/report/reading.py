@@ -22,6 +22,7 @@ from ictc.report.images import ImageFinder, build_finder, read_optional_json
 from ictc.report.options import MAX_FIELD_CHARS, MAX_ROWS, MAX_TEXT_CHARS, PageOptions
 from ictc.report.projection import project
 from ictc.report.sampling import random_ranks, sample_positions
+from ictc.report.words import Words, words_for
 from ictc.steps import caption, synthesize
 
 TEXT_COLUMNS = ("category", "brand", "text", "summary", "label")
@@ -66,6 +67,11 @@ class RunReport:
     mapped: Mapped
     shown: npt.NDArray[np.intp]
     ranks: npt.NDArray[np.intp]
+
+    @property
+    def words(self) -> Words:
+        """The words for what the run is about."""
+        return words_for(self.results.metadata)
 
     @property
     def sizes(self) -> list[int]:
@@ -121,6 +127,12 @@ def map_captions(rows: pd.DataFrame, shown: npt.NDArray[np.intp], max_points: in
 
 
 def caption_texts(rows: pd.DataFrame) -> list[str]:
-    """Return what is embedded of each caption: what is shown and what it is about, not the brand or the small print."""
-    pairs = zip(rows["category"].fillna(""), rows["summary"].fillna(""), strict=True)
-    return [f"{category}. {summary}" for category, summary in pairs]
+    """Return what is embedded of each caption: what is shown and what it is about, not the brand or the small print.
+
+    Of one that says neither, such as a text that was imported, that is the words themselves.
+    """
+    columns = (rows[column].fillna("") for column in ("category", "summary", "text"))
+    return [
+        f"{category}. {summary}" if category or summary else text[:MAX_FIELD_CHARS]
+        for category, summary, text in zip(*columns, strict=True)
+    ]

@@ -15,8 +15,11 @@ from ictc.analytics.tables import printable, write_csv
 from ictc.errors import ConfigError
 from ictc.report.images import ImageFinder, load_images
 from ictc.report.sampling import random_ranks
+from ictc.report.words import TEXTS, words_for
 from ictc.storage.atomic import write_atomic
 
+TABLE = "sample.csv"
+SHEET = "contact_sheet.jpg"
 TILES_PER_ROW = 10
 TILE_PX = 160
 GAP_PX = 12
@@ -44,19 +47,22 @@ def draw_sample(results: RunResults, per_cluster: int, seed: int) -> pd.DataFram
 
 
 def write_sample(results: RunResults, finder: ImageFinder, output_dir: Path, per_cluster: int, seed: int) -> int:
-    """Write `sample.csv` and `contact_sheet.jpg` into `output_dir`; return how many ads they show.
+    """Write `sample.csv` and, unless there are texts alone, `contact_sheet.jpg`; return how many ads they show.
 
     Raises:
         ConfigError: the sheet would be too large to be an image.
         StorageError: the disk refused.
     """
     sample = draw_sample(results, per_cluster, seed)
+    if words_for(results.metadata) is TEXTS:
+        write_csv(sample, output_dir / TABLE)
+        return len(sample)
     sizes = results.rows["cluster"].value_counts()
     sheet = draw_contact_sheet(sample, sizes, find_images(sample, finder))
-    write_csv(sample, output_dir / "sample.csv")
+    write_csv(sample, output_dir / TABLE)
     buffer = io.BytesIO()
     sheet.save(buffer, "JPEG", quality=85)
-    write_atomic(output_dir / "contact_sheet.jpg", buffer.getvalue())
+    write_atomic(output_dir / SHEET, buffer.getvalue())
     return len(sample)
 
 

@@ -31,6 +31,7 @@ def open_track(
     steps: tuple[Step, ...],
     given: tuple[ClusterDefinition, ...] = (),
     combined: str = "",
+    has_imported_labels: bool = False,
     title_prefix: str = "",
     origin: Mapping[str, Any] | None = None,
     keeper: ManifestKeeper | None = None,
@@ -38,7 +39,7 @@ def open_track(
     """Return the run of one track; nothing is read of what is there.
 
     Args:
-        given, combined: as in `StepConfig`.
+        given, combined, has_imported_labels: as in `StepConfig`.
         title_prefix, origin, keeper: as in `TrackRun`.
     """
     engine, seed = settings.engine, settings.control.seed
@@ -47,7 +48,13 @@ def open_track(
     changed = {name: now for name, now in models.items() if noted.get(name, now) != now}
     return TrackRun(
         config=make_config(
-            settings, track=track, criterion=criterion, given=given, combined=combined, changed_models=changed
+            settings,
+            track=track,
+            criterion=criterion,
+            given=given,
+            combined=combined,
+            has_imported_labels=has_imported_labels,
+            changed_models=changed,
         ),
         control=settings.control,
         engine=engine,
@@ -72,6 +79,7 @@ def make_config(
     criterion: str,
     given: tuple[ClusterDefinition, ...] = (),
     combined: str = "",
+    has_imported_labels: bool = False,
     changed_models: Mapping[str, str] | None = None,
 ) -> StepConfig:
     """Return what the results of a track's steps depend on, under these settings."""
@@ -89,4 +97,5 @@ def make_config(
         combined=combined,
         dedupe=control.dedupe,
         is_part=settings.input.is_part,
+        has_imported_labels=has_imported_labels,
     )

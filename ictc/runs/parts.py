@@ -78,9 +78,24 @@ def order_parts(parts: Sequence[Part], *, allow_missing: bool) -> list[Part]:
     ordered = sorted(parts, key=lambda part: (part.start, part.end))
     first = ordered[0]
     for part in ordered[1:]:
+        check_divided(first, part)
         check_same_kind(first, part)
     check_ranges(ordered, allow_missing=allow_missing)
     return ordered
+
+
+def check_divided(first: Part, other: Part) -> None:
+    """Refuse to put imports together: nothing tells which parts of which collection they are, and in which order.
+
+    Raises:
+        ConfigError: naming both.
+    """
+    for part in (first, other):
+        if "imported" in part.manifest.key:
+            raise ConfigError(
+                f"{part.name} was imported, so it is no shard, and {first.name} and {other.name} can't be merged; put "
+                "their sources together and import that"
+            )
 
 
 def check_same_kind(first: Part, other: Part) -> None:

@@ -55,7 +55,7 @@ def describe_place(path: Path) -> str:
 
 
 def _iter_run_directories(path: Path, levels: int, *, nested: bool) -> Iterator[Path]:
-    is_run = _is_run_directory(path)
+    is_run = is_run_directory(path)
     if is_run:
         yield path
     if levels and path.is_dir() and (nested or not is_run):
@@ -71,7 +71,8 @@ def _is_open_folder(entry: os.DirEntry[str]) -> bool:
     return is_folder and os.access(entry, os.R_OK | os.X_OK)
 
 
-def _is_run_directory(path: Path) -> bool:
+def is_run_directory(path: Path) -> bool:
+    """Whether a run lies, or has begun, right at `path`."""
     state = path / "state"
     return (path / "run.json").is_file() or find_lock(state) is not None or (state / "manifest.jsonl").is_file()
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ictc.config import RunSettings
+from ictc.runs.imported import is_imported, own_command
 from ictc.runs.reader import find_run_directories
 from ictc.runs.settings import load_flags, load_settings
 from ictc.storage.manifest import find_manifest
@@ -20,6 +21,11 @@ def explain_refusal(directory: RunDirectory, others: Iterable[RunDirectory] = ()
         others: what is retried besides.
     """
     info, path = directory.load_run_info(), directory.path
+    if is_imported(directory):
+        return (
+            f"{path}: its captions were imported, so no image can be tried again; of Steps 2a and 3, its own command "
+            f"with --retry_rejected tries again what was rejected: {own_command(directory)} --retry_rejected"
+        )
     if source := info.get("reclustered_from"):
         return (
             f"{path}: its captions are those of {source}: ictc retry {source}, then its own ictc recluster command "

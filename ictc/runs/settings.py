@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import yaml
@@ -70,12 +71,24 @@ def load_settings(directory: RunDirectory, **overrides: Any) -> RunSettings:
     if overrides.get("clusters") is not None:
         flags.pop("num_clusters", None)  # the file says it
     flags |= overrides
+    settings = make_settings({flag: value for flag, value in flags.items() if value is not None}, f"{path}: ")
+    steps_of(settings)
+    return settings
+
+
+def make_settings(flags: Mapping[str, Any], where: str = "") -> RunSettings:
+    """Return the settings that flags stand for.
+
+    Args:
+        where: what an error begins with.
+
+    Raises:
+        ConfigError: they are not valid.
+    """
     try:
-        settings = RunSettings.from_flags({flag: value for flag, value in flags.items() if value is not None})
-        steps_of(settings)
+        return RunSettings.from_flags(flags)
     except ValidationError as error:
         first = error.errors()[0]
         message = str(first["msg"]).removeprefix("Value error, ")
-        where = "" if message.startswith("--") else f"{'.'.join(map(str, first['loc']))}: "
-        raise ConfigError(f"{path}: {where}{message}") from None
-    return settings
+        name = "" if message.startswith("--") else f"{'.'.join(map(str, first['loc']))}: "
+        raise ConfigError(f"{where}{name}{message}") from None

@@ -34,6 +34,7 @@ class TrackSummary:
         num_duplicates: images that are the same as an earlier one.
         clusters: largest first.
         wants_report: whether a page about it is to be written.
+        imported: what was imported in place of images, "" if nothing was.
     """
 
     track: str
@@ -44,6 +45,7 @@ class TrackSummary:
     statuses: dict[str, dict[str, int]]
     clusters: list[ClusterSummary]
     wants_report: bool = False
+    imported: str = ""
 
 
 def summarize_clusters(results: Results) -> list[ClusterSummary]:
@@ -80,4 +82,5 @@ def summarize(*, track: str, criterion: str, directory: Path, results: Results, 
         statuses={step.name: results.describe_statuses(step) for step in results.journals},
         clusters=summarize_clusters(results) if ASSIGN in results.journals else [],
         wants_report=wants_report,
+        imported=results.manifest.key.get("imported", ""),
     )

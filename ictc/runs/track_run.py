@@ -218,9 +218,13 @@ class TrackRun:
         return View(results=self.results, keys={step: key for step, key in keys.items() if key}, said=self._metadata())
 
     def _metadata(self) -> dict[str, Any]:
-        """Return for people what the results were made by, and whether something is missing."""
-        missing = self.manifest.key.get("missing")
-        return {**self.config.metadata, **({"partial": {"missing_images": missing}} if missing else {})}
+        """Return for people what the results were made by, and whether something is missing or was imported."""
+        missing, imported = (self.manifest.key.get(name) for name in ("missing", "imported"))
+        return {
+            **self.config.metadata,
+            **({"partial": {"missing_images": missing}} if missing else {}),
+            **({"imported": imported} if imported else {}),
+        }
 
     def is_forced(self, step: Step, key: StageKey) -> bool:
         """Whether a step starts afresh whatever it has; the command that resumes one that did goes on with it."""

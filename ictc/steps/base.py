@@ -45,6 +45,7 @@ class StepConfig:
         combined: digest of the one request that captions are asked by for several tracks, "" if each has its own.
         dedupe: what shares an answer.
         is_part: whether the images are a part of a collection.
+        has_imported_labels: whether some labels were imported, so that a model makes those of the others only.
     """
 
     track: Track
@@ -59,6 +60,7 @@ class StepConfig:
     combined: str = ""
     dedupe: Literal["off", "exact", "near"] = "exact"
     is_part: bool = False
+    has_imported_labels: bool = False
 
     def spec(self, role: Role) -> ModelSpec:
         """Return the model of a role."""

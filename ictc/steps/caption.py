@@ -130,8 +130,9 @@ class CaptionStep(MapStep[ImageRecord]):
                 problem = f"has {len(strange):,} images that do not belong there ({name_some(strange)})"
                 yield Finding("export", folder, problem)
             missing = sorted(expected - there)
-            # A file that could not be read may have vanished; and a merge may see none of the images.
-            if missing and status is not Status.BROKEN and Path(ads_dir).is_dir():
+            # A file that could not be read may have vanished; and a merge or an import may see none of the images.
+            may_be_away = status is Status.BROKEN or "imported" in manifest.key or not Path(ads_dir).is_dir()
+            if missing and not may_be_away:
                 yield Finding("export", folder, f"lacks {len(missing):,} images ({name_some(missing)})")
 
     def find_foreign(self, results: Results, key: StageKey) -> Iterable[str]:
@@ -144,6 +145,8 @@ CAPTION = CaptionStep()
 def find_replaced(results: Results) -> Iterator[str]:
     """Yield the images, of those that this machine can read, whose record is about another content."""
     key, journal = results.manifest.key, results.journals[CAPTION]
+    if "imported" in key:  # its records are about captions, not about images
+        return
     for image, content in read_contents(str(key.get("base", key["ads_dir"])), results.manifest):
         is_told = content is not None and not journal.is_about(image.image_id, input_digest=name_digest(image))
         if is_told and image.image_id in journal and not journal.is_about(image.image_id, input_digest=content or ""):

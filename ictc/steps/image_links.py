@@ -131,7 +131,8 @@ def iter_names(images: Iterable[ImageRecord], ads_dir: str) -> Iterator[tuple[Im
 
 def has_link(image: ImageRecord, ads_dir: str) -> bool:
     """Whether an image is a file of this machine, so that a link can lead there."""
-    return image.problem is None and image.offset is None and not is_url(image.path) and not is_url(ads_dir)
+    is_file = bool(image.path) and image.offset is None and not is_url(image.path) and not is_url(ads_dir)
+    return is_file and image.problem is None
 
 
 class LinkFolder:

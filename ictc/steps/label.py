@@ -58,7 +58,10 @@ class LabelStep(MapStep[Caption]):
 
     def key(self, config: StepConfig, results: Results) -> StageKey:
         prompt = config.track.prompts[self.name]
-        return config.model_key(self.role, prompt, uses_criterion=config.track.label.uses("criterion"))
+        key = config.model_key(self.role, prompt, uses_criterion=config.track.label.uses("criterion"))
+        if config.has_imported_labels:
+            key["imported"] = "labels"
+        return key
 
     def iter_items(self, results: Results) -> Iterator[WorkItem[Caption]]:
         for image_id in results.iter_ids(CAPTION, Status.DONE):

@@ -8,10 +8,16 @@ from dataclasses import replace
 from pathlib import Path
 
 from ictc.errors import ConfigError, TrackError
-from ictc.tracks import cultural, general, identity, marketing
+from ictc.tracks import cultural, general, identity, marketing, texts
 from ictc.tracks.base import Track
 
-BUILT_IN_TRACKS: tuple[Track, ...] = (marketing.TRACK, identity.TRACK, cultural.TRACK, general.TRACK)
+BUILT_IN_TRACKS: tuple[Track, ...] = (
+    marketing.TRACK,
+    identity.TRACK,
+    cultural.TRACK,
+    general.TRACK,
+    texts.TRACK,
+)
 
 
 def load_track(name: str) -> Track:

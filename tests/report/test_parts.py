@@ -121,4 +121,4 @@ def test_no_path_leads_out_of_the_images(tmp_path: Path, path: str) -> None:
     ],
 )
 def test_the_page_tells_the_labels_that_were_read(synthesis: dict[str, object], words: str) -> None:
-    assert describe_labels(synthesis) == words
+    assert describe_labels(synthesis, "image") == words

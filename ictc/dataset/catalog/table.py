@@ -20,9 +20,10 @@ import orjson
 from ictc.dataset.catalog.collection import Collection
 from ictc.dataset.catalog.listing import LASTING
 from ictc.dataset.catalog.local_tree import with_local_size
-from ictc.dataset.catalog.metadata import MAX_EXACT, TIME_COLUMN, Metadata
+from ictc.dataset.catalog.metadata import TIME_COLUMN, Metadata
 from ictc.dataset.catalog.naming import Frames, file_id, make_record
 from ictc.dataset.catalog.table_addresses import AddressRules
+from ictc.dataset.catalog.table_names import EXACT_FLOATS, PACKED, suffix_of_table, tidy_names
 from ictc.dataset.catalog.table_parquet import read_parquet
 from ictc.dataset.catalog.table_text import read_csv, read_jsonl
 from ictc.dataset.catalog.tally import Tally
@@ -53,10 +54,6 @@ READERS: dict[str, Callable[[bytes], Any]] = {
     ".ndjson": read_jsonl,
     ".json": read_jsonl,
 }
-PACKED = ".gz"
-
-EXACT_FLOATS = {"float": 2**24, "double": MAX_EXACT}
-"""Up to which integer floating point numbers are exact, by Arrow's name of the type."""
 
 
 class TableCollection(Collection):
@@ -124,7 +121,7 @@ class TableCollection(Collection):
         problem: str | None = f"row {index + 1} of the table names no image"
         if path:
             problem = self._rules.find_problem(address) if is_judged else None
-        own = {name: _for_results(row[name]) for name in self._kept}
+        own = {name: for_results(row[name]) for name in self._kept}
         return make_record(image_id, path=path, metadata=metadata, problem=problem, own=own or None)
 
 
@@ -144,7 +141,7 @@ def as_written(cell: object) -> str:
     return str(int(cell) if isinstance(cell, float) and cell.is_integer() else cell)
 
 
-def _for_results(value: Any) -> Any:
+def for_results(value: Any) -> Any:
     """Return a value of the user's own without secrets; JSON has no decimals."""
     if isinstance(value, Decimal):
         return format(value, "f")
@@ -209,7 +206,7 @@ def list_table(location: Path | str, base: str | None, allowed: Set[str] = froze
         InputError: it cannot be read, has no rows, or does not say where the images are.
     """
     name = str(location)
-    reader = READERS.get(_suffix(name.removesuffix(PACKED)))
+    reader = READERS.get(suffix_of_table(name))
     if reader is None:
         raise ConfigError(
             f"--images {name}: the table must end in one of {' '.join(READERS)}, or in those and {PACKED}"
@@ -230,11 +227,7 @@ def list_table(location: Path | str, base: str | None, allowed: Set[str] = froze
 
 def is_table(location: str) -> bool:
     """Whether a file or URL is a table that can be read, by its name."""
-    return _suffix(location.removesuffix(PACKED)) in READERS
-
-
-def _suffix(name: str) -> str:
-    return name[name.rfind(".") :].lower()
+    return suffix_of_table(location) in READERS
 
 
 def _read_bytes(location: str) -> bytes:
@@ -257,12 +250,7 @@ def _with_our_names(table: pa.Table) -> pa.Table:
     Raises:
         InputError: two columns have the same name.
     """
-    names = [str(name).strip("\ufeff \t\r\n") for name in table.column_names]
-    ours = [name.lower() if name.lower() in OUR_COLUMNS and name.lower() not in names else name for name in names]
-    twice = next((name for name in ours if ours.count(name) > 1), None)
-    if twice is not None:
-        raise InputError(f"has two columns of the same name, {twice!r}; rename one of them.")
-    return table.rename_columns(ours)
+    return table.rename_columns(tidy_names(table.column_names, OUR_COLUMNS))
 
 
 def _check_ids(table: pa.Table) -> None:

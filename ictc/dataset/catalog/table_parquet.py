@@ -22,7 +22,17 @@ def read_parquet(content: bytes) -> pa.Table:
     import pyarrow as pa
     from pyarrow import parquet
 
-    table = parquet.read_table(pa.BufferReader(content))
+    return plain_table(parquet.read_table(pa.BufferReader(content)))
+
+
+def plain_table(table: pa.Table) -> pa.Table:
+    """Return a table whose columns all have types that results can have.
+
+    Raises:
+        InputError: a column holds bytes.
+    """
+    import pyarrow as pa
+
     columns = [_plain_column(name, table.column(n)) for n, name in enumerate(table.column_names)]
     return pa.Table.from_arrays(columns, names=table.column_names)
 

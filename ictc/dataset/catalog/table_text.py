@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import codecs
 import csv
 import json
 import re
 import sys
-from collections.abc import Iterator, Sequence
-from itertools import islice
+from collections.abc import Iterable, Iterator, Sequence
+from io import BytesIO
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from ictc.dataset.catalog.json_stream import INT64, NamedTwiceError, read_constant, storable, unique_names
 from ictc.dataset.catalog.listing import is_image_name
 from ictc.dataset.catalog.metadata import MAX_EXACT
+from ictc.dataset.catalog.table_lines import iter_lines, iter_text
 from ictc.errors import InputError
 
 if TYPE_CHECKING:
@@ -24,40 +26,14 @@ DELIMITERS = (",", ";", "\t", "|")
 """Of a CSV file, likeliest first; which it is, the column with the images says."""
 
 ROWS_PER_CHUNK = 2**14
-INT64 = range(-(2**63), 2**63)
 
-_BOMS = (
-    (codecs.BOM_UTF8, "utf-8"),
-    (codecs.BOM_UTF32_LE, "utf-32-le"),
-    (codecs.BOM_UTF32_BE, "utf-32-be"),
-    (codecs.BOM_UTF16_LE, "utf-16-le"),
-    (codecs.BOM_UTF16_BE, "utf-16-be"),
-)
 _SEPARATOR_LINE = re.compile(r"sep=(.)\r?\n", re.IGNORECASE)
-_LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
 _URL = re.compile(r"[A-Za-z][\w+.-]*://\S+")
 _BREAK = re.compile(r"\r\n|\r|\n")
 _MANY_DIGITS = re.compile(rb"[0-9]{16}")
 """orjson makes floating point numbers of integers beyond 64 bits."""
 
 _SPACED_COLON = re.compile(rb'"\s+:')
-
-
-def decode_text(content: bytes) -> str:
-    """Return the text of a file in UTF-8, or in what its byte order mark says.
-
-    Raises:
-        InputError: it is in another encoding, which nothing tells.
-    """
-    mark, encoding = next((pair for pair in _BOMS if content.startswith(pair[0])), (b"", "utf-8"))
-    try:
-        text = content[len(mark) :].decode(encoding)
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start + len(mark)) + 1
-        raise InputError(f"line {line} is not valid {encoding.upper()}; save the table as UTF-8.") from None
-    if "\0" in text[:1000]:
-        raise InputError("is not text in UTF-8; save the table as UTF-8.")
-    return text
 
 
 def read_csv(content: bytes, columns: Sequence[str]) -> pa.Table:
@@ -71,25 +47,38 @@ def read_csv(content: bytes, columns: Sequence[str]) -> pa.Table:
     """
     import pyarrow as pa
 
-    text = decode_text(content)
-    given = _SEPARATOR_LINE.match(text)
-    delimiter = given[1] if given else _find_delimiter(next(_iter_lines(text), ""), columns)
-    csv.field_size_limit(sys.maxsize)
-    reader = csv.reader(_iter_lines(text), delimiter=delimiter, strict=True)
-    if given:
-        next(reader)
-    rows = _checked_rows(reader, delimiter, columns)
-    header = next(rows, None)
-    if header is None:
-        raise InputError("is empty; give --images a table of images.")
+    rows = iter_csv(iter_lines(BytesIO(content)), columns, columns)
+    header = next(rows)
     chunks = [_columns_of(chunk) for chunk in iter(lambda: list(islice(rows, ROWS_PER_CHUNK)), [])]
     arrays = [pa.chunked_array([chunk[n] for chunk in chunks], pa.string()) for n in range(len(header))]
     return pa.Table.from_arrays(arrays, names=header)
 
 
-def _iter_lines(text: str) -> Iterator[str]:
-    """Yield the lines with their ends: a file object over the same text would take four bytes a character more."""
-    return (match[0] for match in _LINE.finditer(text))
+def iter_csv(lines: Iterable[str], columns: Sequence[str], paths: Sequence[str]) -> Iterator[list[str]]:
+    """Yield the header, then the cells of each row, as text.
+
+    Args:
+        columns: names of which one is there, if the delimiter is the right one.
+        paths: names of a column that says where images are, best first.
+
+    Raises:
+        InputError: there is no header, a row has more or fewer cells than it, or a quote is never closed, or some rows
+            further on.
+    """
+    remaining = iter(lines)
+    first = next(remaining, "")
+    given = _SEPARATOR_LINE.match(first)
+    delimiter = given[1] if given else _find_delimiter(first, columns)
+    csv.field_size_limit(sys.maxsize)
+    reader = csv.reader(chain([first], remaining), delimiter=delimiter, strict=True)
+    if given:
+        next(reader)
+    rows = _checked_rows(reader, delimiter, paths)
+    header = next(rows, None)
+    if header is None:
+        raise InputError("is empty; give a table with a header and rows.")
+    yield header
+    yield from rows
 
 
 def _find_delimiter(header: str, columns: Sequence[str]) -> str:
@@ -173,20 +162,34 @@ def read_jsonl(content: bytes) -> pa.Table:
     """
     import pyarrow as pa
 
-    text = decode_text(content).encode()
+    text = "".join(iter_text(BytesIO(content))).encode()
     if text.lstrip().startswith(b"["):
         rows = _check_rows(_parse("the list", text), "item")
     else:
-        lines = ((number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip())
-        rows = [_check_row(_parse(f"line {number}", line), f"line {number}") for number, line in lines]
+        rows = list(iter_jsonl(text.splitlines()))
         if len(rows) == 1:
-            _check_is_a_row(rows[0])
+            check_is_a_row(rows[0])
     names = dict.fromkeys(name for row in rows for name in row)
-    return pa.table({name: unify([_path_of_image(name, row.get(name)) for row in rows]) for name in names})
+    return pa.table({name: unify([path_of_image(name, row.get(name)) for row in rows]) for name in names})
 
 
-def _check_is_a_row(row: dict[str, Any]) -> None:
-    """Refuse an object of columns, or of rows, as pandas writes unless told otherwise."""
+def iter_jsonl(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
+    """Yield the object of each line that is not blank.
+
+    Raises:
+        InputError: a line is no object, or names something twice.
+    """
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            yield check_row(_parse(f"line {number}", line), f"line {number}")
+
+
+def check_is_a_row(row: dict[str, Any]) -> None:
+    """Refuse an object of columns, or of rows, as pandas writes unless told otherwise.
+
+    Raises:
+        InputError: the only row is one.
+    """
     if row and all(isinstance(value, dict | list) and not _is_image(value) for value in row.values()):
         raise InputError(
             f"is one object, of {', '.join(row)[:80]}, where each row must be one; write an object a row, as pandas "
@@ -198,8 +201,12 @@ def _is_image(value: Any) -> bool:
     return isinstance(value, dict) and value.keys() == {"bytes", "path"}
 
 
-def _path_of_image(name: str, value: Any) -> Any:
-    """Return the path of an image as Hugging Face `datasets` writes it, and any other value as it is."""
+def path_of_image(name: str, value: Any) -> Any:
+    """Return the path of an image as Hugging Face `datasets` writes it, and any other value as it is.
+
+    Raises:
+        InputError: the image itself lies in the table.
+    """
     if not _is_image(value):
         return value
     if value["bytes"] is not None:
@@ -210,10 +217,15 @@ def _path_of_image(name: str, value: Any) -> Any:
 def _check_rows(rows: Any, kind: str) -> list[dict[str, Any]]:
     if not isinstance(rows, list):
         raise InputError("is no list of objects; correct it.")
-    return [_check_row(row, f"{kind} {number}") for number, row in enumerate(rows, 1)]
+    return [check_row(row, f"{kind} {number}") for number, row in enumerate(rows, 1)]
 
 
-def _check_row(row: Any, place: str) -> dict[str, Any]:
+def check_row(row: Any, place: str) -> dict[str, Any]:
+    """Return a row that is an object.
+
+    Raises:
+        InputError: it is none.
+    """
     if not isinstance(row, dict):
         raise InputError(f'{place} is no object such as {{"path": "ad.jpg"}}; correct it.')
     return row
@@ -228,8 +240,8 @@ def _parse(place: str, text: bytes) -> Any:
     except orjson.JSONDecodeError:
         pass  # json says what is wrong, if anything is
     try:
-        return json.loads(text, object_pairs_hook=_unique, parse_constant=lambda name: None if name == "NaN" else name)
-    except _NamedTwice as error:
+        return storable(json.loads(text, object_pairs_hook=unique_names, parse_constant=read_constant))
+    except NamedTwiceError as error:
         raise InputError(f"{place} names {error} twice; correct it.") from None
     except (ValueError, RecursionError) as error:
         raise InputError(f"{place} is not JSON ({error}); correct it.") from None
@@ -240,39 +252,43 @@ def _count_names(text: bytes) -> int | None:
     return None if _SPACED_COLON.search(text) else text.count(b'":')
 
 
-class _NamedTwice(Exception):
-    """An object has two values of one name."""
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, value in pairs:
-        if name in found:
-            raise _NamedTwice(repr(name))
-        found[name] = _clean(value)
-    return found
-
-
-def _clean(value: Any) -> Any:
-    """Spell out half a surrogate pair, which no output could hold."""
-    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
-
-
 def unify(values: list[Any]) -> list[Any]:
     """Return values of one type that a column can have, none of their digits lost."""
-    types = {type(value) for value in values if value is not None}
-    if types == {int}:
-        return values if all(value is None or value in INT64 for value in values) else _as_texts(values)
-    if types == {int, float}:
-        is_exact = all(not isinstance(value, int) or abs(value) <= MAX_EXACT for value in values)
-        return [None if value is None else float(value) for value in values] if is_exact else _as_texts(values)
-    if len(types) <= 1 and not types & {list, dict}:
-        return values
-    return _as_texts(values)
+    column = ColumnType()
+    for value in values:
+        column.observe(value)
+    return [column.convert(value) for value in values]
 
 
-def _as_texts(values: list[Any]) -> list[str | None]:
-    return [as_text(value) for value in values]
+class ColumnType:
+    """Which one type the values of a column can have, found out by seeing all of them."""
+
+    def __init__(self) -> None:
+        self._types: set[type] = set()
+        self._are_int64 = self._are_exact = True
+
+    def observe(self, value: Any) -> None:
+        """See a value."""
+        if value is None:
+            return
+        self._types.add(type(value))
+        if type(value) is int:
+            self._are_int64 = self._are_int64 and value in INT64
+            self._are_exact = self._are_exact and abs(value) <= MAX_EXACT
+
+    def convert(self, value: Any) -> Any:
+        """Return a value of the column in the type that all of them can have, no digit lost."""
+        if value is None or self._is_kept:
+            return value
+        return float(value) if self._is_float else as_text(value)
+
+    @property
+    def _is_kept(self) -> bool:
+        return len(self._types) <= 1 and not self._types & {list, dict} and (self._types != {int} or self._are_int64)
+
+    @property
+    def _is_float(self) -> bool:
+        return self._types == {int, float} and self._are_exact
 
 
 def as_text(value: Any) -> str | None:

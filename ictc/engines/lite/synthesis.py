@@ -109,7 +109,7 @@ def name_of(label: str) -> str:
 
 def describe(cluster: LabelCluster, criterion: str, max_length: int) -> str:
     """Return one sentence that lists as many of the cluster's labels as fit, the most typical first."""
-    opening = f"Images whose {criterion} is, for example: "
+    opening = f"By {criterion}, for example: "
     listed: list[str] = []
     for label in cluster.labels:
         if listed and len(opening) + len("; ".join([*listed, label])) + 1 > max_length:

@@ -48,8 +48,10 @@ function picture(ad, lazy) {
 // An ad as a button that opens its details among `rows`.
 function tile(run, row, rows, withMarker) {
   const ad = adOf(run, row);
-  const frame = element('span', { className: ad.image ? 'frame' : 'frame empty' });
-  frame.append(ad.image ? picture(ad, true) : foreign((ad.text || ad.summary || ad.image_path).slice(0, 180)));
+  const isText = run.words.are_texts && !ad.image;
+  const frame = element('span', { className: ad.image ? 'frame' : isText ? 'frame text' : 'frame empty' });
+  const words = ad.text || ad.summary || ad.image_path;
+  frame.append(ad.image ? picture(ad, true) : foreign(words.slice(0, isText ? 500 : 180)));
   const label = element('span', {}, withMarker ? marker(ad.cluster) : null, foreign(ad.title));
   const button = element(
     'button', { type: 'button', className: 'tile' }, frame,

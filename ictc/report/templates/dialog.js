@@ -23,6 +23,7 @@ function fillDetail() {
   byId('detail-place').textContent = `${counted(place + 1)} of ${counted(rows.length)}`;
   byId('detail-image').parentElement.classList.toggle('imageless', !ad.image);
   byId('detail-image').replaceChildren(ad.image ? picture(ad, false) : element('p', {}, 'This image is not in the page.'));
+  byId('detail-image').hidden = run.words.are_texts && !ad.image;
   byId('detail-text').replaceChildren(
     element('h2', { id: 'detail-title' }, foreign(ad.title)), reasons(run, ad), facts(run, ad),
   );
@@ -32,8 +33,8 @@ function fillDetail() {
 function reasons(run, ad) {
   const list = element('ol', { className: 'why' });
   const own = Object.entries(run.analyses[ad.row] ?? {}).map(([name, value]) => value && `${name}: ${value}`);
-  const seen = [ad.summary, ...own, ad.brand && `Brand: ${ad.brand}`, ad.text && `Words: ${ad.text}`].filter(Boolean);
-  list.append(element('li', {}, element('h3', {}, 'What the model saw'), ...seen.map((text) => element('p', {}, foreign(text)))));
+  const seen = [ad.summary, ...own, ad.brand && `Brand: ${ad.brand}`, ad.text && (run.words.are_texts ? ad.text : `Words: ${ad.text}`)].filter(Boolean);
+  list.append(element('li', {}, element('h3', {}, run.words.read), ...seen.map((text) => element('p', {}, foreign(text)))));
   list.append(element('li', {}, element('h3', {}, 'What it called it'), element('p', { className: 'strong' }, foreign(ad.label || 'no label'))));
   const sure = ad.confidence === null ? 'It gave no confidence.' : `Confidence ${percent(ad.confidence)}.`;
   const choice = element(
@@ -54,8 +55,8 @@ function describeNearness(run, ad) {
   if (point === undefined || run.map.rival[point] < 0) return null;
   const rival = foreign(run.clusters[run.map.rival[point]].name);
   return run.map.margin[point] < 0
-    ? element('p', { className: 'muted' }, 'By its words the caption is closer to the center of ', rival, '.')
-    : element('p', { className: 'muted' }, 'By its words, too, the caption is closest to this cluster; next comes ', rival, '.');
+    ? element('p', { className: 'muted' }, `By its words the ${run.words.one_said} is closer to the center of `, rival, '.')
+    : element('p', { className: 'muted' }, `By its words, too, the ${run.words.one_said} is closest to this cluster; next comes `, rival, '.');
 }
 
 function facts(run, ad) {

@@ -79,7 +79,7 @@ function applyFilters() {
   results.replaceChildren();
   showMore();
   const total = run.rows.image_id.length;
-  byId('found').textContent = tests.length ? `${counted(found.length)} of ${counted(total)} ads` : `All ${counted(total)} ads`;
+  byId('found').textContent = tests.length ? `${counted(found.length)} of ${counted(total)} ${run.words.many}` : `All ${counted(total)} ${run.words.many}`;
   [...byId('legend').children].forEach((button, code) =>
     button.setAttribute('aria-pressed', String(byId('filter-cluster').value === String(code))));
   byId('clear').hidden = tests.length === 0;
