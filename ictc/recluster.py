@@ -25,7 +25,6 @@ from ictc.runs.reporter import Reporter
 from ictc.runs.settings import held_track, load_settings
 from ictc.runs.summary import TrackSummary
 from ictc.runs.track_run import TrackRun
-from ictc.steps.label import LABEL
 from ictc.storage.manifest import Manifest, find_manifest
 from ictc.storage.rundir import RunDirectory
 from ictc.tracks import load_track
@@ -165,7 +164,7 @@ def build_run(
     directory, info = target.directory, source.load_run_info()
     criterion = settings.clustering.criterion or info["criterion"]
     redo_labels = criterion != info["criterion"] if request.redo_labels is None else request.redo_labels
-    redo_labels = redo_labels or has_no_labels(source)
+    redo_labels = redo_labels or lacks_texts(source)
     manifest = copy_manifest(source, directory)
     steps = steps_over_the_whole(redo_texts=redo_labels)
     for step in steps_of_a_part():
@@ -191,9 +190,10 @@ def build_run(
     )
 
 
-def has_no_labels(source: RunDirectory) -> bool:
-    """Whether nothing but captions was imported, so that there is nothing else to finish."""
-    return is_imported(source) and source.current_key(LABEL.name) is None
+def lacks_texts(source: RunDirectory) -> bool:
+    """Whether an import took what images say and no more, so that there is nothing else to finish."""
+    texts = (step for step in steps_of_a_part() if not step.reads_images)
+    return is_imported(source) and any(source.current_key(step.name) is None for step in texts)
 
 
 def build_overrides(source: RunDirectory, target: Target, request: ReclusterRequest) -> dict[str, Any]:

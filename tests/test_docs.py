@@ -17,6 +17,7 @@ import pytest
 import yaml
 from support.cli import Ictc, load
 from support.collections import draw_flat, draw_observation
+from support.reference_directory import write_reference
 
 from ictc.cli.main import app, run_command
 from ictc.tracks import BUILT_IN_TRACKS
@@ -26,6 +27,7 @@ DOCS = REPOSITORY / "docs"
 OUTPUTS = DOCS / "outputs.md"
 PAGES = [REPOSITORY / "README.md", *sorted(DOCS.glob("*.md"))]
 
+THEY_ASK = ("run", "import", "recluster")
 NEEDS_A_MODEL = ("engine", "vlm_model", "llm_model", "base_url", "engine_options")
 COMMANDS = [name for name in app if not name.startswith("-")]
 FLAGS_OF_BENCHMARKS = {"answer_tokens", "parts", "preset", "repeats", "rounds"}
@@ -82,10 +84,27 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Path:
         rows = csv.writer(file)
         rows.writerow(("image_id", "category"))
         rows.writerows((f"ad_{number:02d}", ("cars", "pets", "travel")[number % 3]) for number in range(24))
+    write_sources(folder)
     (folder / "edited.json").write_text('[{"name": "Loud"}, {"name": "Quiet", "description": "The rest."}]')
     (config,) = code_blocks(DOCS / "usage.md", "yaml")
     (folder / "run.yaml").write_text(config, encoding="utf-8")
     return folder
+
+
+def write_sources(folder: Path) -> None:
+    """Write what the documentation imports."""
+    topics = ("late", "broken", "rude", "dear", "slow", "dirty", "loud", "cold", "small", "heavy")
+    texts = [f"It was {topics[number % 10]}, for the {number}th time." for number in range(40)]
+    with (folder / "posts.csv").open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(("id", "text", "city"))
+        rows.writerows((number, text, "Ulm") for number, text in enumerate(texts))
+    (folder / "answers.jsonl").write_bytes(b"".join(orjson.dumps({"antwort": text}) + b"\n" for text in texts))
+    with (folder / "captions.csv").open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(("image", "caption"))
+        rows.writerows((path.name, f"A picture of {path.stem}") for path in sorted((folder / "photos").iterdir()))
+    write_reference(folder / "study" / "full_run")
 
 
 @pytest.fixture
@@ -105,7 +124,7 @@ def with_scripted_engine(arguments: list[str]) -> list[str]:
             kept += [word, str(scripted_config(Path(next(words))))]
         else:
             kept.append(word)
-    return [*kept, "--engine", "scripted"] if kept[0] == "run" and "--help" not in kept else kept
+    return [*kept, "--engine", "scripted"] if kept[0] in THEY_ASK and "--help" not in kept else kept
 
 
 def flag_name(flag: str) -> str:

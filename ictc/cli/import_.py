@@ -35,8 +35,8 @@ def import_(
 ) -> None:
     """Cluster captions or texts that were made elsewhere, with or without images.
 
-    The source is only read. The same command again resumes; of a source that has changed, only what is new is done.
-    Examples:
+    The source is only read. The same command again resumes; where the source has changed, only what is new is done.
+    What is not among the columns below is kept to the results. Examples:
 
     ictc import posts.csv --output_dir out --criterion "what is complained about" --num_clusters 8
 
