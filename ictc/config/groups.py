@@ -175,8 +175,8 @@ class ClusteringSettings(SettingsGroup):
     track: str | None = Field(
         None,
         description="marketing (1), identity (2), cultural (3), general, texts, or a Python file with a track of your "
-        "own; several, separated by commas, each into its own folder. Unset: what --output_dir holds already, else general "
-        "if --criterion is given, else marketing.",
+        "own; several, separated by commas, each into its own folder. Unset: what --output_dir holds already, else "
+        "general if --criterion is given, else marketing.",
     )
     criterion: str | None = Field(
         None, min_length=1, description="What to cluster by, in words. Unset: the track's own."
