@@ -104,7 +104,7 @@ def find_source(request: ReclusterRequest) -> RunDirectory | Reference:
         ConfigError: there is none, or none of that track, or it can't be told which, or the results would go into it.
     """
     if is_reference(request.source_dir) and not is_run_directory(request.source_dir):
-        return open_reference(request.source_dir, request.output_dir)
+        return open_reference(request.source_dir, output_dir=request.output_dir)
     source = _choose_track(request)
     if request.output_dir.resolve().is_relative_to(source.path.resolve()):
         raise ConfigError(f"--output_dir {request.output_dir} lies in {source.path}, the source, never written to")

@@ -53,31 +53,33 @@ def choose_columns(given: Columns, names: Sequence[str]) -> Columns:
     Raises:
         ConfigError: it lacks one that is given, or nothing tells which holds the texts.
     """
-    found = {flag: _find_given(flag, name, names) for flag, name in given.given()}
+    found = {flag: _find_given(name, flag=flag, names=names) for flag, name in given.given()}
     for flag, name in found.items():
         other = next((one for one, same in found.items() if same == name and one != flag), None)
         if other is not None:
             raise ConfigError(f"{other} and {flag} both name {name!r}; give each a column of its own")
     left = [name for name in names if name not in found.values()]
-    image_id = found.get("--id_column") or _first(ID_COLUMNS if given.id is None else (), left)
-    image = found.get("--image_column") or _first(given.image_names, left)
-    text = found.get("--text_column") or _find_text([name for name in left if name not in (image_id, image)], names)
+    image_id = found.get("--id_column") or _first(ID_COLUMNS if given.id is None else (), names=left)
+    image = found.get("--image_column") or _first(given.image_names, names=left)
+    text = found.get("--text_column") or _find_text(
+        [name for name in left if name not in (image_id, image)], names=names
+    )
     return Columns(id=image_id, text=text, label=found.get("--label_column"), image=image)
 
 
-def _find_given(flag: str, name: str, names: Sequence[str]) -> str:
+def _find_given(name: str, *, flag: str, names: Sequence[str]) -> str:
     matches = [one for one in names if one == name] or [one for one in names if one.lower() == name.lower()]
     if len(matches) != 1:
         raise ConfigError(f"{flag} {name}: {_describe(names)}; name one of them")
     return matches[0]
 
 
-def _first(known: Sequence[str], names: Sequence[str]) -> str | None:
+def _first(known: Sequence[str], *, names: Sequence[str]) -> str | None:
     by_name = {name.lower(): name for name in reversed(names)}
     return next((by_name[name] for name in known if name in by_name), None)
 
 
-def _find_text(left: Sequence[str], names: Sequence[str]) -> str:
+def _find_text(left: Sequence[str], *, names: Sequence[str]) -> str:
     candidates = [name for name in left if name.lower() in TEXT_COLUMNS]
     best = [name for name in candidates if name.lower() == TEXT_COLUMNS[0]]
     if len(best) == 1 or len(candidates) == 1:

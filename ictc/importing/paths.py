@@ -71,9 +71,13 @@ class ReferencePaths:
         self._paths = ImagePaths(images_dir or location)
         self.base = self._paths.base
 
-    def place(self, image_id: str, given: str, status: Status) -> str:
+    def place(self, image_id: str, *, given: str, status: Status) -> str:
         """Return what a manifest says of where an image lies."""
-        found = self._find_copy(image_id, given, status) if self._images_dir is None else self._find_moved(given)
+        found = (
+            self._find_copy(image_id, given=given, status=status)
+            if self._images_dir is None
+            else self._find_moved(given)
+        )
         return self._paths.place(given) if found is None else found
 
     def _find_moved(self, given: str) -> str | None:
@@ -89,7 +93,7 @@ class ReferencePaths:
         placed = self._paths.place(tail)
         return placed if not is_url(placed) and (self.base / placed).is_file() else None
 
-    def _find_copy(self, image_id: str, given: str, status: Status) -> str | None:
+    def _find_copy(self, image_id: str, *, given: str, status: Status) -> str | None:
         folder = FOLDERS.get(status)
         suffixes = dict.fromkeys((os.path.splitext(given)[1], SUFFIX_OF_COPIES))  # noqa: PTH122 - there may be millions
         names = (f"{image_id}{suffix}" for suffix in suffixes if folder is not None)

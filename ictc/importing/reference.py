@@ -128,7 +128,7 @@ class Reference:
         sides, paths = self._sides, self._paths
         number_of_id: dict[str, int] = {}
         for image_id, place, value in iter_by_id(self.location / CAPTIONS_FILE, number_of_id):
-            with locating(self.location / CAPTIONS_FILE, place, image_id):
+            with locating(self.location / CAPTIONS_FILE, place=place, image_id=image_id):
                 outcome, known = read_caption(image_id, value)
             yield sides.make_item(image_id, sides.outcome(image_id, outcome), known, paths)
         for image_id in sides.iter_others(number_of_id.keys()):
@@ -183,7 +183,7 @@ class Sides:
         found: dict[str, T] = {}
         if path.is_file():
             for image_id, place, value in iter_by_id(path, {}):
-                with locating(path, place, image_id):
+                with locating(path, place=place, image_id=image_id):
                     found[image_id] = read(image_id, value)
         return found
 
@@ -194,7 +194,7 @@ class Sides:
             return
         has_labels = (self.location / LABELS_FILE).is_file()
         for image_id, place, value in iter_by_id(path, {}, RESULTS_LIST):
-            with locating(path, place, image_id):
+            with locating(path, place=place, image_id=image_id):
                 told, label = read_result(value)
                 known = self._about(image_id).with_missing_from(told)
                 if not has_labels and label is not None:
@@ -218,7 +218,7 @@ class Sides:
         told = self._about(image_id).with_missing_from(known)
         image = ImageRecord(
             image_id=image_id,
-            path=paths.place(image_id, told.path, outcome.status),
+            path=paths.place(image_id, given=told.path, status=outcome.status),
             platform=told.platform,
             ad_format=told.ad_format,
             timestamp=told.timestamp,
@@ -307,7 +307,7 @@ def _take_id(entry: Entry, place: str) -> tuple[str, Any]:
     """Return the id of an entry, and its value without it."""
     value = entry.value
     if entry.name is None and isinstance(value, str):  # a list of ids
-        return _check_id(value, place), None
+        return _check_id(value, place=place), None
     told = (
         {name: as_written(value[name]) for name in (*ID_NAMES, "id") if name in value}
         if isinstance(value, dict)
@@ -318,17 +318,17 @@ def _take_id(entry: Entry, place: str) -> tuple[str, Any]:
         raise InputError(f"{place}: {name!r} names itself {other!r}; correct one of them")
     if told:
         value = {field: inner for field, inner in value.items() if told.get(field) != name}
-    return _check_id(name, place), value
+    return _check_id(name, place=place), value
 
 
-def _check_id(image_id: str, place: str) -> str:
+def _check_id(image_id: str, *, place: str) -> str:
     if not image_id.strip():
         raise InputError(f"{place} has no id; give it one, as image_id or as its name")
     return readable(image_id)
 
 
 @contextmanager
-def locating(path: Path, place: str, image_id: str) -> Iterator[None]:
+def locating(path: Path, *, place: str, image_id: str) -> Iterator[None]:
     """Say of an error in the block which entry it is about.
 
     Raises:

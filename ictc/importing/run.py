@@ -101,7 +101,7 @@ def open_source(request: ImportRequest) -> Source:
     if request.images_dir is not None and not request.images_dir.is_dir():
         raise ConfigError(f"--ads_dir {request.images_dir}: no such folder")
     if path.is_dir():
-        return open_reference(path, output_dir, request.images_dir, request.columns)
+        return open_reference(path, output_dir=output_dir, images_dir=request.images_dir, columns=request.columns)
     if not path.exists():
         raise ConfigError(f"{path}: no such table or directory")
     if path.resolve().parent == output_dir.resolve() and path.name in file_names({*STEPS}):
@@ -110,7 +110,7 @@ def open_source(request: ImportRequest) -> Source:
 
 
 def open_reference(
-    path: Path, output_dir: Path, images_dir: Path | None = None, columns: Columns | None = None
+    path: Path, *, output_dir: Path, images_dir: Path | None = None, columns: Columns | None = None
 ) -> Reference:
     """Return a directory of the reference implementation as a source.
 
@@ -222,7 +222,7 @@ async def import_into(
     with closing_on_error([run]):
         if key := _label_key(source, run, chosen, uses_labels=uses_labels):
             journal = run.open_journal(LABEL, key)
-            await asyncio.to_thread(write_labels, source, target, journal, captions, stop)
+            await asyncio.to_thread(write_labels, source, target, stop, journal=journal, captions=captions)
             if not run.config.has_imported_labels:
                 adopt_labels(target, key)
     return run

@@ -151,7 +151,7 @@ def open_texts(path: Path, given: Columns, base: Path | None) -> TextTable:
         ConfigError: it is of another kind, or it can't be told which column holds what.
         InputError: it can't be read.
     """
-    rows = open_table(path, given.likely_names, given.image_names)
+    rows = open_table(path, known=given.likely_names, paths=given.image_names)
     try:
         columns = choose_columns(given, rows.names)
     except ConfigError as error:

@@ -174,14 +174,14 @@ def _iter_recorded(source: Source, checked: Checked, journal: Journal, stop: asy
         content.add(item)
         image_id, version = item.image.image_id, str(item.image.version)
         if needs_work(journal, image_id, version):
-            journal.append(make_record(image_id, version, version, item.outcome))
+            journal.append(make_record(image_id, about=version, source=version, outcome=item.outcome))
         yield item.image
     if str(content) != checked.fingerprint:
         raise InputError(f"{source.location} has changed while it was read; run the same command again")
 
 
 def write_labels(
-    source: Source, target: RunDirectory, journal: Journal, captions: Journal, stop: asyncio.Event
+    source: Source, target: RunDirectory, stop: asyncio.Event, *, journal: Journal, captions: Journal
 ) -> None:
     """Make the journal of Step 2a hold the labels of a source; those that a model made of other captions stay.
 
@@ -215,11 +215,10 @@ def _next_label(item: Item, journal: Journal, caption: str) -> dict[str, Any] | 
     is_about = journal.is_about(image_id, input_digest=caption)
     if not item.label:
         was_imported = is_about and journal.source(image_id) != caption
-        return (
-            make_record(image_id, digest(WITHDRAWN.data), digest(WITHDRAWN.data), WITHDRAWN) if was_imported else None
-        )
+        nothing = digest(WITHDRAWN.data)
+        return make_record(image_id, about=nothing, source=nothing, outcome=WITHDRAWN) if was_imported else None
     source = digest({"imported": item.label})
-    record = make_record(image_id, caption, source, Outcome(Status.DONE, {"label": item.label}))
+    record = make_record(image_id, about=caption, source=source, outcome=Outcome(Status.DONE, {"label": item.label}))
     if is_about and journal.source(image_id) == source and _is_recorded(journal, record):
         return None
     return record
@@ -229,7 +228,7 @@ def _is_recorded(journal: Journal, record: dict[str, Any]) -> bool:
     return journal.fingerprint(record["id"]) == f"{outcome_fingerprint(record):016x}"
 
 
-def make_record(image_id: str, about: str, source: str, outcome: Outcome) -> dict[str, Any]:
+def make_record(image_id: str, *, about: str, source: str, outcome: Outcome) -> dict[str, Any]:
     """Return the journal record of what was imported.
 
     Args:

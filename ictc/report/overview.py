@@ -65,11 +65,16 @@ def build_outcomes(run: RunReport) -> list[Outcome]:
     filtered = run.results.filtered
     told = {"ui_only": UI_ONLY, "broken": run.words.broken, "rejected": REJECTED}
     groups = ((key, filtered[filtered["outcome"] == key]) for key in told)
-    return [build_outcome(key, *told[key], images) for key, images in groups if len(images)]
+    return [build_outcome(key, images, told=told[key]) for key, images in groups if len(images)]
 
 
-def build_outcome(key: str, title: str, description: str, images: pd.DataFrame) -> Outcome:
-    """Summarize the `images` of one outcome."""
+def build_outcome(key: str, images: pd.DataFrame, *, told: tuple[str, str]) -> Outcome:
+    """Summarize the `images` of one outcome.
+
+    Args:
+        told: its title, and a sentence about it.
+    """
+    title, description = told
     listed = images.head(MAX_LISTED)[["image_path", "platform", "reason"]].fillna("")
     listed["image_path"] = listed["image_path"].where(listed["image_path"] != "", images["image_id"])
     return Outcome(

@@ -38,7 +38,7 @@ SUFFIXES = (*CSV, *JSON, ".parquet")
 ROWS_PER_BATCH = 4096
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TableRows:
     """A table whose columns are known. Iterating reads the file.
 
@@ -66,7 +66,7 @@ class TableRows:
     def _rows(self) -> Iterator[Row]:
         suffix = suffix_of_table(self.path.name)
         if suffix in CSV:
-            return _iter_csv_rows(self.path, self.names, self.known, self.paths)
+            return _iter_csv_rows(self.path, names=self.names, known=self.known, paths=self.paths)
         if suffix in JSON:
             return (
                 {name: kind.convert(row.get(name)) for name, kind in self._types.items()}
@@ -75,7 +75,7 @@ class TableRows:
         return _iter_parquet(self.path, self.names)
 
 
-def open_table(path: Path, known: Sequence[str], paths: Sequence[str]) -> TableRows:
+def open_table(path: Path, *, known: Sequence[str], paths: Sequence[str]) -> TableRows:
     """Find out which columns a table has, reading a JSON table whole for that.
 
     Args:
@@ -87,18 +87,18 @@ def open_table(path: Path, known: Sequence[str], paths: Sequence[str]) -> TableR
         InputError: it can't be read.
     """
     suffix = suffix_of_table(path.name)
-    build = partial(TableRows, path, known=tuple(known), paths=tuple(paths))
+    build = partial(TableRows, path=path, known=tuple(known), paths=tuple(paths))
     with reading(path):
         if suffix in CSV:
             with open_file(path) as file:
-                return build(tuple(tidy_names(next(iter_csv(iter_lines(file), known, paths)))))
+                return build(names=tuple(tidy_names(next(iter_csv(iter_lines(file), columns=known, paths=paths)))))
         if suffix in JSON:
             types = find_types(path)
             tidy_names(tuple(types))
-            return build(tuple(types), exact_below=dict.fromkeys(types, MAX_EXACT), _types=types)
+            return build(names=tuple(types), exact_below=dict.fromkeys(types, MAX_EXACT), _types=types)
         if suffix == ".parquet":
             names, exact_below = _parquet_columns(path)
-            return build(names, exact_below=exact_below)
+            return build(names=names, exact_below=exact_below)
     raise ConfigError(f"{path}: a table ends in one of {' '.join(SUFFIXES)}, or in those and {PACKED}")
 
 
@@ -122,9 +122,9 @@ def open_file(path: Path) -> BinaryIO:
     return cast(BinaryIO, gzip.open(path)) if path.name.endswith(PACKED) else path.open("rb")
 
 
-def _iter_csv_rows(path: Path, names: Sequence[str], known: Sequence[str], paths: Sequence[str]) -> Iterator[Row]:
+def _iter_csv_rows(path: Path, *, names: Sequence[str], known: Sequence[str], paths: Sequence[str]) -> Iterator[Row]:
     with open_file(path) as file:
-        rows = iter_csv(iter_lines(file), known, paths)
+        rows = iter_csv(iter_lines(file), columns=known, paths=paths)
         next(rows)
         for row in rows:
             yield {name: cell or None for name, cell in zip(names, row, strict=True)}

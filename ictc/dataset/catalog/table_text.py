@@ -47,14 +47,14 @@ def read_csv(content: bytes, columns: Sequence[str]) -> pa.Table:
     """
     import pyarrow as pa
 
-    rows = iter_csv(iter_lines(BytesIO(content)), columns, columns)
+    rows = iter_csv(iter_lines(BytesIO(content)), columns=columns, paths=columns)
     header = next(rows)
     chunks = [_columns_of(chunk) for chunk in iter(lambda: list(islice(rows, ROWS_PER_CHUNK)), [])]
     arrays = [pa.chunked_array([chunk[n] for chunk in chunks], pa.string()) for n in range(len(header))]
     return pa.Table.from_arrays(arrays, names=header)
 
 
-def iter_csv(lines: Iterable[str], columns: Sequence[str], paths: Sequence[str]) -> Iterator[list[str]]:
+def iter_csv(lines: Iterable[str], *, columns: Sequence[str], paths: Sequence[str]) -> Iterator[list[str]]:
     """Yield the header, then the cells of each row, as text.
 
     Args:
