@@ -59,6 +59,8 @@ def publish(directory: Path) -> None:
     there = {path.name: _version(path) for path in directory.iterdir() if path.is_file() and path.name[0] != "."}
     if there == done:
         return
+    # First the names: what is copied before a crash, and is gone here before the next time, is to be deleted there.
+    write_atomic(done_path, orjson.dumps({**dict.fromkeys(there), **done}))
     try:
         _copy_changes(directory, url, there, done)
     except Exception as error:  # each service has its own

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from hashlib import blake2b
+from itertools import takewhile
 from pathlib import Path
 from typing import IO
 
@@ -44,7 +45,7 @@ def atomic_writer(path: Path) -> Iterator[IO[bytes]]:
     """
     temporary = path.with_name(f".{temporary_stem(path)}.{os.getpid()}.tmp")
     with storage_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_directory(path.parent)
         remove_leftovers(path)
         try:
             with temporary.open("wb") as file:
@@ -81,6 +82,18 @@ def write_atomic(path: Path, content: bytes) -> None:
     """
     with atomic_writer(path) as file:
         file.write(content)
+
+
+def make_directory(directory: Path) -> None:
+    """Make a folder and all above it that are missing, and their names durable.
+
+    Raises:
+        OSError: the disk refused.
+    """
+    missing = list(takewhile(lambda one: not one.is_dir(), (directory, *directory.parents)))
+    directory.mkdir(parents=True, exist_ok=True)
+    for made in reversed(missing):
+        fsync_directory(made.parent)
 
 
 def fsync_directory(directory: Path) -> None:

@@ -18,7 +18,7 @@ INTERVAL_S = 5.0
 
 @contextmanager
 def heartbeat(beats: Sequence[Callable[[], None]], interval_s: float = INTERVAL_S) -> Iterator[None]:
-    """Call all `beats` every `interval_s` seconds until the block ends; an `OSError` of one waits for the next time."""
+    """Call all `beats` every `interval_s` seconds until the block ends, also those that failed the time before."""
     ended = threading.Event()
 
     def run() -> None:
@@ -28,6 +28,8 @@ def heartbeat(beats: Sequence[Callable[[], None]], interval_s: float = INTERVAL_
                     beat()
                 except OSError as error:
                     logger.warning("heartbeat: %s; trying again in %.0f s", error, interval_s)
+                except Exception:  # ours to mend, but no reason to seem dead
+                    logger.exception("heartbeat: trying again in %.0f s", interval_s)
 
     thread = threading.Thread(target=run, name="heartbeat", daemon=True)
     thread.start()

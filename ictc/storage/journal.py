@@ -27,12 +27,14 @@ from typing import Any, BinaryIO, Self
 import orjson
 
 from ictc.errors import StorageError
-from ictc.storage.atomic import fsync_directory, storage_errors
+from ictc.storage.atomic import fsync_directory, make_directory, storage_errors
 
 FORMAT_VERSION = 1
 MAX_SEGMENT_BYTES = 256 * 2**20
 _CHECKSUM_CHARS = 8
 _OFFSET_BITS = 40
+_MAX_OPEN = 64
+"""Segments that are open for reading at a time: a merge of many shards has more than a process may open files."""
 
 
 def encode_line(record: dict[str, Any]) -> bytes:
@@ -143,9 +145,7 @@ class Journal:
             StorageError: the record was damaged after the journal was opened.
         """
         number, offset = location >> _OFFSET_BITS, location & ((1 << _OFFSET_BITS) - 1)
-        reader = self._readers.get(number)
-        if reader is None:
-            reader = self._readers[number] = self._segments[number].open("rb")
+        reader = self._readers.get(number) or self._open_reader(number)
         reader.seek(offset)
         record = decode_line(reader.readline())
         if record is None:
@@ -153,6 +153,13 @@ class Journal:
                 f"{self._segments[number]}: the record at byte {offset:,} is damaged; run again to redo it"
             )
         return record
+
+    def _open_reader(self, number: int) -> BinaryIO:
+        """Open a segment, and close the one that has been open longest where there are many."""
+        if len(self._readers) == _MAX_OPEN:
+            self._readers.pop(next(iter(self._readers))).close()
+        reader = self._readers[number] = self._segments[number].open("rb")
+        return reader
 
     def is_about(self, record_id: str, *, input_digest: str) -> bool:
         """Return whether the last record of `record_id` is about this input, or about what was seen of it like this."""
@@ -285,17 +292,12 @@ class Journal:
         number = 1 + max((segment_order(path)[0] for path in self._segments), default=-1)
         path = self.directory / f"{self._writer}-{number:06d}.jsonl"
         with storage_errors(path):
-            self._make_directory()
+            make_directory(self.directory)
             self._output = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
             self._segments.append(path)
             self._end = 0
             self._write(encode_line({"journal": FORMAT_VERSION}))
             fsync_directory(self.directory)
-
-    def _make_directory(self) -> None:
-        if not self.directory.is_dir():
-            self.directory.mkdir(parents=True)
-            fsync_directory(self.directory.parent)
 
     def _write(self, line: bytes) -> None:
         """Write the whole line, or leave the segment as it was."""

@@ -66,9 +66,10 @@ class Owner:
         )
 
     @property
-    def is_on_this_machine(self) -> bool:
+    def is_visible(self) -> bool:
         """Whether this process can see whether the owner runs."""
-        return bool(self.machine) and (self.host, self.machine) == (platform.node(), this_machine())
+        is_here = bool(self.machine) and (self.host, self.machine) == (platform.node(), this_machine())
+        return is_here and not is_hidden(self.pid)
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host}, started {self.started_at}"
@@ -91,14 +92,14 @@ class LockFile:
         """Return whether its owner holds it still; `now` is by the clock of the file server, in seconds."""
         if self.owner is not None and self.owner.released:
             return "released"
-        if self.owner is not None and self.owner.is_on_this_machine:
+        if self.owner is not None and self.owner.is_visible:
             return "alive" if process_start(self.owner.pid) == self.owner.process_start else "dead"
         return "silent" if now - self.touched_at > SILENT_AFTER_S else "alive"
 
     @property
     def is_local(self) -> bool:
-        """Whether its liveness is certain, as the owner is on this machine."""
-        return self.owner is not None and self.owner.is_on_this_machine
+        """Whether its liveness is certain, as the owner is on this machine and can be seen."""
+        return self.owner is not None and self.owner.is_visible
 
     def __str__(self) -> str:
         return str(self.owner or "a process that left no name")
@@ -134,7 +135,7 @@ class RunLock:
             while found is None or found.liveness(now) != "alive":
                 path = self._directory / f"lock-{number_of(found.path) + 1 if found else 1:06d}.json"
                 if self._create(draft, path=path):
-                    self._remove_earlier(path)
+                    self._remove_earlier(path, now)
                     self.taken_from = None if found is None or found.liveness(now) == "released" else found
                     return None
                 found = read_lock(path) or find_lock(self._directory)  # by name, as on NFS a listing may be old
@@ -187,10 +188,15 @@ class RunLock:
         finally:
             draft.unlink(missing_ok=True)
 
-    def _remove_earlier(self, own: Path) -> None:
+    def _remove_earlier(self, own: Path, now: float) -> None:
+        """Remove the locks of owners before, and the drafts that killed processes left; `now` as in `liveness`."""
         for path in self._directory.glob("lock-*.json"):
             if number_of(path) < number_of(own):
                 path.unlink(missing_ok=True)
+        for path in self._directory.glob(".lock.*.tmp"):
+            with suppress(FileNotFoundError):
+                if now - path.stat().st_mtime > SILENT_AFTER_S:
+                    path.unlink()
 
 
 def find_lock(directory: Path) -> LockFile | None:
@@ -267,6 +273,17 @@ def this_machine() -> str:
         return f"{boot_id} {Path('/proc/self/ns/pid').readlink()}"
     except OSError:
         return ""
+
+
+def is_hidden(pid: int) -> bool:
+    """Whether only that a process is there can be seen: another user's, where /proc shows everybody their own alone."""
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return process_start(pid) is None
+    except OSError:
+        return False
+    return False
 
 
 def process_start(pid: int) -> str | None:

@@ -21,7 +21,7 @@ from typing import Any
 
 import orjson
 
-from ictc.storage.atomic import storage_errors, write_atomic
+from ictc.storage.atomic import make_directory, storage_errors, write_atomic
 from ictc.storage.journal import Journal
 from ictc.storage.json_files import write_json
 from ictc.storage.keys import StageKey, digest
@@ -54,7 +54,7 @@ class RunDirectory:
         with storage_errors(path):
             if afresh and path.is_dir():
                 shutil.rmtree(path)
-            path.mkdir(parents=True, exist_ok=True)
+            make_directory(path)
         if afresh:
             write_atomic(path / FORCED, b"{}")
         if self.current_key(stage) != key:

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ictc.dataset.fetching.cache import SHARE_UNSEEN, ContentCache
+from ictc.dataset.fetching.cache import SHARE_UNSEEN, ContentCache, this_machine
 
 ADDRESSES = st.sampled_from([f"https://example.org/{number}" for number in range(5)])
 CONTENTS = st.integers(0, 4).map(lambda number: bytes([number]) * (100 * number + 1))
@@ -146,13 +146,25 @@ def test_what_a_killed_process_was_using_is_removed(tmp_path: Path) -> None:
     ContentCache(tmp_path, 1000)
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
-    host = socket.gethostname()
-    for owner in (f"{host}-{ended.pid}-0", f"{host}-{os.getpid()}-0", "another-host-1-0", "strange"):
+    here, other_container = this_machine(), f"{socket.gethostname()}-1234"
+    alive = {f"{here}-{os.getpid()}-0", "another-host-1-0", f"{other_container}-{ended.pid}-0"}
+    for owner in (f"{here}-{ended.pid}-0", *alive, "strange"):
         (tmp_path / "held" / owner).mkdir(parents=True)
         (tmp_path / "held" / owner / "content").write_bytes(b"x")
     os.utime(tmp_path / "held" / "strange", (0, 0))
     ContentCache(tmp_path, 1000)
-    assert {path.name for path in (tmp_path / "held").iterdir()} == {f"{host}-{os.getpid()}-0", "another-host-1-0"}
+    assert {path.name for path in (tmp_path / "held").iterdir()} == alive
+
+
+def test_a_process_that_others_took_for_dead_goes_on(tmp_path: Path) -> None:
+    cache = ContentCache(tmp_path, 1000)
+    put(cache, "address", b"whole")
+    (held,) = (tmp_path / "held").iterdir()
+    os.utime(held, (0, 0))  # as of a machine that was suspended for days
+    ContentCache(tmp_path, 1000)
+    assert not held.exists()
+    assert get(cache, "address") == b"whole"
+    put(cache, "another", b"new")
 
 
 def test_a_damaged_content_is_none(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -167,3 +168,24 @@ def test_a_long_journal_is_split_into_segments(tmp_path: Path, monkeypatch: pyte
 
 def test_a_line_without_its_end_is_no_record() -> None:
     assert decode_line(encode_line(record("a"))[:-1]) is None
+
+
+def test_a_journal_has_more_segments_than_a_process_may_open(tmp_path: Path) -> None:
+    for number in range(120):
+        with Journal(tmp_path) as journal:
+            journal.append(record(str(number)))
+    most, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with Journal(tmp_path) as journal:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (len(list(Path("/proc/self/fd").iterdir())) + 80, hard))
+        try:
+            assert all(journal.get(one) == record(one) for _ in range(2) for one in journal)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+
+
+def test_the_names_of_all_new_folders_are_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[Path] = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(Path(f"/proc/self/fd/{descriptor}").readlink()))
+    write(tmp_path / "run" / "state" / "caption", record("a"))
+    folders = [tmp_path, tmp_path / "run", tmp_path / "run" / "state", tmp_path / "run" / "state" / "caption"]
+    assert [path for path in synced if path.is_dir()] == folders

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -18,7 +19,7 @@ from support.cli import Ictc, start_ictc
 from support.collections import draw_flat
 
 from ictc.storage import lock as lock_module
-from ictc.storage.lock import RunLock
+from ictc.storage.lock import SILENT_AFTER_S, RunLock
 
 HOLD = """
 import sys, time
@@ -168,6 +169,37 @@ class TestOwnersElsewhere:
         assert RunLock(tmp_path).try_acquire() is None
 
 
+class TestOwnersOfOtherUsers:
+    """On this machine, where /proc shows everybody their own processes alone, as the option hidepid makes it."""
+
+    @pytest.fixture
+    def hidden(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+        """A lock that such a process holds."""
+
+        def refuse(pid: int, _: int) -> None:
+            raise PermissionError(errno.EPERM, f"process {pid}")
+
+        with owner_process(tmp_path):
+            monkeypatch.setattr(lock_module, "process_start", lambda _: None)
+            monkeypatch.setattr(os, "kill", refuse)
+            yield lock_file(tmp_path)
+            monkeypatch.undo()
+
+    def test_one_that_was_heard_of_lately_is_alive(self, tmp_path: Path, hidden: Path) -> None:
+        found = RunLock(tmp_path).try_acquire()
+        assert found is not None
+        assert not found.is_local
+
+    def test_one_that_is_silent_is_dead(self, tmp_path: Path, hidden: Path) -> None:
+        make_silent(hidden)
+        assert RunLock(tmp_path).try_acquire() is None
+
+    def test_one_that_has_ended_is_dead_at_once(self, tmp_path: Path) -> None:
+        with owner_process(tmp_path) as process:
+            process.kill()
+        assert RunLock(tmp_path).try_acquire() is None
+
+
 class TestLosing:
     def test_an_owner_that_seemed_dead_learns_that_it_has_lost(self, tmp_path: Path) -> None:
         sleeper = RunLock(tmp_path)
@@ -217,6 +249,16 @@ def test_a_file_system_without_hard_links_will_do(tmp_path: Path, monkeypatch: p
     assert second.try_acquire() is not None
     first.release()
     assert second.try_acquire() is None
+
+
+def test_what_a_process_left_that_was_killed_at_the_lock_is_removed(tmp_path: Path) -> None:
+    for name, age_s in (("old", SILENT_AFTER_S + 1), ("new", 0.0)):
+        draft = tmp_path / f".lock.{name}.tmp"
+        draft.touch()
+        os.utime(draft, (time.time() - age_s, time.time() - age_s))
+    with RunLock(tmp_path) as lock:
+        assert lock.try_acquire() is None
+    assert {path.name for path in tmp_path.iterdir()} == {".lock.new.tmp", "lock-000001.json"}
 
 
 def test_nothing_but_the_lock_is_left_behind(tmp_path: Path) -> None:

@@ -107,10 +107,8 @@ class ContentCache:
 
     @cached_property
     def _held(self) -> Path:
-        """The folder for what this process is using."""
-        path = self._all_held / f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:8]}"
-        path.mkdir(parents=True)
-        return path
+        """The folder for what this process is using; where it was away for long, others have removed it."""
+        return self._all_held / f"{this_machine()}-{os.getpid()}-{uuid4().hex[:8]}"
 
     def knows(self, address: str) -> bool:
         """Whether the address was ever added, at next to no cost; its content may be gone."""
@@ -136,6 +134,7 @@ class ContentCache:
             OSError: it is not there (any more), or the disk refused.
         """
         held = Held(self._held / uuid4().hex, content)
+        self._held.mkdir(parents=True, exist_ok=True)
         _give_name(path, name=held.path)
         return held
 
@@ -267,10 +266,18 @@ def _age_s(path: Path) -> float:
     return time.time() - path.lstat().st_mtime
 
 
+def this_machine() -> str:
+    """Return the name of this machine, and of where its process ids mean something: containers may share names."""
+    try:
+        return f"{socket.gethostname()}-{Path('/proc/self/ns/pid').stat().st_ino}"
+    except OSError:
+        return socket.gethostname()
+
+
 def _is_over(owner: str) -> bool:
     """Whether a process of this machine is known to have ended; of another machine's nobody here knows."""
-    host, pid, _ = owner.rsplit("-", 2) if owner.count("-") >= 2 else ("", "", "")
-    if host != socket.gethostname() or not pid.isdecimal():
+    machine, pid, _ = owner.rsplit("-", 2) if owner.count("-") >= 2 else ("", "", "")
+    if machine != this_machine() or not pid.isdecimal():
         return False
     try:
         os.kill(int(pid), 0)
