@@ -11,6 +11,8 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+from ictc.errors import StorageError
+
 logger = logging.getLogger(__name__)
 
 INTERVAL_S = 5.0
@@ -26,7 +28,7 @@ def heartbeat(beats: Sequence[Callable[[], None]], interval_s: float = INTERVAL_
             for beat in beats:
                 try:
                     beat()
-                except OSError as error:
+                except (OSError, StorageError) as error:
                     logger.warning("heartbeat: %s; trying again in %.0f s", error, interval_s)
                 except Exception:  # ours to mend, but no reason to seem dead
                     logger.exception("heartbeat: trying again in %.0f s", interval_s)

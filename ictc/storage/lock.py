@@ -14,6 +14,7 @@ import errno
 import os
 import platform
 import secrets
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
@@ -28,6 +29,10 @@ from ictc.storage.atomic import storage_errors, write_atomic
 
 SILENT_AFTER_S = 120.0
 """After so many seconds without a touch, an owner on another machine counts as dead."""
+
+MAX_LOOKS = 10
+SECONDS_BETWEEN_LOOKS = 0.05
+"""How often it is looked for the newest lock, where the one that is listed as such is gone."""
 
 _NO_HARD_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
@@ -160,7 +165,7 @@ class RunLock:
         """Show that the owner lives; return False if it has lost the lock.
 
         Raises:
-            OSError: the file system does not answer as it should; the next touch may go well.
+            OSError, StorageError: the file system does not answer as it should; the next touch may go well.
         """
         if self._path is None or not self.is_held():
             return False
@@ -204,12 +209,17 @@ def find_lock(directory: Path) -> LockFile | None:
 
     Raises:
         OSError: the file system does not answer as it should.
+        StorageError: what is listed as the newest lock is not there.
     """
-    while paths := sorted(directory.glob("lock-*.json"), key=number_of):
-        lock = read_lock(paths[-1])
+    for _ in range(MAX_LOOKS):
+        newest = max(directory.glob("lock-*.json"), key=number_of, default=None)
+        if newest is None:
+            return None
+        lock = read_lock(newest)
         if lock is not None:
             return lock
-    return None
+        time.sleep(SECONDS_BETWEEN_LOOKS)  # it has been followed by another, which this machine does not list yet
+    raise StorageError(f"{newest} is listed, but cannot be opened; if no run is at work there, delete it")
 
 
 def read_lock(path: Path) -> LockFile | None:

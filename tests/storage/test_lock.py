@@ -18,6 +18,7 @@ import pytest
 from support.cli import Ictc, start_ictc
 from support.collections import draw_flat
 
+from ictc.errors import StorageError
 from ictc.storage import lock as lock_module
 from ictc.storage.lock import SILENT_AFTER_S, RunLock
 
@@ -237,6 +238,12 @@ class TestLosing:
         monkeypatch.setattr(lock_module, "create_once", create_late)
         assert RunLock(tmp_path).try_acquire() is not None
         assert others[1].is_held()
+
+
+def test_a_lock_that_is_listed_but_not_there_is_an_error_and_no_wait_for_ever(tmp_path: Path) -> None:
+    (tmp_path / "lock-000003.json").symlink_to("nowhere")
+    with pytest.raises(StorageError, match=r"lock-000003\.json is listed"):
+        RunLock(tmp_path).try_acquire()
 
 
 def test_a_file_system_without_hard_links_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
