@@ -2,6 +2,11 @@
 
 The run itself lies in a folder of this machine: a journal needs appends, renames and locks, which object storage has
 not. What is published follows that folder: what is new or changed there is copied, what is deleted there is deleted.
+
+Limits: an object is replaced whole, the set of them is not, so who reads while a run publishes may find files of two
+states. Files are compared by size and time. Files alone are published: no folders, and no names that begin with a dot.
+What others change or delete at the URL is not noticed; two runs that publish at one URL overwrite each other, as nobody
+locks it. If the service refuses, the run fails after its work is done, and the same command goes on with what is left.
 """
 
 from __future__ import annotations

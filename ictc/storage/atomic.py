@@ -1,4 +1,18 @@
-"""Files that are either whole or absent, also after a crash and on network file systems."""
+"""Files that are either whole or absent, also after a crash and on network file systems.
+
+Whoever opens the path finds the old content or the new one, at any instant and after any crash. The limits of that:
+
+- A path has one writer at a time, which is for the lock of the run directory to see to. A second one removes what the
+  first has not finished, and the first then fails with a `StorageError`.
+- A new file takes the place of the old one. A symbolic link is replaced and what it pointed to stays; hard links keep
+  the old content; mode, owner and extended attributes are those of any new file. Permission to write the folder is all
+  that it takes, so a file that is read-only is replaced too.
+- Who has the old file open reads the old content to its end; on NFS that may end in an error (ESTALE; not tried).
+- A killed writer leaves `.<name>.<process>.tmp`. The next writer of the same path removes it, and nobody else.
+- `fsync` is as good as the file system and the disk. Where folders can't be synced, a new name may be lost with the
+  machine. An error may come after the file was replaced: then the new content is there, though the writer failed.
+- It costs two syncs, and a listing of the folder: 0.8 s where that has 100,000 files.
+"""
 
 from __future__ import annotations
 

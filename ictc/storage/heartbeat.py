@@ -2,6 +2,10 @@
 
 A thread and not a task of the event loop: reading a long journal or writing exports keeps the loop busy for
 minutes, and in that time the process must not seem dead.
+
+Limits: code that keeps the interpreter's lock, as a library in C may, keeps the thread from its turn. The end of the
+block waits for a beat that is under way, with a file server that does not answer for as long as that does not. A beat
+that hangs holds up the others of its block, and not those of other blocks.
 """
 
 from __future__ import annotations

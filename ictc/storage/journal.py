@@ -10,6 +10,19 @@ The journal knows of a record its "id", its "status" and three digests: of its "
 before it was read; and of the "source", the input that its outcome was made from. Both are the same as the input unless
 the record says otherwise. It keeps them in memory with a fingerprint of the outcome: enough to tell what is done, what
 is out of date and what was made from the same, without reading a record again.
+
+Limits:
+
+- A writer's name belongs to one live process; the lock of the run directory sees to that. Two never append to one
+  segment, but one that opens the journal while the other writes a line would take that for torn, and cut it.
+- A torn write costs its record. Damage inside costs the lines that it touches, so two where it took the end of one. A
+  checksum of 32 bits lets one damaged line in 4·10^9 pass, and does not protect from anybody who writes on purpose.
+- The death of the machine costs what was not synced, and `sync_if_due` syncs nothing unless it is called. After an
+  error of a sync the run has to end: what the disk did not take may look well until the machine is started anew.
+- Readers see what was there when they opened; to see more they open again. They may do so while others write, with
+  `read_only`: the last line may be unfinished, and counts as not there.
+- A record is JSON as orjson writes it: integers of 64 bits, no half surrogates; not a number becomes null. It may be of
+  any size. A journal has 2^24 segments at most, of which 64 are open for reading at a time.
 """
 
 from __future__ import annotations

@@ -1,4 +1,9 @@
-"""JSON files: small ones, and such of any size, written a row at a time; whole or not at all."""
+"""JSON files: small ones, and such of any size, written a row at a time; whole or not at all.
+
+Limits: what `ictc.storage.atomic` says of its own. Not a number and infinity become null. Half a surrogate pair and an
+integer beyond 64 bits are a `TypeError`, and the path stays as it was. A name that comes twice in a mapping is written
+twice; that they are unique is for the caller to see to.
+"""
 
 from __future__ import annotations
 

@@ -6,6 +6,23 @@ a process that looked long ago can't take what has changed hands since.
 
 An owner on this machine is dead if its process is gone. An owner elsewhere shows that it lives by touching
 its file; that is judged by the clock of the file server alone. This module knows nothing of runs.
+
+Limits:
+
+- The lock keeps out who asks for it, and stops nobody's writes. An owner elsewhere that was suspended for longer than
+  `SILENT_AFTER_S` learns at its next touch that it has lost the lock. Until then, seconds, both write: records into
+  segments of their own and whole files, so nothing is torn, but a file may be that of the loser. On this machine a
+  suspended owner keeps its lock.
+- Machines may list a folder as it was a while ago: NFS by default up to a minute. That is why locks are looked at by
+  opening them, and why the silence that counts is twice as long. A lock that is listed and gone is an error after
+  `MAX_LOOKS`, and a heartbeat tries again.
+- Of two who take it at once, the file system lets one make the name: by a hard link, or by exclusive creation where
+  there are none (not on NFS before version 3).
+- Who can't be looked at counts as elsewhere: a process in another container, or of another user where /proc shows
+  everybody their own (hidepid), and all of them where there is no /proc.
+- Who only looks, as `ictc status` does, compares with the clock of its own machine: if that is two minutes fast, it
+  shows a run elsewhere as silent. Nothing else comes of it.
+- A process killed while it takes the lock leaves a `.lock.<token>.tmp`; who takes it two minutes later removes that.
 """
 
 from __future__ import annotations

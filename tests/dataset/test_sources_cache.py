@@ -129,6 +129,7 @@ def test_file_systems_without_links_or_locks_get_copies(tmp_path: Path, monkeypa
         raise OSError(errno.EOPNOTSUPP, "not supported")
 
     monkeypatch.setattr(os, "link", refuse)
+    monkeypatch.setattr(os, "symlink", refuse)
     monkeypatch.setattr(fcntl, "flock", refuse)
     monkeypatch.setattr(fcntl, "lockf", refuse)
     cache = ContentCache(tmp_path, 500)
@@ -140,6 +141,9 @@ def test_file_systems_without_links_or_locks_get_copies(tmp_path: Path, monkeypa
         assert get(cache, str(number)) == bytes([number]) * 100
         assert size_of(tmp_path) <= 500
     assert held.path.read_bytes() == b"h" * 100
+    put(cache, "19", b"another")
+    assert get(cache, "19") == b"another"
+    assert not any(path.is_symlink() for path in (tmp_path / "index").glob("*/*"))
 
 
 def test_what_a_killed_process_was_using_is_removed(tmp_path: Path) -> None:

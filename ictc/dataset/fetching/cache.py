@@ -2,17 +2,26 @@
 
     CACHE/
     ├── objects/ab/<SHA-256 of the content>
-    ├── index/ab/<SHA-256 of the address>    a symbolic link whose target is the digest of the content
+    ├── index/ab/<SHA-256 of the address>    a symbolic link, or a file, that names the digest of the content
     ├── held/<process>/                      names of its own for what a process is using
     └── drafts/                              what is being written
 
 Every name appears at once and complete, so a kill at any time leaves a cache that is in order. Several processes, of
 several machines, may share one, on whatever file system: nobody locks anything. Who uses a content gives it a second
 name (a hard link), under which it lives on when it is removed to keep the bound.
+
+Limits: the bound is for the contents that may be found; what is in use or being written comes on top, where there are no
+hard links as copies. Each of several processes sees the additions of the others when it has added a twentieth of the
+bound itself, so they may exceed it by as much each. Nothing is synced: a power failure may damage a content, which is
+why each is read through before it is given out, and one that does not fit its name is fetched anew. Leftovers go by
+their age by the clock of this machine: where that is a day ahead of the file server's, what another machine is writing
+goes too, and its run ends with an error. What is behind an address without a version is never asked for again while it
+is here.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -112,7 +121,7 @@ class ContentCache:
 
     def knows(self, address: str) -> bool:
         """Whether the address was ever added, at next to no cost; its content may be gone."""
-        return self._index_path(address).is_symlink()
+        return os.path.lexists(self._index_path(address))
 
     def find(self, address: str) -> Held | None:
         """Return the content of an address, None if it is not (any more) there."""
@@ -148,7 +157,7 @@ class ContentCache:
 
     def _object_of(self, address: str) -> Path | None:
         try:
-            return self._object_path(self._index_path(address).readlink().name)
+            return self._object_path(_read_entry(self._index_path(address)))
         except OSError:
             return None
 
@@ -185,7 +194,7 @@ class ContentCache:
     def forget(self, address: str, *, content: str) -> None:
         """Remove a content that is no good, so that whoever asks for it, by whatever address, gets it anew."""
         with suppress(OSError):
-            if self._index_path(address).readlink().name == content:  # else somebody put another there
+            if _read_entry(self._index_path(address)) == content:  # else somebody put another there
                 self._index_path(address).unlink()
         with suppress(OSError):
             size = self._object_path(content).stat().st_size
@@ -193,13 +202,13 @@ class ContentCache:
             self._grow(-size)
 
     def _point(self, address: str, *, content: str) -> None:
-        link = self._index_path(address)
+        entry = self._index_path(address)
         try:
-            link.symlink_to(content)
-        except FileExistsError:
-            temporary = self._drafts / f"{link.name}-{uuid4().hex}"
-            temporary.symlink_to(content)
-            temporary.replace(link)
+            entry.symlink_to(content)
+        except OSError:  # it is there, or the file system has no symbolic links
+            temporary = self._drafts / f"{entry.name}-{uuid4().hex}"
+            _write_entry(temporary, content)
+            temporary.replace(entry)
 
     def _grow(self, size: int) -> None:
         with self._lock:
@@ -230,7 +239,7 @@ class ContentCache:
             with os.scandir(folder) as links:
                 for link in links:
                     with suppress(FileNotFoundError):
-                        content = os.readlink(link.path)  # noqa: PTH115 - there may be millions
+                        content = _read_entry(link.path)
                         if content not in kept and not self._object_path(content).exists():
                             os.unlink(link.path)  # noqa: PTH108
 
@@ -286,6 +295,29 @@ def _is_over(owner: str) -> bool:
     except OSError:
         return False
     return False
+
+
+def _write_entry(path: Path, content: str) -> None:
+    """Write an entry of the index: a link, or a file with what would be its target where there are no links."""
+    try:
+        path.symlink_to(content)
+    except OSError:
+        path.write_text(content)
+
+
+def _read_entry(path: str | Path) -> str:
+    """Return the digest of the content that an entry of the index is about.
+
+    Raises:
+        OSError: there is no such entry.
+    """
+    try:
+        named = os.readlink(path)  # noqa: PTH115 - there may be millions
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        named = Path(path).read_text()
+    return named.rpartition("/")[2]  # a name, whatever somebody has put there
 
 
 def _digest(file: IO[bytes]) -> str:
