@@ -10,8 +10,8 @@ Every name appears at once and complete, so a kill at any time leaves a cache th
 several machines, may share one, on whatever file system: nobody locks anything. Who uses a content gives it a second
 name (a hard link), under which it lives on when it is removed to keep the bound.
 
-Limits: the bound is for the contents that may be found; what is in use or being written comes on top, where there are no
-hard links as copies. Each of several processes sees the additions of the others when it has added a twentieth of the
+Limits: the bound is for the contents that may be found; what is in use or being written comes on top, as copies where
+there are no hard links. Each of several processes sees the additions of the others when it has added a twentieth of the
 bound itself, so they may exceed it by as much each. Nothing is synced: a power failure may damage a content, which is
 why each is read through before it is given out, and one that does not fit its name is fetched anew. Leftovers go by
 their age by the clock of this machine: where that is a day ahead of the file server's, what another machine is writing
