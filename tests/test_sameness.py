@@ -84,7 +84,13 @@ class EditedCollection(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.numbers = itertools.count()
-        self.flags: dict[str, Any] = {"num_clusters": 2, "engine": "scripted", "ckpt_vlm": 2, "max_rejected": 1}
+        self.flags: dict[str, Any] = {
+            "num_clusters": 2,
+            "engine": "scripted",
+            "ckpt_vlm": 2,
+            "max_rejected": 1,
+            "max_broken": 1,
+        }
         self.options: dict[str, Any] = {"window": 3}
         self.kills = 0
 
