@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -121,6 +122,25 @@ def test_links_follow_an_image_that_was_replaced_or_renamed(ictc: Ictc, ads: Pat
     ictc.succeed(ads, tmp_path / "out")
     links = [path for path in (tmp_path / "out" / "categorized_images").rglob("ad_*") if path.is_file()]
     assert {path.name: path.read_bytes() for path in links} == {path.name: path.read_bytes() for path in ads.iterdir()}
+
+
+@pytest.mark.parametrize("way", ["replaced", "another folder"])
+def test_links_follow_files_that_others_with_the_same_content_have_replaced(
+    ictc: Ictc, ads: Path, tmp_path: Path, way: str
+) -> None:
+    ictc.succeed(ads, tmp_path / "out")
+    former = ads.rename(tmp_path / "former")
+    shutil.copytree(former, ads)
+    for path in ads.iterdir():
+        os.utime(path, (0, 1))
+    now = ads if way == "replaced" else ads.rename(tmp_path / "copy")
+    ictc.succeed(now, tmp_path / "out")
+    for path in former.iterdir():  # nobody's business any more
+        path.write_bytes(b"no image")
+    links = [path for path in (tmp_path / "out" / "categorized_images").rglob("ad_*") if path.is_file()]
+    assert len(links) == 12
+    assert all(path.samefile(now / path.name) for path in links)
+    assert ictc("verify", tmp_path / "out").exit_code == 0
 
 
 def test_a_target_of_recluster_keeps_its_results_until_there_is_an_engine(

@@ -23,7 +23,7 @@ from ictc.dataset.catalog.stamps import UNSURE, hash_text
 from ictc.dataset.catalog.versions import NUMBERS_PER_UNIT, Versions, batched, is_local, read_contents
 from ictc.records import ImageRecord
 from ictc.runs.shards import unit_of
-from ictc.steps.exports import mark_stale
+from ictc.steps.exports import mark_links, mark_stale
 from ictc.steps.table import STEPS
 from ictc.storage.atomic import storage_errors, write_atomic
 from ictc.storage.keys import StageKey
@@ -69,6 +69,8 @@ class ManifestKeeper:
     ) -> Manifest:
         """Save the manifest of a run directory; if it lists other images than before, its exports are out of date.
 
+        Links to images are looked at again in any case: a file may have given way to another of the same content.
+
         Args:
             count_left_out: counts what is no image, once all images are listed.
 
@@ -81,6 +83,7 @@ class ManifestKeeper:
         manifest = save_manifest(
             directory.manifest_path, key, self._compare(images, earlier, directory), count_left_out
         )
+        mark_links(directory.path)
         write_atomic(stamps_path(directory), self._stamps.tobytes())
         return manifest
 

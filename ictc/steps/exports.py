@@ -23,6 +23,9 @@ REJECTED_FILE = "rejected.jsonl"
 STALE = "state/stale_exports.json"
 """There while some files are about an earlier state of the run; names the first step of those."""
 
+STALE_LINKS = "state/stale_links.json"
+"""There while links of the first step may lead to files that others of the same content have replaced."""
+
 
 @dataclass(frozen=True)
 class Exports:
@@ -33,7 +36,7 @@ class Exports:
 
     def are_complete(self, step: Step) -> bool:
         """Whether all files of a step are there, and about what is there now."""
-        if step in stale_steps(self.directory):
+        if step in stale_steps(self.directory) or (step is STEPS[0] and (self.directory / STALE_LINKS).exists()):
             return False
         return all((self.directory / file.name).is_file() for file in step.files)
 
@@ -59,6 +62,9 @@ class Exports:
         stale = stale_steps(self.directory)
         if stale[:1] == (step,):
             save_stale(self.directory, stale[1:])
+        if step is STEPS[0]:
+            with storage_errors(self.directory / STALE_LINKS):
+                (self.directory / STALE_LINKS).unlink(missing_ok=True)
         publish(self.directory)
 
     def write_rejections(self) -> None:
@@ -83,6 +89,16 @@ def mark_stale(directory: Path, step: Step) -> None:
     steps = max(steps_from(step), stale_steps(directory), key=len)
     if any((directory / name).exists() for name in file_names(set(steps))):
         save_stale(directory, steps)
+
+
+def mark_links(directory: Path) -> None:
+    """Note that files of the collection may have been replaced, if only by others of the same content.
+
+    Raises:
+        StorageError: the disk refused.
+    """
+    if any((directory / file.name).exists() for file in STEPS[0].files):
+        write_atomic(directory / STALE_LINKS, b"{}")
 
 
 def stale_steps(directory: Path) -> tuple[Step, ...]:
