@@ -157,7 +157,7 @@ def write_captions(
     target.start_stage(CAPTION.name, key)
     journal = target.open_journal(CAPTION.name, key, sync_records=SYNC_RECORDS)
     try:
-        if held is None or any(needs_work(journal, image.image_id, str(image.version)) for image in held):
+        if held is None or any(needs_work(journal, image.image_id, input_digest=str(image.version)) for image in held):
             images = _iter_recorded(source, checked, journal, stop)
             held = save_manifest(target.manifest_path, manifest_key(source, checked), images)
         journal.sync()
@@ -173,7 +173,7 @@ def _iter_recorded(source: Source, checked: Checked, journal: Journal, stop: asy
     for item in stoppable(source.iter_items(), stop):
         content.add(item)
         image_id, version = item.image.image_id, str(item.image.version)
-        if needs_work(journal, image_id, version):
+        if needs_work(journal, image_id, input_digest=version):
             journal.append(make_record(image_id, about=version, source=version, outcome=item.outcome))
         yield item.image
     if str(content) != checked.fingerprint:
