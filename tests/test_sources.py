@@ -278,7 +278,7 @@ def test_tar_shards_give_the_results_of_their_files(ictc: Ictc, s3: S3, gs: Gcs,
         assert load(tmp_path / out, "step1_captions.json") == expected
         assert exported_bytes(tmp_path / out) == exported_bytes(tmp_path / "folder")
         assert not list((tmp_path / out / "categorized_images" / "valid_ads").iterdir())
-        assert build_finder(tmp_path / out).find("ad_007", "shard-002.tar/ad_007.png") is not None
+        assert build_finder(tmp_path / out).find("ad_007", image_path="shard-002.tar/ad_007.png") is not None
     mapping = load(tmp_path / "folder", "image_mapping.json")
     assert (mapping["ad_002"]["path"], mapping["ad_002"]["platform"]) == ("shard-000.tar/ad_002.png", "TikTok")
 

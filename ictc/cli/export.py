@@ -50,6 +50,6 @@ def export(
     results = load_single(directory)
     options = PageOptions(ads_dir=ads_dir, max_points=max_points, embeddings=embeddings, seed=seed)
     with analysis_packages():
-        summary = EXPORTERS[format](results, build_finder(results.directory, ads_dir), output, options)
+        summary = EXPORTERS[format](results, build_finder(results.directory, ads_dir=ads_dir), output, options)
     left_out = f"; {summary.num_left_out:,} left out" if summary.num_left_out else ""
     print(f"{summary.num_exported:,} {words_for(results.metadata).many}: {output}{left_out}")

@@ -40,7 +40,9 @@ def sample(
         from ictc.report.words import TEXTS, words_for
     results = load_single(directory)
     folder = output_dir or results.directory / "sample"
-    count = write_sample(results, build_finder(results.directory, ads_dir), folder, per_cluster, seed)
+    count = write_sample(
+        results, build_finder(results.directory, ads_dir=ads_dir), folder, per_cluster=per_cluster, seed=seed
+    )
     words = words_for(results.metadata)
     written = [TABLE] if words is TEXTS else [TABLE, SHEET]
     where = ", ".join(str(folder / name) for name in written)

@@ -16,13 +16,13 @@ def print_summary(summary: TrackSummary) -> None:
     print(f"\n{describe_track(summary)}")
     total = sum(cluster.size for cluster in summary.clusters)
     for cluster in summary.clusters:
-        print_cluster(cluster, total, width)
+        print_cluster(cluster, total=total, width=width)
     for line in iter_rejections(summary):
         print(line)
     print(f"Results: {summary.directory}")
 
 
-def print_cluster(cluster: ClusterSummary, total: int, width: int) -> None:
+def print_cluster(cluster: ClusterSummary, *, total: int, width: int) -> None:
     """Print one cluster with its share of all assigned images and its surest members."""
     share = cluster.size / total if total else 0.0
     print(f"\n{cluster.size:>7,}  {share:>4.0%}  {cluster.definition.name}")

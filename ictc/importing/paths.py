@@ -65,7 +65,7 @@ class ReferencePaths:
         images_dir: folder of the images, None if it is not known; its copies are looked for then.
     """
 
-    def __init__(self, location: Path, images_dir: Path | None) -> None:
+    def __init__(self, location: Path, *, images_dir: Path | None) -> None:
         self._images_dir = images_dir
         self._location = location
         self._paths = ImagePaths(images_dir or location)

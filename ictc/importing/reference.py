@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import KW_ONLY, asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -65,6 +65,7 @@ class Reference:
     """
 
     location: Path
+    _: KW_ONLY
     images_dir: Path | None = None
 
     @property
@@ -77,7 +78,7 @@ class Reference:
 
     @cached_property
     def _paths(self) -> ReferencePaths:
-        return ReferencePaths(self.location, self.images_dir)
+        return ReferencePaths(self.location, images_dir=self.images_dir)
 
     @property
     def origin(self) -> Mapping[str, Any]:

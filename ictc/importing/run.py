@@ -106,7 +106,7 @@ def open_source(request: ImportRequest) -> Source:
         raise ConfigError(f"{path}: no such table or directory")
     if path.resolve().parent == output_dir.resolve() and path.name in file_names({*STEPS}):
         raise ConfigError(f"{path} would be replaced by the results; choose another --output_dir")
-    return open_texts(path, request.columns, request.images_dir)
+    return open_texts(path, given=request.columns, base=request.images_dir)
 
 
 def open_reference(
@@ -123,7 +123,7 @@ def open_reference(
         raise ConfigError(explain_directory(path))
     if output_dir.resolve().is_relative_to(path.resolve()):
         raise ConfigError(f"--output_dir {output_dir} lies in {path}, the source, never written to")
-    return Reference(path, images_dir)
+    return Reference(path, images_dir=images_dir)
 
 
 def explain_directory(path: Path) -> str:

@@ -141,7 +141,7 @@ def _outcome_of(image_id: str, number: int, cell: Any) -> Outcome:
     return Outcome(Status.DONE, caption_data(caption))
 
 
-def open_texts(path: Path, given: Columns, base: Path | None) -> TextTable:
+def open_texts(path: Path, *, given: Columns, base: Path | None) -> TextTable:
     """Return a table as a source.
 
     Args:

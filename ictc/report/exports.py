@@ -44,7 +44,7 @@ POINT_FIELDS = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ExportSummary:
     """What an export holds.
 
@@ -59,7 +59,7 @@ class ExportSummary:
 def export_csv(results: RunResults, _: ImageFinder, output: Path, __: PageOptions) -> ExportSummary:
     """Write all results as one CSV file; no cell is a formula to a spreadsheet."""
     write_csv(results.rows, output)
-    return ExportSummary(len(results.rows), 0)
+    return ExportSummary(num_exported=len(results.rows), num_left_out=0)
 
 
 def export_huggingface(results: RunResults, finder: ImageFinder, output: Path, _: PageOptions) -> ExportSummary:
@@ -74,7 +74,7 @@ def export_huggingface(results: RunResults, finder: ImageFinder, output: Path, _
     table = pa.Table.from_pandas(rows.astype({"cluster": str}), preserve_index=False).replace_schema_metadata()
     with atomic_writer(output / "train" / "metadata.parquet") as file:
         parquet.write_table(table, file)
-    return ExportSummary(len(rows), len(results.rows) - len(rows))
+    return ExportSummary(num_exported=len(rows), num_left_out=len(results.rows) - len(rows))
 
 
 def export_fiftyone(results: RunResults, finder: ImageFinder, output: Path, _: PageOptions) -> ExportSummary:
@@ -97,7 +97,7 @@ def export_fiftyone(results: RunResults, finder: ImageFinder, output: Path, _: P
     }
     classes = [definition.name for definition in results.definitions]
     write_json(output / "labels.json", {"classes": classes, "labels": labels})
-    return ExportSummary(len(rows), len(results.rows) - len(rows))
+    return ExportSummary(num_exported=len(rows), num_left_out=len(results.rows) - len(rows))
 
 
 def export_datamap(results: RunResults, _: ImageFinder, output: Path, options: PageOptions) -> ExportSummary:
@@ -106,7 +106,7 @@ def export_datamap(results: RunResults, _: ImageFinder, output: Path, options: P
     Raises:
         ConfigError: there are too few ads for a map.
     """
-    rows = results.rows.iloc[sample_positions(results.rows["cluster"], options.max_points, options.seed)]
+    rows = results.rows.iloc[sample_positions(results.rows["cluster"], limit=options.max_points, seed=options.seed)]
     embedded = embed_texts(caption_texts(rows), options.embeddings, options.seed)
     places = project(embedded.vectors, options.seed)
     if places is None:
@@ -125,7 +125,7 @@ def export_datamap(results: RunResults, _: ImageFinder, output: Path, options: P
         "points": to_records(points.astype({"x": float, "y": float})),
     }
     write_json(output, content)
-    return ExportSummary(len(rows), len(results.rows) - len(rows))
+    return ExportSummary(num_exported=len(rows), num_left_out=len(results.rows) - len(rows))
 
 
 Exporter = Callable[[RunResults, ImageFinder, Path, PageOptions], ExportSummary]
@@ -162,7 +162,7 @@ def place_images(results: RunResults, finder: ImageFinder, folder: Path) -> pd.D
 def _iter_placed(rows: pd.DataFrame, finder: ImageFinder, folder: Path) -> Iterator[str | None]:
     names = LinkNames()
     for image_id, image_path in zip(rows["image_id"], rows["image_path"], strict=True):
-        source = finder.find(image_id, image_path)
+        source = finder.find(image_id, image_path=image_path)
         if source is None:
             yield None
             continue

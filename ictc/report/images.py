@@ -32,7 +32,7 @@ IMAGE_TOKENS = 320
 WEBP_QUALITY = 66
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ImageFinder:
     """Where the images of a run lie.
 
@@ -48,16 +48,16 @@ class ImageFinder:
     copies: CachedCopies | None = None
     manifest: Manifest | None = None
 
-    def find(self, image_id: str, image_path: str) -> Path | None:
+    def find(self, image_id: str, *, image_path: str) -> Path | None:
         """Return the file of an image, None if it is nowhere."""
         if self.ads_dir is not None and _stays_inside(image_path) and (self.ads_dir / image_path).is_file():
             return self.ads_dir / image_path
-        link = self.directory / "categorized_images" / "valid_ads" / self._link_name(image_id, image_path)
+        link = self.directory / "categorized_images" / "valid_ads" / self._link_name(image_id, image_path=image_path)
         if link.is_file():
             return link
         return None if self.copies is None else self.copies.find(image_id)
 
-    def _link_name(self, image_id: str, image_path: str) -> str:
+    def _link_name(self, image_id: str, *, image_path: str) -> str:
         return self._link_names.get(image_id) or LinkNames().name(ImageRecord(image_id, path=image_path))
 
     @cached_property
@@ -86,7 +86,7 @@ class CachedCopies:
         return None if image is None else self._cache.locate(self._places.find(image).cache_key)
 
 
-def build_finder(directory: Path, ads_dir: Path | None = None) -> ImageFinder:
+def build_finder(directory: Path, *, ads_dir: Path | None = None) -> ImageFinder:
     """Look for images in `ads_dir`, else where the run read them."""
     settings = read_optional_json(directory / "run.json").get("settings")
     if not isinstance(settings, dict):
@@ -97,7 +97,7 @@ def build_finder(directory: Path, ads_dir: Path | None = None) -> ImageFinder:
     cache_dir = Path(settings.get("cache_dir") or user_folder("cache") / "images")
     has_copies = manifest is not None and "base" in manifest.key and cache_dir.is_dir()
     copies = CachedCopies(manifest, ContentCache(cache_dir, 0)) if manifest is not None and has_copies else None
-    return ImageFinder(ads_dir or folder, directory, copies, manifest)
+    return ImageFinder(ads_dir=ads_dir or folder, directory=directory, copies=copies, manifest=manifest)
 
 
 def read_optional_json(path: Path) -> dict[str, Any]:

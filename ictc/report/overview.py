@@ -22,7 +22,7 @@ IMPORTS = {"texts": "a table of texts", "captions": "a table of captions", "refe
 """What was imported, for people."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FilteredImage:
     """An image without a cluster.
 
@@ -35,7 +35,7 @@ class FilteredImage:
     reason: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Outcome:
     """All images that left the run in one way without a cluster.
 
@@ -51,7 +51,7 @@ class Outcome:
     images: list[FilteredImage]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Prompt:
     """What a step asked the model."""
 
@@ -78,12 +78,15 @@ def build_outcome(key: str, images: pd.DataFrame, *, told: tuple[str, str]) -> O
     listed = images.head(MAX_LISTED)[["image_path", "platform", "reason"]].fillna("")
     listed["image_path"] = listed["image_path"].where(listed["image_path"] != "", images["image_id"])
     return Outcome(
-        key,
-        title,
-        description,
-        len(images),
+        key=key,
+        title=title,
+        description=description,
+        count=len(images),
         reasons=[(clip(reason, 200), int(count)) for reason, count in images["reason"].value_counts().head(5).items()],
-        images=[FilteredImage(*map(clip, row)) for row in listed.itertuples(index=False)],
+        images=[
+            FilteredImage(path=path, platform=platform, reason=reason)
+            for path, platform, reason in (map(clip, row) for row in listed.itertuples(index=False))
+        ],
     )
 
 
@@ -155,7 +158,11 @@ def build_prompts(run: RunReport) -> list[Prompt]:
     steps = (step for step in STEPS if not (was_imported and isinstance(step, MapStep) and step.reads_images))
     prompts = ((f"Step {step.number}: {run.words.about(step)}", run.prompts.get(step.name)) for step in steps)
     return [
-        Prompt(title, clip(str(prompt.get("system", "")), 20_000), clip(str(prompt.get("user", "")), 20_000))
+        Prompt(
+            title=title,
+            system=clip(str(prompt.get("system", "")), 20_000),
+            user=clip(str(prompt.get("user", "")), 20_000),
+        )
         for title, prompt in prompts
         if isinstance(prompt, dict)
     ]

@@ -38,7 +38,7 @@ from ictc.report.words import ADS, Words
 SCRIPTS = ("data.js", "dialog.js", "map.js", "explorer.js", "main.js")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RunSection:
     """The parts of the page that are about one run, for the template."""
 
@@ -138,7 +138,7 @@ def collect_images(runs: Sequence[RunReport], max_images: int) -> dict[str, str]
         if len(paths) == max_images:
             break
         image_id, image_path = run.results.rows[["image_id", "image_path"]].iloc[position]
-        if image_id not in paths and (path := run.finder.find(image_id, image_path)):
+        if image_id not in paths and (path := run.finder.find(image_id, image_path=image_path)):
             paths[image_id] = path
     return encode_images(load_images(paths), MAX_IMAGE_BYTES)
 

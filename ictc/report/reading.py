@@ -92,14 +92,14 @@ def read_run(directory: Path, options: PageOptions, num_runs: int) -> RunReport:
         raise ConfigError(f"{directory}: no image has a cluster, so there is nothing to show")
     results.rows[list(TEXT_COLUMNS)] = results.rows[list(TEXT_COLUMNS)].fillna("")
     clusters = results.rows["cluster"]
-    shown = sample_positions(clusters, affordable_rows(results.rows, num_runs), options.seed)
+    shown = sample_positions(clusters, limit=affordable_rows(results.rows, num_runs), seed=options.seed)
     return RunReport(
         results=results,
         info=read_optional_json(directory / "run.json"),
         prompts=read_optional_json(directory / "prompts.json"),
         synthesis=read_optional_json(directory / synthesize.METADATA_FILE),
         analyses=read_analyses(directory / caption.CAPTIONS_FILE, set(results.rows["image_id"].iloc[shown])),
-        finder=build_finder(directory, options.ads_dir),
+        finder=build_finder(directory, ads_dir=options.ads_dir),
         mapped=map_captions(results.rows, shown, options.max_points // num_runs, options),
         shown=shown,
         ranks=random_ranks(clusters, options.seed),
@@ -114,7 +114,7 @@ def affordable_rows(rows: pd.DataFrame, num_runs: int) -> int:
 
 def map_captions(rows: pd.DataFrame, shown: npt.NDArray[np.intp], max_points: int, options: PageOptions) -> Mapped:
     """Embed at most `max_points` of the captions at `shown`, put them on a plane and choose examples among them."""
-    positions = shown[sample_positions(rows["cluster"].iloc[shown], max_points, options.seed)]
+    positions = shown[sample_positions(rows["cluster"].iloc[shown], limit=max_points, seed=options.seed)]
     sample = rows.iloc[positions]
     codes = sample["cluster"].cat.codes.to_numpy(dtype=np.intp)
     embedded = embed_texts(caption_texts(sample), options.embeddings, options.seed)

@@ -39,21 +39,21 @@ class Fonts:
     caption: ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
-def draw_sample(results: RunResults, per_cluster: int, seed: int) -> pd.DataFrame:
+def draw_sample(results: RunResults, *, per_cluster: int, seed: int) -> pd.DataFrame:
     """Return a simple random sample of `per_cluster` rows of each cluster, by cluster."""
     rows = results.rows
     drawn = rows[random_ranks(rows["cluster"], seed) < per_cluster]
     return drawn.sort_values("cluster", kind="stable")
 
 
-def write_sample(results: RunResults, finder: ImageFinder, output_dir: Path, per_cluster: int, seed: int) -> int:
+def write_sample(results: RunResults, finder: ImageFinder, output_dir: Path, *, per_cluster: int, seed: int) -> int:
     """Write `sample.csv` and, unless there are texts alone, `contact_sheet.jpg`; return how many ads they show.
 
     Raises:
         ConfigError: the sheet would be too large to be an image.
         StorageError: the disk refused.
     """
-    sample = draw_sample(results, per_cluster, seed)
+    sample = draw_sample(results, per_cluster=per_cluster, seed=seed)
     if words_for(results.metadata) is TEXTS:
         write_csv(sample, output_dir / TABLE)
         return len(sample)
@@ -69,7 +69,7 @@ def write_sample(results: RunResults, finder: ImageFinder, output_dir: Path, per
 def find_images(rows: pd.DataFrame, finder: ImageFinder) -> dict[str, Image.Image]:
     """Return a small copy of each row's image, by id, where it is found and can be decoded."""
     pairs = zip(rows["image_id"], rows["image_path"], strict=True)
-    paths = {image_id: path for image_id, image_path in pairs if (path := finder.find(image_id, image_path))}
+    paths = {image_id: path for image_id, image_path in pairs if (path := finder.find(image_id, image_path=image_path))}
     return load_images(paths)
 
 

@@ -10,7 +10,7 @@ MIN_PER_CLUSTER = 24
 """Small clusters get so many members before the rest is shared out by size."""
 
 
-def sample_positions(clusters: pd.Series, limit: int, seed: int) -> npt.NDArray[np.intp]:
+def sample_positions(clusters: pd.Series, *, limit: int, seed: int) -> npt.NDArray[np.intp]:
     """Return the sorted positions of at most `limit` rows, `MIN_PER_CLUSTER` of each cluster where there is room.
 
     Beyond that minimum clusters are represented by their share.

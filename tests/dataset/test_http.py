@@ -327,7 +327,7 @@ def test_a_run_accounts_for_every_url_and_downloads_each_once(
     assert server.requests["/ill"] >= 4 * 3, "what is ill is tried again at the end"
     assert ictc(*command, "--force_steps", "1").exit_code == 0
     assert {path: path.stat().st_ino for path in cached(tmp_path)} == copies, "not from the cache"
-    copy = build_finder(tmp_path / "out").find("ad_05", f"{server.url}/good/5")
+    copy = build_finder(tmp_path / "out").find("ad_05", image_path=f"{server.url}/good/5")
     assert copy is not None
     assert copy.read_bytes() == draw_bytes(5)
 

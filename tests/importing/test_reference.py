@@ -25,7 +25,7 @@ def ictc(capsys: pytest.CaptureFixture[str]) -> Ictc:
 
 def read(folder: Path, images_dir: Path | None = None) -> dict[str, Item]:
     """Return the items of a reference by id."""
-    return {item.image.image_id: item for item in Reference(folder, images_dir).iter_items()}
+    return {item.image.image_id: item for item in Reference(folder, images_dir=images_dir).iter_items()}
 
 
 def only(folder: Path, **files: Any) -> dict[str, Item]:

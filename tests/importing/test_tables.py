@@ -54,7 +54,7 @@ def write(path: Path, rows: Sequence[dict[str, Any]]) -> Path:
 
 def read(path: Path, base: Path | None = None, **columns: str) -> list[Item]:
     """Return the items of a table."""
-    return list(open_texts(path, Columns(**columns), base).iter_items())
+    return list(open_texts(path, given=Columns(**columns), base=base).iter_items())
 
 
 def run_import(ictc: Ictc, source: Path, out: Path, *arguments: object) -> str:

@@ -28,14 +28,14 @@ clusterings = st.lists(st.integers(0, 6), min_size=1, max_size=200).map(
 
 @given(clusterings, st.integers(1, 250), st.integers(0, 5))
 def test_a_sample_keeps_its_limit_and_forgets_no_cluster(clusters: Any, limit: int, seed: int) -> None:
-    positions = sample_positions(clusters, limit, seed)
+    positions = sample_positions(clusters, limit=limit, seed=seed)
     assert len(positions) <= max(limit, 0)
     assert (np.diff(positions) > 0).all()
     if limit >= len(clusters):
         assert len(positions) == len(clusters)
     if limit >= clusters.nunique():
         assert set(clusters.iloc[positions]) == set(clusters)
-    assert (positions == sample_positions(clusters, limit, seed)).all()
+    assert (positions == sample_positions(clusters, limit=limit, seed=seed)).all()
 
 
 @given(clusterings, st.integers(0, 5))
@@ -47,7 +47,7 @@ def test_ranks_count_through_each_cluster(clusters: Any, seed: int) -> None:
 
 def test_another_seed_draws_another_sample() -> None:
     clusters = pd.Series(pd.Categorical(["a"] * 500))
-    assert (sample_positions(clusters, 20, 1) != sample_positions(clusters, 20, 2)).any()
+    assert (sample_positions(clusters, limit=20, seed=1) != sample_positions(clusters, limit=20, seed=2)).any()
 
 
 def test_examples_are_what_their_names_say() -> None:
@@ -104,9 +104,9 @@ def test_no_path_leads_out_of_the_images(tmp_path: Path, path: str) -> None:
     (tmp_path / "ads" / "a").mkdir(parents=True)
     for place in (tmp_path, tmp_path / "ads"):
         (place / "secret.png").touch()
-    finder = ImageFinder(tmp_path / "ads", tmp_path / "run")
-    assert finder.find("secret", path) is None
-    assert finder.find("secret", "secret.png") == tmp_path / "ads" / "secret.png"
+    finder = ImageFinder(ads_dir=tmp_path / "ads", directory=tmp_path / "run")
+    assert finder.find("secret", image_path=path) is None
+    assert finder.find("secret", image_path="secret.png") == tmp_path / "ads" / "secret.png"
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, BinaryIO
 
 from ictc.dataset.catalog.table_lines import iter_text
@@ -79,6 +79,7 @@ class Entry:
     line: int
     name: str | None
     value: Any
+    _: KW_ONLY
     within: str = ""
 
 
@@ -93,11 +94,11 @@ def iter_entries(file: BinaryIO, within: str = "") -> Iterator[Entry]:
         OSError: it can't be read.
     """
     window = Window(iter_text(file))
-    yield from _iter_container(window, "", within)
+    yield from _iter_container(window, name="", within=within)
     window.check_end()
 
 
-def _iter_container(window: Window, name: str, within: str) -> Iterator[Entry]:
+def _iter_container(window: Window, *, name: str, within: str) -> Iterator[Entry]:
     is_object = window.take("{[") == "{"
     closing = "}" if is_object else "]"
     if window.peek() == closing:
@@ -110,9 +111,9 @@ def _iter_container(window: Window, name: str, within: str) -> Iterator[Entry]:
             key = window.read_name()
             window.take(":")
         if within and key == within and window.peek() in ("{", "["):
-            yield from _iter_container(window, key, "")
+            yield from _iter_container(window, name=key, within="")
         else:
-            yield Entry(line, key, window.read_value(), name)
+            yield Entry(line, key, window.read_value(), within=name)
         if window.take("," + closing) == closing:
             return
 

@@ -63,7 +63,7 @@ class TableCollection(Collection):
         addresses: the full address of each image whose path in records leaves out a secret, by id.
     """
 
-    def __init__(self, table: pa.Table, name: str, base: str, rules: AddressRules) -> None:
+    def __init__(self, table: pa.Table, *, name: str, base: str, rules: AddressRules) -> None:
         self._column = find_path_column(table.column_names, name)
         given = [as_written(path) for path in table[self._column].to_pylist()]
         self._given = given if is_url(base) else _with_slashes(given, Path(base))
@@ -222,7 +222,7 @@ def list_table(location: Path | str, base: str | None, allowed: Set[str] = froze
         raise InputError(f"{name} has no rows; give --images a table of images.")
     base = base if base is not None else parent(name)
     own_scheme = {scheme_of(name)} if is_url(name) else set()
-    return TableCollection(table, name, base, AddressRules(base, allowed | own_scheme))
+    return TableCollection(table, name=name, base=base, rules=AddressRules(base, allowed | own_scheme))
 
 
 def is_table(location: str) -> bool:

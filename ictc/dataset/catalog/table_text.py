@@ -121,11 +121,13 @@ def _find_column(header: list[str], columns: Sequence[str]) -> int | None:
 def _holds_rows(row: list[str], delimiter: str, column: int) -> bool:
     """Whether a cell with line breaks looks like several rows, as a stray quote and a later one make a cell of them."""
     return any(
-        _looks_like_rows(row, number, delimiter, column) for number, cell in enumerate(row) if _BREAK.search(cell)
+        _looks_like_rows(row, number=number, delimiter=delimiter, column=column)
+        for number, cell in enumerate(row)
+        if _BREAK.search(cell)
     )
 
 
-def _looks_like_rows(row: list[str], number: int, delimiter: str, column: int) -> bool:
+def _looks_like_rows(row: list[str], *, number: int, delimiter: str, column: int) -> bool:
     """Whether each line that cell `number` reaches into has all cells, and a further one an image where rows have it.
 
     Prose may have as many delimiters, by chance; it hardly names an image, in the same form, between the same two,
