@@ -187,7 +187,9 @@ def place_of(image: ImageRecord) -> Place:
 
 def describe(image: ImageRecord) -> bytes:
     """Return all that a manifest says of an image but its version."""
-    return orjson.dumps(image_fields(replace(image, version=None)))
+    said = image_fields(image)
+    said.pop("version", None)
+    return orjson.dumps(said)
 
 
 def stamps_path(directory: RunDirectory) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from ictc.storage.atomic import atomic_writer, write_atomic
 from ictc.storage.keys import StageKey
 
 FIELDS = tuple(one.name for one in fields(ImageRecord))
-OPTIONAL_FIELDS = frozenset(("offset", "metadata", "version"))
+OPTIONAL_FIELDS = ("offset", "metadata", "version")
+values_of = attrgetter(*FIELDS)
 
 
 @dataclass(frozen=True)
@@ -90,8 +92,11 @@ def save_manifest(
 
 def image_fields(image: ImageRecord) -> dict[str, Any]:
     """Return what a line of the manifest holds: optional fields only where they say something."""
-    values = ((name, getattr(image, name)) for name in FIELDS)
-    return {name: value for name, value in values if value is not None or name not in OPTIONAL_FIELDS}
+    held = dict(zip(FIELDS, values_of(image), strict=True))
+    for name in OPTIONAL_FIELDS:
+        if held[name] is None:
+            del held[name]
+    return held
 
 
 def _marker_path(path: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cached_property
@@ -38,7 +39,7 @@ class LocalTree(Collection):
             is_image = self.layout == "flat"
             records = iter([self._image(unit)]) if is_image else self._iter_folder(folder, unit, frames, left_out)
             for record in records:
-                yield index, with_local_size(record, folder)
+                yield index, with_local_size(record, str(folder))
 
     def _image(self, unit: str) -> ImageRecord:
         return file_record(unit, self._ambiguous)
@@ -67,12 +68,12 @@ def _list_observation(ads_dir: Path, unit: str, left_out: Tally) -> Listing:
     return listing
 
 
-def with_local_size(image: ImageRecord, folder: Path) -> ImageRecord:
+def with_local_size(image: ImageRecord, folder: str) -> ImageRecord:
     """Return the record with the size of its file, by which a replaced image is noticed."""
     if image.problem is not None:
         return image
     try:
-        return replace(image, num_bytes=(folder / image.path).stat().st_size)
+        return replace(image, num_bytes=os.stat(os.path.join(folder, image.path)).st_size)  # noqa: PTH116, PTH118 - millions
     except (OSError, ValueError):  # ValueError: no file can have such a name
         return image  # decoding will say what is wrong
 

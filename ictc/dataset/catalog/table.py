@@ -102,7 +102,7 @@ class TableCollection(Collection):
             rows = self._table.slice(start, min(ROWS_PER_BATCH, indices.stop - start)).to_pylist()
             for index, row in enumerate(rows, start):
                 record = self._make_record(index, row, is_judged=with_sizes)
-                yield index, record if folder is None or is_url(record.path) else with_local_size(record, folder)
+                yield index, record if folder is None or is_url(record.path) else with_local_size(record, str(folder))
 
     def name(self, index: int, image: ImageRecord) -> str:
         return f"row {index + 1} ({image.path!r})"
