@@ -40,7 +40,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as root:
         make_folders(Path(root), num_folders)
         started = time.perf_counter()
-        collection = list_collection(Path(root), "auto")
+        collection = list_collection(Path(root), layout="auto")
         listed = time.perf_counter()
         num_images = sum(1 for _ in iter_images(collection))
         read = time.perf_counter()

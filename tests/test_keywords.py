@@ -14,7 +14,7 @@ import ictc
 PACKAGE = Path(ictc.__file__).parent
 SOURCES = {str(path.relative_to(PACKAGE)): path.read_text(encoding="utf-8") for path in sorted(PACKAGE.rglob("*.py"))}
 
-PLAIN = {"str", "int", "float", "bool", "bytes", "Path"}
+PLAIN = {"str", "int", "float", "bool", "bytes", "Path", "Path | str"}
 
 BY_POSITION = {
     "the source, then the target, as in shutil and os.link": {

@@ -48,7 +48,7 @@ def draw_confusion(matrix: pd.DataFrame, title: str) -> Figure:
         _name_axis(axes, "x", list(matrix.columns))
         _name_axis(axes, "y", list(matrix.index))
         if max(rows, columns) <= MOST_NUMBERED:
-            _number_cells(axes, counts, shares)
+            _number_cells(axes, counts=counts, shares=shares)
     return figure
 
 
@@ -63,7 +63,7 @@ def _name_axis(axes: Axes, axis: str, names: list[Any]) -> None:
         axes.set_yticks(positions, labels)
 
 
-def _number_cells(axes: Axes, counts: np.ndarray[Any, Any], shares: np.ndarray[Any, Any]) -> None:
+def _number_cells(axes: Axes, *, counts: np.ndarray[Any, Any], shares: np.ndarray[Any, Any]) -> None:
     for (row, column), count in np.ndenumerate(counts):
         if count:
             color = "white" if shares[row, column] > 0.6 else "black"

@@ -73,7 +73,7 @@ class Evaluation:
         return int(self.table.to_numpy().sum())
 
 
-def evaluate(clusters: pd.Series, truth: pd.Series, others: pd.Index | None = None) -> Evaluation:
+def evaluate(clusters: pd.Series, *, truth: pd.Series, others: pd.Index | None = None) -> Evaluation:
     """Compare clusters with classes.
 
     Args:

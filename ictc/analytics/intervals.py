@@ -30,6 +30,7 @@ def wilson_interval(
 def newcombe_interval(
     counts: npt.ArrayLike,
     totals: npt.ArrayLike,
+    *,
     base_counts: npt.ArrayLike,
     base_totals: npt.ArrayLike,
     confidence: float = CONFIDENCE,

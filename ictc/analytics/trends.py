@@ -67,7 +67,7 @@ def measure_trends(rows: pd.DataFrame, by: By, min_ads: int = 1) -> Trends:
     return Trends(
         by=by,
         counts=counts,
-        shares=_shares(counts, base, by),
+        shares=_shares(counts, base=base, by=by),
         test=chi_square(counts),
         num_unknown=int(groups.isna().sum()),
         num_small=int(totals.sum() - counts.to_numpy().sum()),
@@ -82,12 +82,14 @@ def period_of(timestamps: pd.Series, by: Literal["day", "week", "month"]) -> pd.
     return days.map(dict(zip(distinct, distinct.dt.strftime(FORMATS[by]), strict=True)))
 
 
-def _shares(counts: pd.DataFrame, base: pd.DataFrame, by: By) -> pd.DataFrame:
+def _shares(counts: pd.DataFrame, *, base: pd.DataFrame, by: By) -> pd.DataFrame:
     """Return the long table of `Trends.shares`; `base` holds the counts that each group is compared with."""
     count, total = counts.to_numpy(), counts.sum(axis=1).to_numpy()[:, None]
     base_count = base.fillna(0).to_numpy()
     low, high = wilson_interval(count, total)
-    shift, shift_low, shift_high = newcombe_interval(count, total, base_count, base_count.sum(axis=1, keepdims=True))
+    shift, shift_low, shift_high = newcombe_interval(
+        count, total, base_counts=base_count, base_totals=base_count.sum(axis=1, keepdims=True)
+    )
     values = {
         "count": count,
         "total": np.broadcast_to(total, count.shape),

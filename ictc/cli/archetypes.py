@@ -35,9 +35,9 @@ def archetypes(*directories: Path, output_dir: Path | None = None) -> None:
         from ictc.analytics.ensemble import pairwise_agreement
     ensemble = load_tracks(directories)
     combinations, agreement = find_archetypes(ensemble), pairwise_agreement(ensemble)
-    print_archetypes(ensemble, combinations, agreement)
+    print_archetypes(ensemble, combinations=combinations, agreement=agreement)
     if output_dir is not None:
-        write_archetypes(ensemble, combinations, agreement, output_dir)
+        write_archetypes(ensemble, combinations=combinations, agreement=agreement, output_dir=output_dir)
         print(f"\nWritten to {output_dir}")
 
 
@@ -58,7 +58,7 @@ def load_tracks(directories: tuple[Path, ...]) -> Ensemble:
     return fold(runs)
 
 
-def print_archetypes(ensemble: Ensemble, combinations: pd.DataFrame, agreement: pd.DataFrame) -> None:
+def print_archetypes(ensemble: Ensemble, *, combinations: pd.DataFrame, agreement: pd.DataFrame) -> None:
     """Print the tables for people."""
     from ictc.analytics.tables import format_columns, format_table
 
@@ -78,7 +78,9 @@ def print_archetypes(ensemble: Ensemble, combinations: pd.DataFrame, agreement: 
     print(format_table(format_columns(combinations, formats), most_rows=MOST_SHOWN))
 
 
-def write_archetypes(ensemble: Ensemble, combinations: pd.DataFrame, agreement: pd.DataFrame, output_dir: Path) -> None:
+def write_archetypes(
+    ensemble: Ensemble, *, combinations: pd.DataFrame, agreement: pd.DataFrame, output_dir: Path
+) -> None:
     """Write the tables as CSV and together as JSON."""
     from ictc.analytics.tables import to_records, write_csv
     from ictc.storage.json_files import write_json

@@ -63,7 +63,7 @@ def evaluate(
         from ictc.analytics.evaluation import evaluate as compare
         from ictc.analytics.labels import load_clustering, read_labels
     clustering = load_clustering(path)
-    evaluation = compare(clustering.clusters, read_labels(truth, (column,)), clustering.outcomes.index)
+    evaluation = compare(clustering.clusters, truth=read_labels(truth, (column,)), others=clustering.outcomes.index)
     print_evaluation(evaluation, clustering, truth)
     if output_dir is not None:
         write_evaluation(evaluation, clustering, output_dir)

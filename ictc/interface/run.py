@@ -56,7 +56,7 @@ def cluster(
     """
     chosen = {"criterion": criterion, "num_clusters": num_clusters, "engine": engine}
     with telling_errors():
-        asked = resolve_shard(build_run(images, output_dir, {**chosen, **settings}), os.environ)
+        asked = resolve_shard(build_run(images, output_dir=output_dir, given={**chosen, **settings}), os.environ)
         (summary,) = run_images(asked, Caller())
     return Run(summary.directory)
 

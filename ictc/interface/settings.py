@@ -38,7 +38,7 @@ DEFAULT_NUM_CLUSTERS = "10"
 """Of `ictc recluster`."""
 
 
-def build_run(images: Place, output_dir: Place, given: Mapping[str, Any]) -> RunSettings:
+def build_run(images: Place, *, output_dir: Place, given: Mapping[str, Any]) -> RunSettings:
     """Return the settings of `ictc run` with these images.
 
     Args:

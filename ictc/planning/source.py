@@ -80,5 +80,7 @@ def list_source(chosen: InputSettings, files: ImageFiles) -> ImageSource:
         ConfigError: a package is missing, or no such place can be read.
     """
     return ImageSource(
-        chosen, list_collection(chosen.ads_dir, chosen.layout, chosen.images, chosen.allowed_schemes), files
+        chosen,
+        list_collection(chosen.ads_dir, layout=chosen.layout, images=chosen.images, allowed=chosen.allowed_schemes),
+        files,
     )

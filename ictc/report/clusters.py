@@ -93,10 +93,10 @@ def count_values(results: RunResults, column: str) -> list[list[Frequency]]:
     values = results.rows[column].fillna("").str.strip()
     codes = results.rows["cluster"].cat.codes
     overall = values.value_counts(normalize=True)
-    return [top_values(values[codes == code], overall) for code in range(len(results.definitions))]
+    return [top_values(values[codes == code], overall=overall) for code in range(len(results.definitions))]
 
 
-def top_values(values: pd.Series, overall: pd.Series) -> list[Frequency]:
+def top_values(values: pd.Series, *, overall: pd.Series) -> list[Frequency]:
     """Return the most frequent of `values`, equally frequent ones in alphabetical order."""
     counts = values[values != ""].value_counts().sort_index().sort_values(ascending=False, kind="stable")
     return [

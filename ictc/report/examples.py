@@ -23,7 +23,7 @@ EXAMPLE_KINDS = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Proximity:
     """How near each of N captions is to its own cluster and to the next one.
 
@@ -55,10 +55,10 @@ def measure_proximity(vectors: Array, codes: npt.NDArray[np.intp]) -> Proximity:
     rows = np.arange(len(vectors))
     own = similarities[rows, own_column]
     if len(present) == 1:
-        return Proximity(own, np.full(len(vectors), -1), own)
+        return Proximity(own=own, rival=np.full(len(vectors), -1), margin=own)
     similarities[rows, own_column] = -np.inf
     nearest = similarities.argmax(axis=1)
-    return Proximity(own, present[nearest], own - similarities[rows, nearest])
+    return Proximity(own=own, rival=present[nearest], margin=own - similarities[rows, nearest])
 
 
 def pick_examples(members: npt.NDArray[np.intp], proximity: Proximity, texts: Sequence[str]) -> dict[str, list[int]]:

@@ -37,7 +37,9 @@ def build_manifest(chosen: InputSettings, clusters: Path | None, reporter: Repor
     """
     started = time.monotonic()
     reporter.note(f"Step 0: looking for images in {chosen.source}")
-    collection = list_collection(chosen.ads_dir, chosen.layout, chosen.images, chosen.allowed_schemes)
+    collection = list_collection(
+        chosen.ads_dir, layout=chosen.layout, images=chosen.images, allowed=chosen.allowed_schemes
+    )
     start, end = shard_range(chosen, len(collection))
     key = {
         **describe_location(chosen, collection),

@@ -128,7 +128,7 @@ def describe_difference(first: Part, other: Part) -> str:
     for part in (first, other):
         with suppress(InputError):
             key = part.manifest.key
-            now = list_collection(key["ads_dir"], key["layout"], key.get("images"))
+            now = list_collection(key["ads_dir"], layout=key["layout"], images=key.get("images"))
             for changed in (first, other):
                 if now.fingerprint != changed.manifest.key["fingerprint"]:
                     return f"since {changed.name} began, {describe_change(changed.manifest, now)}"

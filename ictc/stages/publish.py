@@ -67,13 +67,13 @@ def publish(directory: Path) -> None:
     # First the names: what is copied before a crash, and is gone here before the next time, is to be deleted there.
     write_atomic(done_path, orjson.dumps({**dict.fromkeys(there), **done}))
     try:
-        _copy_changes(directory, url, there, done)
+        _copy_changes(directory, url, there=there, done=done)
     except Exception as error:  # each service has its own
         raise StorageError(f"cannot write to {url}: {describe(error)}; run the same command again") from error
     write_atomic(done_path, orjson.dumps(there))
 
 
-def _copy_changes(directory: Path, url: str, there: Mapping[str, Any], done: Mapping[str, Any]) -> None:
+def _copy_changes(directory: Path, url: str, *, there: Mapping[str, Any], done: Mapping[str, Any]) -> None:
     files, folder = open_folder(url)
     for name in done.keys() - there.keys():
         if files.exists(join(folder, name)):

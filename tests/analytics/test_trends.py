@@ -58,11 +58,11 @@ def test_the_wilson_interval_is_that_of_scipy(count: int, more: int) -> None:
 
 def test_the_newcombe_interval_is_that_of_its_paper() -> None:
     """Newcombe 1998, table II, method 10: 56/70 against 48/80 and 9/10 against 3/10."""
-    difference, low, high = newcombe_interval([56, 9], [70, 10], [48, 3], [80, 10])
+    difference, low, high = newcombe_interval([56, 9], [70, 10], base_counts=[48, 3], base_totals=[80, 10])
     assert difference == pytest.approx([0.2, 0.6])
     assert low == pytest.approx([0.0524, 0.1705], abs=5e-5)
     assert high == pytest.approx([0.3339, 0.8090], abs=5e-5)
-    assert np.isnan(newcombe_interval(3, 4, 0, 0)[0])
+    assert np.isnan(newcombe_interval(3, 4, base_counts=0, base_totals=0)[0])
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_each_period_is_compared_with_the_one_before() -> None:
     assert row["shift"] == pytest.approx(0.125 - 0.75)
     assert (row["low"], row["high"]) == pytest.approx([float(end) for end in wilson_interval(10, 80)])
     assert (row["shift_low"], row["shift_high"]) == pytest.approx(
-        [float(end) for end in newcombe_interval(10, 80, 60, 80)[1:]]
+        [float(end) for end in newcombe_interval(10, 80, base_counts=60, base_totals=80)[1:]]
     )
     assert row["clear"]
     assert not shares.loc[("2025-02", "never"), "clear"]

@@ -41,7 +41,7 @@ def write_observation(folder: Path, data: Any = None, images: tuple[str, ...] = 
 
 
 def discover(ads_dir: Path, layout: str = "auto", **options: Any) -> list[ImageRecord]:
-    return list(iter_images(list_collection(ads_dir, layout), **options))  # type: ignore[arg-type]
+    return list(iter_images(list_collection(ads_dir, layout=layout), **options))  # type: ignore[arg-type]
 
 
 def ids(records: list[ImageRecord]) -> list[str]:
@@ -390,7 +390,7 @@ def test_a_disk_that_fails_ends_the_listing(tmp_path: Path, layout: str, monkeyp
 
 def test_observation_that_vanishes_after_listing_is_not_lost(tmp_path: Path) -> None:
     write_observation(tmp_path / "ad")
-    collection = list_collection(tmp_path, "observations")
+    collection = list_collection(tmp_path, layout="observations")
     (tmp_path / "ad").rename(tmp_path.parent / f"{tmp_path.name}-moved")
     (record,) = iter_images(collection)
     assert (record.image_id, record.problem) == ("ad", "folder cannot be read: No such file or directory")

@@ -413,7 +413,7 @@ def test_tars_beside_images_and_images_beside_tars_are_counted(tmp_path: Path) -
         "left out: 2 other files (1 .gz, 1 .tgz: 'c.tar.gz', 'd.tgz'), "
         "1 tar file beside images, which --layout tar takes ('s.tar')"
     )
-    collection = list_collection(tmp_path, "tar")
+    collection = list_collection(tmp_path, layout="tar")
     assert ids(iter_images(collection)) == ["a"]
     assert collection.left_out.counts[Reason.BESIDE_TARS] == 1
 

@@ -29,6 +29,7 @@ _NUM_PROBED_FOLDERS = 100
 
 def list_collection(
     ads_dir: Path | str | None,
+    *,
     layout: GivenLayout | str = "auto",
     images: Path | str | None = None,
     allowed: Set[str] = frozenset(),

@@ -219,6 +219,7 @@ class FetchedFiles:
         places: ImagePlaces,
         options: FetchOptions,
         downloader: HttpDownloader | None,
+        *,
         copying: ThreadPoolExecutor,
         caching: ThreadPoolExecutor,
     ) -> None:
@@ -409,4 +410,4 @@ async def open_image_files(places: ImagePlaces, options: FetchOptions) -> AsyncI
         downloader = await stack.enter_async_context(HttpDownloader.open(options.http)) if places.on_web else None
         copying = stack.enter_context(ThreadPoolExecutor(options.http.concurrency, "ictc-copy"))
         caching = stack.enter_context(ThreadPoolExecutor(CACHE_THREADS, "ictc-cache"))
-        yield FetchedFiles(places, options, downloader, copying, caching)
+        yield FetchedFiles(places, options, downloader, copying=copying, caching=caching)
