@@ -28,7 +28,8 @@ from ictc.runs.discovery import FoundImages
 from ictc.runs.opening import make_config
 from ictc.runs.settings import steps_of
 from ictc.runs.shards import resolve_shard, shard_range
-from ictc.steps.base import ReduceStep, Step, StepConfig
+from ictc.steps.base import ReduceStep, Step
+from ictc.steps.config import StepConfig
 from ictc.tracks import Track
 
 PLANNING = Group("Planning", sort_key=0)

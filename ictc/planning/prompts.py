@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
-from ictc.steps.base import StepConfig
+from ictc.steps.config import StepConfig
 from ictc.steps.table import STEPS
 
 CHARACTERS_PER_TOKEN = 4.2

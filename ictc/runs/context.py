@@ -8,7 +8,8 @@ from ictc.config import EngineSettings
 from ictc.config.engine import Role
 from ictc.errors import ConfigError
 from ictc.runs.track_run import TrackRun
-from ictc.steps.base import MapStep, Step, StepConfig
+from ictc.steps.base import MapStep, Step
+from ictc.steps.config import StepConfig
 from ictc.tracks.context import ContextNeed
 
 CONTEXT_STEP = 1024

@@ -13,7 +13,8 @@ from ictc.runs.models import find_models, load_models
 from ictc.runs.progress import RecordingReporter
 from ictc.runs.reporter import Reporter
 from ictc.runs.track_run import TrackRun
-from ictc.steps.base import Step, StepConfig
+from ictc.steps.base import Step
+from ictc.steps.config import StepConfig
 from ictc.storage.manifest import Manifest
 from ictc.storage.rundir import RunDirectory
 from ictc.tracks import Track

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from ictc.records import Assignment, ClusterDefinition, LabeledCaption
 from ictc.steps.assign import ASSIGN, iter_assignments, labeled_caption_of
+from ictc.steps.base import Results
 from ictc.steps.caption import find_duplicates
-from ictc.steps.results import Results
 from ictc.steps.synthesize import definitions_of
 
 EXAMPLES_PER_CLUSTER = 3

@@ -17,12 +17,12 @@ from ictc.records import Assignment, ClusterDefinition, LabeledCaption
 from ictc.stages.outcome import Outcome, Status
 from ictc.stages.retry import Attempt
 from ictc.stages.work import ImageReader, WorkItem, no_items
-from ictc.steps.base import ExportFile, MapStep, StepConfig, View
+from ictc.steps.base import ExportFile, MapStep, Results, View
 from ictc.steps.caption import CAPTION, caption_of, find_duplicates
+from ictc.steps.config import StepConfig
 from ictc.steps.finding import Finding
 from ictc.steps.label import LABEL, has_label, label_of, shorten
 from ictc.steps.result_rows import ResultRow, metadata_types, result_fields, write_parquet
-from ictc.steps.results import Results
 from ictc.steps.synthesize import SYNTHESIZE, definitions_of, say_settings
 from ictc.storage.entries import Entry, iter_parquet, row_entry
 from ictc.storage.forms import FIELDS, MAPPING, TABLE, Form

@@ -32,12 +32,12 @@ from ictc.errors import EngineError, InvalidAnswer, StageError
 from ictc.records import ClusterDefinition
 from ictc.stages.retry import CUT_OFF, FIRST, INVALID, Attempt, next_attempt
 from ictc.stages.work import ReduceTask
-from ictc.steps.base import ExportFile, MapStep, ReduceStep, StepConfig, View
+from ictc.steps.base import ExportFile, MapStep, ReduceStep, Results, View
 from ictc.steps.caption import CAPTION
+from ictc.steps.config import StepConfig
 from ictc.steps.finding import Finding
 from ictc.steps.histogram import LabelHistogram, build_histogram
 from ictc.steps.label import LABEL, count_labels
-from ictc.steps.results import Results
 from ictc.storage.atomic import write_atomic
 from ictc.storage.entries import Entry
 from ictc.storage.forms import FIELDS, LIST

@@ -6,7 +6,7 @@ from typing import Literal
 
 from ictc.config import EngineSettings
 from ictc.records import ClusterDefinition
-from ictc.steps.base import StepConfig
+from ictc.steps.config import StepConfig
 from ictc.tracks import Track, load_track
 
 

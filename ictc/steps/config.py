@@ -1,0 +1,88 @@
+"""All that the results of one track's steps depend on, besides the images and what earlier steps made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal
+
+from ictc.config import ModelSpec
+from ictc.config.answers import answer_options
+from ictc.config.engine import Role
+from ictc.records import ClusterDefinition
+from ictc.storage.keys import digest
+from ictc.tracks import Track
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepConfig:
+    """All that the results of one track's steps depend on, besides the images.
+
+    Attributes:
+        num_clusters: K.
+        num_labels: most labels that clusters are made from.
+        vlm, llm: the models of images and of texts.
+        changed_models: what models are now, by name, that were others when they were first used.
+        given: clusters to take instead of making some, () if there are none.
+        combined: digest of the one request that captions are asked by for several tracks, "" if each has its own.
+        dedupe: what shares an answer.
+        is_part: whether the images are a part of a collection.
+        has_imported_labels: whether some labels were imported, so that a model makes those of the others only.
+    """
+
+    track: Track
+    criterion: str
+    num_clusters: int
+    num_labels: int
+    vlm: ModelSpec
+    llm: ModelSpec
+    seed: int
+    changed_models: Mapping[str, str] = field(default_factory=dict)
+    given: tuple[ClusterDefinition, ...] = ()
+    combined: str = ""
+    dedupe: Literal["off", "exact", "near"] = "exact"
+    is_part: bool = False
+    has_imported_labels: bool = False
+
+    def spec(self, role: Role) -> ModelSpec:
+        """Return the model of a role."""
+        return self.vlm if role == "vlm" else self.llm
+
+    def model_key(self, role: Role, prompt: Mapping[str, Any], *, uses_criterion: bool) -> dict[str, Any]:
+        """Return the part of a step's key that says which model is asked what.
+
+        Args:
+            prompt: the templates, and the form of the answer.
+            uses_criterion: whether the templates have the criterion in them.
+        """
+        spec = self.spec(role)
+        options = answer_options(spec.engine, spec.options)
+        return {
+            **({"weights": self.changed_models[spec.model]} if spec.model in self.changed_models else {}),
+            **({"options": digest(options)} if options else {}),  # a digest: they may hold a key or a password
+            "engine": spec.engine,
+            "model": spec.model,
+            "dtype": spec.dtype,
+            "quantization": spec.quantization,
+            "seed": self.seed,
+            "prompt": digest(prompt),
+            "criterion": self.criterion if uses_criterion else None,
+        }
+
+    @cached_property
+    def metadata(self) -> dict[str, Any]:
+        """What the results are made by, for people."""
+        return {
+            "track": self.track.name,
+            "criterion": self.criterion,
+            "num_clusters": self.num_clusters,
+            "top_hooks": self.num_labels,
+            "engine": self.vlm.engine,
+            "vlm_model": self.vlm.model,
+            "llm_model": self.llm.model,
+            "max_image_tokens": self.vlm.max_image_tokens,
+            "seed": self.seed,
+            "prompts": digest(self.track.prompts),
+            **({"definitions": "given"} if self.given else {}),
+        }
