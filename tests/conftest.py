@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,9 @@ import support.torchvision_hook.sitecustomize as torchvision_hook
 from support.fork_server import ForkServer
 from support.scripted_run import Reference, ScriptedRun, draw_ads, run_undisturbed
 from support.tiny_qwen import build_tiny_checkpoint
+
+from ictc.engines.base import GenerationRequest, GenerationResult, Task
+from ictc.engines.scripted import ScriptedEngine
 
 ENVIRONMENT = {
     "HF_HUB_OFFLINE": "1",  # no test asks the model hub
@@ -85,3 +89,17 @@ def reference(fork_server: ForkServer, drawn_ads: Path, tmp_path_factory: pytest
 def run(fork_server: ForkServer, drawn_ads: Path, tmp_path: Path) -> ScriptedRun:
     """A scripted run that has not begun, to be disturbed."""
     return ScriptedRun(fork_server, drawn_ads, tmp_path / "out")
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> Counter[Task]:
+    """How often the scripted engine of this process was asked, by task."""
+    counts: Counter[Task] = Counter()
+    answer = ScriptedEngine._answer
+
+    async def count(engine: ScriptedEngine, request: GenerationRequest) -> GenerationResult:
+        counts[request.task] += 1
+        return await answer(engine, request)
+
+    monkeypatch.setattr(ScriptedEngine, "_answer", count)
+    return counts

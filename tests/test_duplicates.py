@@ -14,8 +14,7 @@ from PIL import Image, ImageDraw
 from support.cli import Ictc, exported_bytes, load
 from support.collections import draw_flat, draw_image
 
-from ictc.engines.base import GenerationRequest, GenerationResult, Task
-from ictc.engines.scripted import ScriptedEngine
+from ictc.engines.base import Task
 
 NUM_IMAGES = 30
 NUM_COPIES = 12
@@ -25,20 +24,6 @@ NUM_COPIES = 12
 @pytest.fixture
 def ictc(capsys: pytest.CaptureFixture[str]) -> Ictc:
     return Ictc(capsys)
-
-
-@pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> Counter[Task]:
-    """How often the engine was asked, by task."""
-    counts: Counter[Task] = Counter()
-    answer = ScriptedEngine._answer
-
-    async def count(engine: ScriptedEngine, request: GenerationRequest) -> GenerationResult:
-        counts[request.task] += 1
-        return await answer(engine, request)
-
-    monkeypatch.setattr(ScriptedEngine, "_answer", count)
-    return counts
 
 
 def draw_with_copies(folder: Path) -> Path:

@@ -17,8 +17,7 @@ from support.collections import draw_image, draw_observation
 
 from ictc.config import ModelSpec
 from ictc.config.answers import answer_options
-from ictc.engines.base import GenerationRequest, GenerationResult, Task
-from ictc.engines.scripted import ScriptedEngine
+from ictc.engines.base import Task
 from ictc.runs.models import digest_checkpoint, find_models, load_models, note_models
 from ictc.storage.rundir import RunDirectory
 
@@ -26,20 +25,6 @@ from ictc.storage.rundir import RunDirectory
 @pytest.fixture
 def ictc(capsys: pytest.CaptureFixture[str]) -> Ictc:
     return Ictc(capsys)
-
-
-@pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> Counter[Task]:
-    """How often the engine was asked, by task."""
-    counts: Counter[Task] = Counter()
-    answer = ScriptedEngine._answer
-
-    async def count(engine: ScriptedEngine, request: GenerationRequest) -> GenerationResult:
-        counts[request.task] += 1
-        return await answer(engine, request)
-
-    monkeypatch.setattr(ScriptedEngine, "_answer", count)
-    return counts
 
 
 def draw_bmp(path: Path, number: int) -> Path:
