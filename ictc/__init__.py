@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ictc.version import __version__
+
 if TYPE_CHECKING:
     from ictc.interface.run import Run, cluster
     from ictc.interface.run import open_run as open  # noqa: A004 - as gzip.open and Image.open are called
-
-__version__ = "0.1.0"
 
 __all__ = ["Run", "__version__", "cluster", "open"]
 

@@ -23,15 +23,16 @@ MODULES = {
     for path in sorted(PACKAGE.rglob("*.py"))
 }
 
-BASE = {"records", "config", "errors", "secrecy"}
+BASE = {"records", "config", "errors", "secrecy", "version"}
 MAY_IMPORT = {
     "errors": set(),
+    "version": set(),
     "secrecy": set(),
     "records": set(),
     "answers": set(),
     "config": {"errors", "secrecy"},
     "storage": {"records", "errors"},
-    "dataset": {"records", "errors"},
+    "dataset": {"records", "errors", "version"},
     "engines.base": {"records", "errors"},
     "tracks": {"engines.base", "answers", "records", "errors", "secrecy"},
     "engines": {"engines.base", "answers", *BASE},

@@ -11,12 +11,12 @@ from typing import NoReturn
 
 from cyclopts import App, CycloptsError, Group, Parameter
 
-import ictc
 from ictc.cli.config_file import read_config_file
 from ictc.cli.errors import describe_usage_error
 from ictc.errors import IctcError
 from ictc.runs.stopping import Interrupted
 from ictc.secrecy import scrub, scrub_line
+from ictc.version import __version__
 
 USAGE_EXIT_CODE = 2
 
@@ -30,8 +30,8 @@ COMMANDS = {
 
 app = App(
     name="ictc",
-    help=ictc.__doc__,
-    version=ictc.__version__,
+    help="Cluster large image collections by a criterion written in words.",
+    version=__version__,
     config=read_config_file,
     default_parameter=Parameter(name_transform=lambda name: name, negative=()),
     help_format="plaintext",

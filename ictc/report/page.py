@@ -15,7 +15,6 @@ import jinja2
 from bokeh.resources import Resources
 from markupsafe import Markup
 
-import ictc
 from ictc.analytics.results import RunResults, find_results
 from ictc.report.clusters import ClusterCard, build_cards, clip
 from ictc.report.comparison import compare_runs
@@ -34,6 +33,7 @@ from ictc.report.overview import (
 from ictc.report.payload import build_payload, dump_json
 from ictc.report.reading import RunReport, read_run
 from ictc.report.words import ADS, Words
+from ictc.version import __version__
 
 SCRIPTS = ("data.js", "dialog.js", "map.js", "explorer.js", "main.js")
 
@@ -99,7 +99,7 @@ def build_page(directories: Sequence[Path], options: PageOptions) -> str:
         max_listed=MAX_LISTED,
         max_field_chars=MAX_FIELD_CHARS,
         data=dump_json(build_payload(runs, names, images)),
-        version=ictc.__version__,
+        version=__version__,
     )
 
 

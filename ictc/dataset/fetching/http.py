@@ -18,12 +18,12 @@ from typing import IO, TYPE_CHECKING, Self
 from urllib.request import getproxies
 from weakref import WeakValueDictionary
 
-import ictc
 from ictc.dataset.fetching.addresses import PrivateAddressError, open_public_socket
 from ictc.dataset.fetching.bodies import Body, NoImageError
 from ictc.dataset.fetching.waiting import Waiting
 from ictc.errors import ConfigError
 from ictc.records import BrokenImage, UnreadableImage, Wait
+from ictc.version import __version__
 
 if TYPE_CHECKING:
     import aiohttp
@@ -231,7 +231,7 @@ async def open_session(limits: HttpLimits) -> AsyncIterator[aiohttp.ClientSessio
         cookie_jar=aiohttp.DummyCookieJar(),
         # A compressed body could unpack to any size; and no image gets smaller by it.
         auto_decompress=False,
-        headers={"Accept": "image/*", "Accept-Encoding": "identity", "User-Agent": f"ictc/{ictc.__version__}"},
+        headers={"Accept": "image/*", "Accept-Encoding": "identity", "User-Agent": f"ictc/{__version__}"},
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=READ_TIMEOUT_S),
         # A proxy has a private address, and hides that of the server. Looking for one takes time with every request.
         trust_env=limits.allow_private and bool(getproxies()),
