@@ -189,12 +189,13 @@ def test_a_file_server_that_hangs_is_waited_for(
 
 
 def test_a_slow_disk_is_but_slow(
-    ictc: Ictc, disk: FaultyReads, ads: Path, undisturbed: dict[str, bytes], tmp_path: Path
+    ictc: Ictc, disk: FaultyReads, many_undisturbed: dict[str, bytes], tmp_path: Path
 ) -> None:
+    ads = draw_flat(tmp_path / "ads", MANY)
     disk.begin("slow")
     outcome = ictc.succeed(ads, tmp_path / "out")
     assert "cannot be read" not in outcome.stderr
-    assert exported_bytes(tmp_path / "out") == undisturbed
+    assert exported_bytes(tmp_path / "out") == many_undisturbed
 
 
 @pytest.mark.parametrize("effect", ["EIO", "EACCES"])
