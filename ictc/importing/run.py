@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ictc.config import RunSettings
+from ictc.config.groups import parse_steps
 from ictc.errors import ConfigError
 from ictc.importing.columns import Columns
 from ictc.importing.items import Kind, Source
@@ -36,7 +37,7 @@ from ictc.stages.outcome import Status
 from ictc.steps.base import MapStep, Step
 from ictc.steps.caption import CAPTION, CAPTIONS_FILE
 from ictc.steps.choice import name_numbers
-from ictc.steps.exports import file_names, mark_stale
+from ictc.steps.exports import file_names, mark_stale, stale_steps
 from ictc.steps.label import LABEL
 from ictc.steps.table import STEPS
 from ictc.storage.keys import StageKey
@@ -102,7 +103,7 @@ def open_source(request: ImportRequest) -> Source:
         raise ConfigError(f"--ads_dir {request.images_dir}: no such folder")
     if path.is_dir():
         return open_reference(path, output_dir=output_dir, images_dir=request.images_dir, columns=request.columns)
-    if not path.exists():
+    if not path.is_file():  # nor a pipe, as it is read twice
         raise ConfigError(f"{path}: no such table or directory")
     if path.resolve().parent == output_dir.resolve() and path.name in file_names({*STEPS}):
         raise ConfigError(f"{path} would be replaced by the results; choose another --output_dir")
@@ -115,7 +116,7 @@ def open_reference(
     """Return a directory of the reference implementation as a source.
 
     Raises:
-        ConfigError: it is none, or the results would go into it.
+        ConfigError: it is none, its files are not of one state, or the results would go into it.
     """
     for flag, name in () if columns is None else columns.given():
         raise ConfigError(f"{flag} {name}: {path} is a directory, which has no columns; leave it out")
@@ -123,6 +124,11 @@ def open_reference(
         raise ConfigError(explain_directory(path))
     if output_dir.resolve().is_relative_to(path.resolve()):
         raise ConfigError(f"--output_dir {output_dir} lies in {path}, the source, never written to")
+    if stale := stale_steps(path):
+        raise ConfigError(
+            f"{path}: its files from Step {stale[0].number} on are of an earlier state than the others; let its own "
+            "command finish first"
+        )
     return Reference(path, images_dir=images_dir)
 
 
@@ -174,7 +180,7 @@ def build_settings(source: Source, target: RunDirectory, overrides: Mapping[str,
     left = name_numbers(step for step in STEPS if step is not CAPTION)
     asked = CAPTION in steps_of(settings) and settings.control.steps
     for flag, chosen in (("steps", asked), ("force_steps", settings.control.force_steps)):
-        if chosen and CAPTION.number in chosen.split(","):
+        if chosen and CAPTION.number in parse_steps(chosen):
             raise ConfigError(f"--{flag} {chosen}: what is imported has left Step {CAPTION.number}; left are {left}")
     return settings
 
@@ -222,7 +228,7 @@ async def import_into(
     with closing_on_error([run]):
         if key := _label_key(source, run, chosen, uses_labels=uses_labels):
             journal = run.open_journal(LABEL, key)
-            await asyncio.to_thread(write_labels, source, target, stop, journal=journal, captions=captions)
+            await asyncio.to_thread(write_labels, source, checked, target, stop, journal=journal, captions=captions)
             if not run.config.has_imported_labels:
                 adopt_labels(target, key)
     return run
@@ -266,9 +272,14 @@ def _steps(settings: RunSettings, *, has_all_labels: bool) -> tuple[Step, ...]:
     """Return the steps that are left, of those that are asked for.
 
     Raises:
-        ConfigError: none is.
+        ConfigError: none is, or one is to be done anew that is not.
     """
     done: tuple[MapStep[Any], ...] = (CAPTION, LABEL) if has_all_labels else (CAPTION,)
+    if has_all_labels and LABEL.number in settings.control.forced_steps:
+        raise ConfigError(
+            f"--force_steps {settings.control.force_steps}: all labels are imported, so that Step {LABEL.number} makes "
+            "none; leave it out, or import without the labels"
+        )
     left = tuple(step for step in steps_of(settings) if step not in done)
     if not left:
         raise ConfigError(f"--steps {settings.control.steps}: all labels are imported, so that nothing is left to do")

@@ -22,6 +22,8 @@ from ictc.records import Caption, ImageRecord
 from ictc.stages.outcome import Outcome, Status
 from ictc.steps.caption import caption_data
 
+NO_ROWS = "{} has no rows; give a table of texts"
+
 
 @dataclass(frozen=True)
 class TextTable:
@@ -92,7 +94,7 @@ class TextTable:
                 )
             yield self._make_item(image_id, number, row)
         if not number:
-            raise InputError(f"{self.location} has no rows; give a table of texts")
+            raise InputError(NO_ROWS.format(self.location))
 
     def _read_id(self, number: int, row: Row) -> str:
         if self.columns.id is None:
@@ -152,6 +154,8 @@ def open_texts(path: Path, *, given: Columns, base: Path | None) -> TextTable:
         InputError: it can't be read.
     """
     rows = open_table(path, known=given.likely_names, paths=given.image_names)
+    if not rows.names:
+        raise InputError(NO_ROWS.format(path))
     try:
         columns = choose_columns(given, rows.names)
     except ConfigError as error:

@@ -98,7 +98,8 @@ def check_source(source: Source, stop: asyncio.Event) -> Checked:
             odd_labels += [item.image.image_id] if num_odd <= MAX_NAMED else []
     if not statuses[Status.DONE]:
         ways = ", ".join(f"{count:,} {status.value.replace('_', ' ')}" for status, count in sorted(statuses.items()))
-        raise InputError(f"{source.location}: nothing is left to be clustered ({ways}); are these the right columns?")
+        hint = "" if source.kind == "reference" else "; are these the right columns?"
+        raise InputError(f"{source.location}: nothing is left to be clustered ({ways or 'it is empty'}){hint}")
     return Checked(
         fingerprint=str(content),
         statuses=statuses,
@@ -169,19 +170,35 @@ def write_captions(
 
 def _iter_recorded(source: Source, checked: Checked, journal: Journal, stop: asyncio.Event) -> Iterator[ImageRecord]:
     """Yield the images of a source, each once its record is up to date."""
-    content = Fingerprint()
-    for item in stoppable(source.iter_items(), stop):
-        content.add(item)
+    for item in iter_unchanged(source, checked, stop):
         image_id, version = item.image.image_id, str(item.image.version)
         if needs_work(journal, image_id, input_digest=version):
             journal.append(make_record(image_id, about=version, source=version, outcome=item.outcome))
         yield item.image
+
+
+def iter_unchanged(source: Source, checked: Checked, stop: asyncio.Event) -> Iterator[Item]:
+    """Yield the items of a source again.
+
+    Raises:
+        InputError: at the end: they are not those that were checked.
+        Interrupted: `stop` was set.
+    """
+    content = Fingerprint()
+    for item in stoppable(source.iter_items(), stop):
+        content.add(item)
+        yield item
     if str(content) != checked.fingerprint:
-        raise InputError(f"{source.location} has changed while it was read; run the same command again")
+        raise InputError(changed(source))
+
+
+def changed(source: Source) -> str:
+    """Return what is said of a source that is another one each time it is read."""
+    return f"{source.location} has changed while it was read; run the same command again"
 
 
 def write_labels(
-    source: Source, target: RunDirectory, stop: asyncio.Event, *, journal: Journal, captions: Journal
+    source: Source, checked: Checked, target: RunDirectory, stop: asyncio.Event, *, journal: Journal, captions: Journal
 ) -> None:
     """Make the journal of Step 2a hold the labels of a source; those that a model made of other captions stay.
 
@@ -190,13 +207,16 @@ def write_labels(
         captions: of Step 1.
 
     Raises:
+        InputError: the source has changed since its captions were written.
         StorageError: the disk refused.
         Interrupted: `stop` was set.
     """
     is_stale = False
-    for item in stoppable(source.iter_items(), stop):
+    for item in iter_unchanged(source, checked, stop):
         if item.outcome.status is not Status.DONE:
             continue
+        if needs_work(captions, item.image.image_id, input_digest=str(item.image.version)):
+            raise InputError(changed(source))
         record = _next_label(item, journal, captions.fingerprint(item.image.image_id))
         if record is not None:
             if not is_stale:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from ictc.runs.summary import TrackSummary
 from ictc.stages.brake import describe_retry
+from ictc.steps.caption import CAPTION
 
 WORDS_OF_STATUS = {
     "done": "captioned",
@@ -36,7 +37,13 @@ def iter_rejections(summary: TrackSummary) -> Iterator[str]:
     """Yield for each step that rejected images how many, and what can be done."""
     for stage, counts in summary.statuses.items():
         if counts.get("rejected"):
-            yield (
-                f"{counts['rejected']:,} rejected in the {stage} step; see {summary.directory / 'rejected.jsonl'}, "
-                f"and {describe_retry(summary.directory)} to try again"
-            )
+            see = f"{counts['rejected']:,} rejected in the {stage} step; see {summary.directory / 'rejected.jsonl'}"
+            remedy = describe_remedy(summary, stage)
+            yield f"{see}, and {remedy} to try again" if remedy else see
+
+
+def describe_remedy(summary: TrackSummary, stage: str) -> str:
+    """Return what tries again what a step rejected, "" if nothing does: imported captions are what they are."""
+    if not summary.imported:
+        return describe_retry(summary.directory)
+    return "" if stage == CAPTION.name else "the same command with --retry_rejected"

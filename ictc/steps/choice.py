@@ -24,21 +24,24 @@ def choose_steps(control: ControlSettings, *, is_part: bool, given: bool) -> tup
     if control.steps is None:
         steps = tuple(step for step in STEPS if not is_part or _is_of_a_part(step, given=given))
     else:
-        named = find_by_numbers(parse_steps(control.steps))
+        named = find_by_numbers(parse_steps(control.steps), flag=f"--steps {control.steps}")
         steps = tuple(step for step in STEPS if step in named or (given and _is_given_to(step, named)))
     if not steps:
         raise ConfigError(f"--steps names no step; the steps are {name_numbers(STEPS)}")
-    _check_no_gap(steps)
+    _check_no_gap(steps, asked=control.steps or name_numbers(steps))
     if is_part:
         _check_part(steps, given=given)
-    for step in find_by_numbers(control.forced_steps):
+    for step in find_by_numbers(control.forced_steps, flag=f"--force_steps {control.force_steps}"):
         if step not in steps:
             raise ConfigError(f"--force_steps {step.number} is not among the steps to run ({name_numbers(steps)})")
     return steps
 
 
-def find_by_numbers(numbers: Iterable[str]) -> tuple[Step, ...]:
+def find_by_numbers(numbers: Iterable[str], *, flag: str) -> tuple[Step, ...]:
     """Return the steps of these numbers.
+
+    Args:
+        flag: where they stand, with its value.
 
     Raises:
         ConfigError: there is no such step.
@@ -46,7 +49,7 @@ def find_by_numbers(numbers: Iterable[str]) -> tuple[Step, ...]:
     by_number = {step.number: step for step in STEPS}
     for number in numbers:
         if number not in by_number:
-            raise ConfigError(f"no step {number!r}; the steps are {name_numbers(STEPS)}")
+            raise ConfigError(f"{flag}: no step {number!r}; the steps are {name_numbers(STEPS)}")
     return tuple(by_number[number] for number in numbers)
 
 
@@ -75,13 +78,15 @@ def _is_given_to(step: Step, named: Sequence[Step]) -> bool:
     return isinstance(step, ReduceStep) and step.takes_given and any(step in other.needs for other in named)
 
 
-def _check_no_gap(steps: tuple[Step, ...]) -> None:
-    """Refuse to take over the result of a step that reads what is made anew."""
+def _check_no_gap(steps: tuple[Step, ...], *, asked: str) -> None:
+    """Refuse to take over the result of a step that reads what is made anew.
+
+    Args:
+        asked: the steps as the user named them, those that are given not among them.
+    """
     for step in find_needed(steps):
         if any(need in steps for need in (*step.needs, *find_needed([step]))):
-            raise ConfigError(
-                f"--steps {name_numbers(steps)} leaves out {step.number}, which the later step reads; add it"
-            )
+            raise ConfigError(f"--steps {asked} leaves out {step.number}, which the later step reads; add it")
 
 
 def _check_part(steps: Sequence[Step], *, given: bool) -> None:

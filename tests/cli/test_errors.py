@@ -37,8 +37,9 @@ def error_line(stderr: str) -> str:
         (["--num_clusters", "many"], "--num_clusters many: input should be a valid integer"),
         (["--num_clusters", "8", "--top_hooks", "7"], "can't be made from the 7 labels of --top_hooks"),
         (["--dtype", "int3"], "--dtype int3"),
-        (["--steps", "4"], "no step '4'"),
-        (["--steps", "1,3"], "leaves out 2a"),
+        (["--steps", "4"], "--steps 4: no step '4'; the steps are 1,2a,2b,3"),
+        (["--force_steps", "2"], "--force_steps 2: no step '2'"),
+        (["--steps", "1,3"], "--steps 1,3 leaves out 2a"),
         (["--steps", ""], "names no step"),
         (["--steps", "1", "--force_steps", "3"], "--force_steps 3 is not among the steps to run"),
         (["--start_index", "9", "--end_index", "3"], "--end_index 3 lies before --start_index 9"),
@@ -153,7 +154,8 @@ class TestInput:
     @pytest.mark.vllm
     def test_a_model_that_does_not_exist(self, ictc: Ictc, ads: Path, tmp_path: Path) -> None:
         pytest.importorskip("vllm")
-        refused = ictc("run", "--ads_dir", ads, "--output_dir", tmp_path / "out", "--vlm_model", tmp_path / "nowhere")
+        model = ("--vlm_model", tmp_path / "nowhere", "--num_clusters", 2)
+        refused = ictc("run", "--ads_dir", ads, "--output_dir", tmp_path / "out", *model)
         assert refused.exit_code == 1
         assert "no such model folder" in error_line(refused.stderr)
 

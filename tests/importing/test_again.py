@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +16,12 @@ from support.faulty_disk import Fault
 from support.fork_server import Finished, ForkServer
 from support.reference_directory import described_files, write_reference
 
+from ictc.errors import InputError
+from ictc.importing.columns import Columns
+from ictc.importing.texts import open_texts
+from ictc.importing.writing import caption_key, check_source, write_captions, write_labels
 from ictc.storage.journal import decode_line
+from ictc.storage.rundir import RunDirectory
 
 CRITERION = ("--criterion", "what is complained about")
 WINDOW = 4
@@ -229,6 +236,30 @@ def test_labels_that_were_imported_alone_go_with_their_column(run: Import, rows:
     run.run("--no_cluster")
     assert load(run.out, "step2a_hooks.json") == {}
     assert len(labels_asked(run.finish())) == 20
+
+
+def test_labels_that_are_imported_are_not_made_anew(run: Import, rows: Rows) -> None:
+    run.write([{**row, "topic": f"topic {n % 4}"} for n, row in enumerate(rows)])
+    refused = run.run("--label_column", "topic", "--force_steps", "2a")
+    assert refused.exit_code == 2
+    assert "--force_steps 2a: all labels are imported" in refused.stderr
+    assert labels_asked(run.finish("--label_column", "topic", "--force_steps", "3")) == []
+
+
+@pytest.mark.parametrize("added", [{}, {"id": "new", "text": "new", "city": "", "topic": "new topic"}])
+def test_labels_of_a_source_that_changes_while_it_is_read(run: Import, rows: Rows, added: dict[str, str]) -> None:
+    run.write([{**row, "topic": "topic"} for row in rows])
+    source, stop = open_texts(run.source, given=Columns(label="topic"), base=None), asyncio.Event()
+    target, checked = RunDirectory(run.out), check_source(source, stop)
+    _, captions = write_captions(source, checked, target, stop)
+    run.write([added or {**rows[0], "topic": "another"}, *rows[1:]])
+    key = caption_key(source)
+    with (
+        closing(captions),
+        closing(target.open_journal("label", key, sync_records=1)) as journal,
+        pytest.raises(InputError, match="has changed while it was read; run the same command again"),
+    ):
+        write_labels(source, checked, target, stop, journal=journal, captions=captions)
 
 
 def test_a_reference_that_changes(fork_server: ForkServer, tmp_path: Path) -> None:

@@ -331,7 +331,7 @@ class TestRefusals:
             ),
             ({"image_mapping": {"a": 7}}, "image_mapping.json: entry 1 (line 2): 'a' is a number"),
             ({"ictc_final_results": {"results": [{"x": 1}]}}, "ictc_final_results.json: entry 1 (line 3) has no id"),
-            ({"step1_captions": {}}, "nothing is left to be clustered"),
+            ({"step1_captions": {}}, "nothing is left to be clustered (it is empty)\n"),
             ({"step1_captions": "text"}, "step1_captions.json: line 1: { or [ is missing"),
         ],
     )
@@ -341,6 +341,26 @@ class TestRefusals:
         assert refused.exit_code == 1
         assert words in refused.stderr
         assert not (tmp_path / "out" / "state" / "manifest.jsonl").exists()
+
+    def test_of_files_that_are_not_of_one_state(self, ictc: Ictc, tmp_path: Path) -> None:
+        """Else labels of what is no longer there would be taken for those of what is."""
+        table, run = tmp_path / "posts.csv", tmp_path / "run"
+        criterion = ("--criterion", "the color")
+        table.write_text("id,text\n1,red\n2,green\n3,blue\n")
+        run_import(ictc, table, run, *criterion)
+        table.write_text("id,text\n1,gold\n2,pink\n3,grey\n")
+        run_import(ictc, table, run, *criterion, "--no_cluster")
+        refused = ictc("import", run, "--output_dir", tmp_path / "out", *SCRIPTED)
+        assert refused.exit_code == 2
+        assert f"{run}: its files from Step 2a on are of an earlier state" in refused.stderr
+        run_import(ictc, table, run, *criterion)
+        run_import(ictc, run, tmp_path / "out")
+
+    def test_what_an_import_rejects_is_not_said_to_be_tried_again(self, ictc: Ictc, tmp_path: Path) -> None:
+        captions = {"a": CAPTION, "b": {**CAPTION, "text": "other"}, "c": {}}
+        source = write_reference(tmp_path / "reference", {}, step1_captions=captions)
+        said = run_import(ictc, source, tmp_path / "out", "--num_clusters", 2)
+        assert f"1 rejected in the caption step; see {tmp_path / 'out' / 'rejected.jsonl'}\n" in said
 
     def test_of_a_name_that_a_file_has_twice(self, ictc: Ictc, tmp_path: Path) -> None:
         (tmp_path / "step1_captions.json").write_text('{"a": "one",\n"b": "two",\n"a": "three"}')

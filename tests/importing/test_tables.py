@@ -258,6 +258,8 @@ class TestRefusals:
             ([{"text": "x"}], ("--id_column", "text", "--text_column", "text"), "both name 'text'"),
             ([{"text": " "}, {"text": ""}], (), "nothing is left to be clustered (2 broken)"),
             ([{"text": "x"}], ("--steps", "1,2a"), "--steps 1,2a: what is imported has left Step 1"),
+            ([{"text": "x"}], ("--force_steps", "2a, 1"), "--force_steps 2a, 1: what is imported has left Step 1"),
+            ([], (), "posts.jsonl has no rows; give a table of texts"),
             ([{"text": "x"}], ("--ads_dir", "/nowhere"), "--ads_dir /nowhere: no such folder"),
         ],
     )
