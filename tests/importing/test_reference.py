@@ -357,9 +357,9 @@ class TestRefusals:
         run_import(ictc, run, tmp_path / "out")
 
     def test_what_an_import_rejects_is_not_said_to_be_tried_again(self, ictc: Ictc, tmp_path: Path) -> None:
-        captions = {"a": CAPTION, "b": {**CAPTION, "text": "other"}, "c": {}}
+        captions = {"empty": {}, **{name: {**CAPTION, "text": name} for name in "abc"}}
         source = write_reference(tmp_path / "reference", {}, step1_captions=captions)
-        said = run_import(ictc, source, tmp_path / "out", "--num_clusters", 2)
+        said = run_import(ictc, source, tmp_path / "out")
         assert f"1 rejected in the caption step; see {tmp_path / 'out' / 'rejected.jsonl'}\n" in said
 
     def test_of_a_name_that_a_file_has_twice(self, ictc: Ictc, tmp_path: Path) -> None:
