@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 from ictc.runs.summary import TrackSummary
 from ictc.stages.brake import describe_retry
-from ictc.steps.caption import CAPTION
 
 WORDS_OF_STATUS = {
     "done": "captioned",
@@ -46,4 +45,4 @@ def describe_remedy(summary: TrackSummary, stage: str) -> str:
     """Return what tries again what a step rejected, "" if nothing does: imported captions are what they are."""
     if not summary.imported:
         return describe_retry(summary.directory)
-    return "" if stage == CAPTION.name else "the same command with --retry_rejected"
+    return "" if stage == "caption" else "the same command with --retry_rejected"
