@@ -36,7 +36,7 @@ def import_(
     """Cluster captions or texts that were made elsewhere, with or without images.
 
     The source is only read. The same command again resumes; where the source has changed, only what is new is done.
-    What is not among the columns below is kept to the results. Examples:
+    All other columns of a table stay beside its rows in the results, and no model reads them. Examples:
 
     ictc import posts.csv --output_dir out --criterion "what is complained about" --num_clusters 8
 

@@ -70,7 +70,7 @@ def choose_columns(given: Columns, names: Sequence[str]) -> Columns:
 def _find_given(name: str, *, flag: str, names: Sequence[str]) -> str:
     matches = [one for one in names if one == name] or [one for one in names if one.lower() == name.lower()]
     if len(matches) != 1:
-        raise ConfigError(f"{flag} {name}: {_describe(names)}; name one of them")
+        raise ConfigError(f"{flag} {name}: no column, or several, of that name; {_describe(names)}; name one of them")
     return matches[0]
 
 
@@ -86,8 +86,8 @@ def _find_text(left: Sequence[str], *, names: Sequence[str]) -> str:
         return (best or candidates)[0]
     if len(names) == 1:
         return names[0]
-    which = f"{' or '.join(candidates)}?" if candidates else "none is called like one."
-    raise ConfigError(f"which column holds the texts, {which} {_describe(names)}; say it with --text_column")
+    which = f", {' or '.join(candidates)}?" if candidates else "? None has a name that tells:"
+    raise ConfigError(f"which column holds the texts{which} {_describe(names)}; name it with --text_column")
 
 
 def _describe(names: Sequence[str]) -> str:

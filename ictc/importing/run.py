@@ -104,7 +104,7 @@ def open_source(request: ImportRequest) -> Source:
     if path.is_dir():
         return open_reference(path, output_dir=output_dir, images_dir=request.images_dir, columns=request.columns)
     if not path.is_file():  # nor a pipe, as it is read twice
-        raise ConfigError(f"{path}: no such table or directory")
+        raise ConfigError(f"{path}: no such table or directory; check the path")
     if path.resolve().parent == output_dir.resolve() and path.name in file_names({*STEPS}):
         raise ConfigError(f"{path} would be replaced by the results; choose another --output_dir")
     return open_texts(path, given=request.columns, base=request.images_dir)
@@ -137,7 +137,7 @@ def explain_directory(path: Path) -> str:
     below = sorted(entry.parent.name for entry in path.glob(f"*/{CAPTIONS_FILE}"))
     if below:
         return f"{path}: import the directory of one track, such as {path / below[0]}"
-    return f"{path}: neither a table nor a directory with {CAPTIONS_FILE}"
+    return f"{path}: a directory without {CAPTIONS_FILE}; name a table, or a directory with that file"
 
 
 async def import_source(

@@ -284,11 +284,15 @@ def test_options_are_refused(run: Run) -> None:
         run(load_lite_engine(replace(SPEC, options={"max_num_seqs": 4})))
 
 
-def test_loading_says_what_the_engine_cannot_do(run: Run, caplog: pytest.LogCaptureFixture, engine: Engine) -> None:
+@pytest.mark.parametrize(("vision", "words"), [(True, "it does not see"), (False, "not what a text argues")])
+def test_loading_says_what_the_engine_cannot_do(
+    run: Run, caplog: pytest.LogCaptureFixture, vision: bool, words: str
+) -> None:
     caplog.set_level("INFO", "ictc.engines.lite")
-    again = run(load_lite_engine(replace(SPEC, vision=False)))
-    run(again.close())
-    assert "does not see" in caplog.text
+    engine = run(load_lite_engine(replace(SPEC, vision=vision)))
+    run(engine.close())
+    assert [record.getMessage() for record in caplog.records if words in record.getMessage()]
+    assert ("images" in caplog.text) is vision
     assert engine.window >= 1
 
 

@@ -251,10 +251,15 @@ class TestRefusals:
             (
                 [{"id": "a", "frage": "x", "antwort": "y"}],
                 (),
-                "the columns are id, frage, antwort; say it with --text_",
+                "None has a name that tells: the columns are id, frage, antwort; name it with --text_",
             ),
             ([{"body": "x", "comment": "y"}], (), "which column holds the texts, body or comment?"),
-            ([{"text": "x"}], ("--text_column", "answer"), "--text_column answer: the columns are text; name one"),
+            (
+                [{"text": "x"}],
+                ("--text_column", "answer"),
+                "--text_column answer: no column, or several, of that name;",
+            ),
+            ([{"text": "x"}], ("--text_column", "answer"), "the columns are text; name one"),
             ([{"text": "x"}], ("--id_column", "text", "--text_column", "text"), "both name 'text'"),
             ([{"text": " "}, {"text": ""}], (), "nothing is left to be clustered (2 broken)"),
             ([{"text": "x"}], ("--steps", "1,2a"), "--steps 1,2a: what is imported has left Step 1"),
@@ -297,7 +302,7 @@ class TestRefusals:
             ("nowhere.csv", "no such table or directory"),
             ("s3://bucket/posts.csv", "must lie on this machine"),
             ("posts.xlsx", "a table ends in one of .csv"),
-            (".", "neither a table nor a directory with step1_captions.json"),
+            (".", "a directory without step1_captions.json; name a table"),
         ],
     )
     def test_of_what_is_no_table(self, ictc: Ictc, tmp_path: Path, name: str, words: str) -> None:

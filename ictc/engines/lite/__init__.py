@@ -23,10 +23,14 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-LIMITS = (
+IMAGE_LIMITS = (
     "The lite engine reads the words in an image and nothing else: it does not see people, scenes, products or style, "
     "and images without English words are labeled as unreadable. Labels are words ranked by small models; expect "
     "plausible groups of ads that say what they sell, not the judgment of a vision-language model."
+)
+TEXT_LIMITS = (
+    "The lite engine knows English words, not what a text argues. Labels are words ranked by small models; expect "
+    "plausible groups of texts that name their subject, not the judgment of a language model."
 )
 MAX_THREADS = 8
 
@@ -40,7 +44,7 @@ async def load_lite_engine(spec: ModelSpec) -> LiteEngine:
     """
     if spec.options:
         raise ConfigError(f"--engine_options: the lite engine has none; remove {min(spec.options)!r}")
-    logger.warning(LIMITS)
+    logger.warning(IMAGE_LIMITS if spec.vision else TEXT_LIMITS)
     try:
         return await asyncio.to_thread(build_engine, spec.vision)
     except ImportError as error:
