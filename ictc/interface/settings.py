@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from ictc.config import ControlSettings, EngineSettings, RunSettings
-from ictc.config.base import explicit
+from ictc.config.base import SettingsGroup, explicit
 from ictc.config.errors import describe_invalid
 from ictc.config.run import GROUPS
 from ictc.dataset.catalog.table import is_table
@@ -36,6 +36,13 @@ OF_RECLUSTER = {*OWN_OF_RECLUSTER, *EngineSettings.model_fields, *ControlSetting
 
 DEFAULT_NUM_CLUSTERS = "10"
 """Of `ictc recluster`."""
+
+
+class LabelChoice(SettingsGroup):
+    """What `ictc recluster` does with labels; here, so that "no" is no yes."""
+
+    redo_2a: bool = False
+    keep_labels: bool = False
 
 
 def build_run(images: Place, *, output_dir: Place, given: Mapping[str, Any]) -> RunSettings:
@@ -87,14 +94,15 @@ def build_recluster_by_name(source_dir: Path, output_dir: Place, given: Mapping[
     with telling_invalid():
         engine = EngineSettings(**choose(given, EngineSettings.model_fields))
         control = ControlSettings(**choose(given, ControlSettings.model_fields))
+        labels = LabelChoice(**choose(given, LabelChoice.model_fields))
     num_clusters = given.get("num_clusters")
     request = build_recluster(
         source_dir=source_dir,
         output_dir=Path(to_location("output_dir", output_dir)),
         track=given.get("track"),
         num_clusters=None if num_clusters is None else str(num_clusters),
-        redo_2a=given.get("redo_2a", False),
-        keep_labels=given.get("keep_labels", False),
+        redo_2a=labels.redo_2a,
+        keep_labels=labels.keep_labels,
         overrides={
             **choose(given, ("criterion", "clusters", "top_hooks")),
             **explicit(engine),
@@ -171,11 +179,13 @@ def to_location(name: str, place: Place) -> Path | str:
         name: what the user calls it.
 
     Raises:
-        ConfigError: it is neither text nor a path.
+        ConfigError: it is neither text nor a path, or empty.
     """
     if not isinstance(place, str | os.PathLike):
         raise ConfigError(f"{name} must be a path or a URL, as text or as a Path, not a {type(place).__name__}")
     text = os.fsdecode(place)
+    if not text.strip():
+        raise ConfigError(f"{name} is empty; give a path or a URL")
     return text if is_url(text) else Path(text).expanduser()
 
 
