@@ -129,7 +129,8 @@ class TestStates:
         assert (run["state"], steps_of(run)["caption"]["state"]) == ("stopped", "stopped")
 
     def test_a_failed_run(self, ictc: Ictc, ads: Path, out: Path) -> None:
-        assert ictc.run(ads, out, "--num_clusters", 90).exit_code == 1
+        fewer_ads = ("--engine_options", orjson.dumps(REJECTIONS).decode())
+        assert ictc.run(ads, out, "--num_clusters", 20, *fewer_ads).exit_code == 1
         run = only_run(ictc, out)
         assert run["state"] == "failed"
         assert steps_of(run)["label"]["state"] == "finished"
