@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from ictc.records import ImageRecord
-from ictc.stages.outcome import Outcome
+from ictc.stages.outcome import Outcome, Status
 from ictc.storage.keys import digest
 from ictc.tracks.base import MAX_LABEL_LENGTH, clean_text
 from ictc.tracks.spelling import says_something
@@ -82,11 +82,11 @@ def make_item(image: ImageRecord, outcome: Outcome, label: object = None, *, nam
     """Return an item.
 
     Args:
-        label: as it was given, None if none was.
+        label: as it was given, None if none was; counts only for what is to be clustered.
         names_itself: whether items that say the same may be about different things.
     """
     about = [outcome.status, outcome.data, *([image.image_id] if names_itself else [])]
-    given = "" if label is None else clean_text(str(label))
+    given = "" if label is None or outcome.status is not Status.DONE else clean_text(str(label))
     usable = given if len(given) <= MAX_LABEL_LENGTH and says_something(given) else ""
     return Item(
         image=replace(image, version=digest(about)),

@@ -238,6 +238,17 @@ def test_labels_that_were_imported_alone_go_with_their_column(run: Import, rows:
     assert len(labels_asked(run.finish())) == 20
 
 
+def test_the_label_of_a_row_without_a_text_stands_in_for_no_other(run: Import, rows: Rows) -> None:
+    run.write(
+        [
+            {**rows[0], "topic": ""},
+            {**rows[1], "text": "", "topic": "topic"},
+            *({**row, "topic": f"topic {row['id']}"} for row in rows[2:]),
+        ]
+    )
+    assert labels_asked(run.finish("--label_column", "topic")) == ["r0"]
+
+
 def test_labels_that_are_imported_are_not_made_anew(run: Import, rows: Rows) -> None:
     run.write([{**row, "topic": f"topic {n % 4}"} for n, row in enumerate(rows)])
     refused = run.run("--label_column", "topic", "--force_steps", "2a")
