@@ -249,6 +249,12 @@ def test_the_label_of_a_row_without_a_text_stands_in_for_no_other(run: Import, r
     assert labels_asked(run.finish("--label_column", "topic")) == ["r0"]
 
 
+def test_labels_that_come_back_are_no_copies(run: Import, rows: Rows) -> None:
+    run.write([{**row, "topic": f"topic {n % 4}"} for n, row in enumerate(rows)])
+    for column in ("topic", "city", "topic"):
+        run.finish("--label_column", column)
+
+
 def test_labels_that_are_imported_are_not_made_anew(run: Import, rows: Rows) -> None:
     run.write([{**row, "topic": f"topic {n % 4}"} for n, row in enumerate(rows)])
     refused = run.run("--label_column", "topic", "--force_steps", "2a")

@@ -22,13 +22,14 @@ def check_segments(directory: Path) -> Iterator[Finding]:
     """Yield what is wrong with the segments of one journal."""
     numbers: set[int] = set()
     seen: set[int] = set()
+    latest: dict[int, int] = {}
     for path in list_segments(directory):
         number, writer = segment_order(path)
         if number < 0 or not writer:
             yield Finding("checksum", path, "is no segment of a journal; take it out of this folder")
             continue
         numbers.add(number)
-        yield from SegmentCheck(path, seen).findings()
+        yield from SegmentCheck(path, seen=seen, latest=latest).findings()
     for absent in sorted(set(range(max(numbers, default=0))) - numbers):
         problem = f"segment {absent:06d} is missing, with all its records"
         yield Finding("checksum", directory, problem, is_lost_record=True)
@@ -40,13 +41,18 @@ class SegmentCheck:
 
     Attributes:
         seen: hashes of the lines of the journal's segments so far.
+        latest: hash of the last of them about each image, by that of its id.
+        num_idle: records that are the last about their image already; those of a content that was there once, was
+            replaced, and is there again, repeat an earlier one, too.
     """
 
     path: Path
-    seen: set[int]
     _: KW_ONLY
+    seen: set[int]
+    latest: dict[int, int]
     num_records: int = 0
     num_repeated: int = 0
+    num_idle: int = 0
     damaged: list[tuple[int, str]] = field(default_factory=list)
 
     def findings(self) -> Iterator[Finding]:
@@ -64,7 +70,7 @@ class SegmentCheck:
         if len(self.damaged) > MOST_LINES_NAMED:
             rest = len(self.damaged) - MOST_LINES_NAMED
             yield Finding("checksum", self.path, f"{rest:,} more lines are damaged", is_lost_record=True)
-        if self.num_repeated == self.num_records > 1:
+        if self.num_repeated == self.num_records > 1 and self.num_idle:
             problem = f"repeats {self.num_records:,} records of earlier segments and has no others: a copy?"
             yield Finding("checksum", self.path, problem)
 
@@ -75,15 +81,16 @@ class SegmentCheck:
         if record is None:
             self.damaged.append((number, f"line {number:,} (byte {offset:,})"))
         elif "id" in record:
-            self._count(line)
+            self._count(image=hash(record["id"]), line=hash(line))
             return "does not begin with its header: the beginning is missing" if number == 1 else None
         return None
 
-    def _count(self, line: bytes) -> None:
+    def _count(self, *, image: int, line: int) -> None:
         self.num_records += 1
-        fingerprint = hash(line)
-        self.num_repeated += fingerprint in self.seen
-        self.seen.add(fingerprint)
+        self.num_repeated += line in self.seen
+        self.num_idle += self.latest.get(image) == line
+        self.seen.add(line)
+        self.latest[image] = line
 
 
 def decode(line: bytes) -> dict[str, Any] | None:
