@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
+from dataclasses import fields as fields_of
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Self
@@ -32,6 +33,8 @@ from ictc.tracks.typical import typical_ad
 
 MAX_TOKENS = 1024
 MIN_IMAGE_TOKENS = 64
+
+CAPTION_FIELDS = tuple(one.name for one in fields_of(Caption) if one.name != "image_id")
 
 IMAGES_FILE = "image_mapping.json"
 IMAGE_FIELDS = ("path", "platform", "ad_format", "timestamp")
@@ -204,9 +207,7 @@ def caption_outcome(caption: Caption) -> Outcome:
 
 def caption_data(caption: Caption) -> Mapping[str, Any]:
     """Return what the journal keeps of a caption: all of it but the id."""
-    data = asdict(caption)
-    del data["image_id"]
-    return data
+    return {name: getattr(caption, name) for name in CAPTION_FIELDS}
 
 
 @dataclass(frozen=True, kw_only=True)
