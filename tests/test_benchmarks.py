@@ -44,3 +44,14 @@ def test_timekeeping_counts_what_its_calls_cost() -> None:
     (figures,) = run_benchmark("timekeeping", "--texts", 200, "--rounds", 2)
     assert [row["what"] for row in figures["rows"]] == ["with", "without", "its calls alone"]
     assert 0 < figures["rows"][2]["us_per_text"] < figures["rows"][0]["us_per_text"]
+
+
+def test_import_table_tells_what_rows_cost() -> None:
+    for kind in ("csv", "jsonl", "reference"):
+        (figures,) = run_benchmark("import_table", "--rows", 50, 200, "--kind", kind)
+        assert [(row["what"], row["rows"]) for row in figures["rows"]] == [
+            *(("import", 50), ("again", 50)),
+            *(("import", 200), ("again", 200)),
+        ]
+        assert all(row["rows_per_s"] > 0 for row in figures["rows"])
+        assert 0.5 < figures["peak_ratio"] < 2

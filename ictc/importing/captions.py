@@ -8,6 +8,7 @@ from typing import Any
 
 from ictc.dataset.catalog.table_text import as_text
 from ictc.dataset.catalog.times import parse_timestamp
+from ictc.dataset.fetching.locations import hide_secrets
 from ictc.errors import InputError
 from ictc.records import Caption
 from ictc.stages.outcome import Outcome, Status, rejected
@@ -74,7 +75,8 @@ def read_about(value: Any) -> About:
     inner = fields.pop("metadata", None)
     merged = {**(inner if isinstance(inner, dict) else {"metadata": inner}), **fields}
     about = take_about(merged)
-    rest = {name: text for name, left in merged.items() if name not in BOOKKEEPING and (text := as_text(left))}
+    told = ((name, as_text(left)) for name, left in merged.items() if name not in BOOKKEEPING)
+    rest = {name: hide_secrets(text) for name, text in told if text}
     return About(**{**vars(about), "metadata": {**rest, **about.metadata}})
 
 

@@ -204,7 +204,7 @@ async def import_into(
     checked = await asyncio.to_thread(check_source, source, stop)
     reporter.note(describe_checked(source, checked))
     uses_labels = _uses_labels(source, checked, track, criterion, chosen.keeps_labels)
-    if checked.num_labels and not uses_labels:
+    if checked.num_labels and not uses_labels and chosen.keeps_labels is None:
         made_for = source.criterion or track.criterion
         reporter.note(f"its labels were made for {made_for!r}, not for {criterion!r}: Step 2a makes others")
     steps = _steps(settings, has_all_labels=uses_labels and not checked.lacks_labels)
