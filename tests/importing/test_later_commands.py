@@ -218,6 +218,8 @@ class TestReport:
         assert page.locator(".eyebrow").inner_text() == "Text clusters by"
         assert page.locator(".lead").inner_text().startswith("40 of 41 texts were sorted by the model into 3 clusters")
         assert page.locator("#found").inner_text() == "All 40 texts"
+        offered = [words.split("\n")[0].strip() for words in page.locator("#filters label:visible").all_inner_texts()]
+        assert offered == ["Search", "Cluster", "Platform", "Order"]
         assert "Empty 1" in page.locator("#left-out summary").inner_text().replace("\xa0", " ")
         tile = page.locator("#results .tile").first
         assert tile.locator(".frame.text").inner_text().startswith("Again")

@@ -319,6 +319,11 @@ def test_each_filter_keeps_its_own(
         assert found_ads(page) == expected
 
 
+def test_every_filter_that_has_values_is_offered(browser: Any, pages: dict[str, Path]) -> None:
+    with opened(browser, pages["small"]) as page:
+        assert all(page.locator(f"#filter-{name}").is_visible() for name in ("cluster", "brand", "platform", "format"))
+
+
 def test_a_brand_and_an_order_can_be_chosen(browser: Any, pages: dict[str, Path]) -> None:
     with opened(browser, pages["small"]) as page:
         page.locator("#filter-brand").fill("biteloop")

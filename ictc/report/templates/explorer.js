@@ -12,7 +12,9 @@ function explore(run) {
   fillSelect('filter-cluster', run.clusters.map((cluster) => cluster.name));
   fillSelect('filter-platform', run.rows.platform_values);
   fillSelect('filter-format', run.rows.ad_format_values);
-  byId('brands').replaceChildren(...frequentBrands(run).map((brand) => element('option', { value: brand })));
+  const brands = frequentBrands(run);
+  byId('brands').replaceChildren(...brands.map((brand) => element('option', { value: brand })));
+  offer('filter-brand', brands.length > 0);
   byId('legend').replaceChildren(...run.clusters.map((cluster, code) => legendButton(cluster, code)));
   applyFilters();
 }
@@ -20,7 +22,13 @@ function explore(run) {
 function fillSelect(id, values) {
   const options = values.map((value, code) => element('option', { value: String(code), textContent: value }));
   byId(id).replaceChildren(element('option', { value: '', textContent: 'All' }), ...options);
-  byId(id).disabled = values.length === 0;
+  offer(id, values.length > 0);
+}
+
+// A filter of what nothing here has is no help, and must not go on choosing unseen.
+function offer(id, useful) {
+  byId(id).closest('label').hidden = !useful;
+  if (!useful) byId(id).value = '';
 }
 
 function frequentBrands(run) {
