@@ -360,7 +360,7 @@ def test_a_missing_package_is_named_with_the_extra_that_brings_it(tmp_path: Path
     one = write_results(tmp_path / "one", {"a": "x"})
     done = run_script("research_findings.py", one, "--output_dir", tmp_path / "out", PYTHONPATH=str(tmp_path))
     assert done.returncode == 2
-    assert done.stderr == "research_findings: error: this command needs pandas: pip install 'ictc[analysis]'\n"
+    assert done.stderr == "research_findings: error: this needs pandas: pip install 'ictc[analysis]'\n"
 
 
 @given(st.text(max_size=200), st.integers(4, 40), st.integers(1, 4))

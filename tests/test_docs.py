@@ -148,6 +148,18 @@ def test_documented_commands_parse_and_run(page: Path, ictc: Ictc) -> None:
         assert outcome.exit_code == 0, f"ictc {shlex.join(arguments)}: {outcome.stderr}"
 
 
+@pytest.mark.parametrize("page", [REPOSITORY / "README.md", DOCS / "python.md"], ids=name_of)
+def test_documented_calls_run(
+    page: Path, sandbox: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(sandbox)
+    names: dict[str, Any] = {}
+    for block in code_blocks(page, "python"):
+        exec(block.replace('engine="lite"', 'engine="scripted"'), names)
+    for comment in re.findall(r"print\(error\)  # (.+) …$", page.read_text(encoding="utf-8"), re.MULTILINE):
+        assert comment in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_programs_that_the_pages_run_exist(page: Path) -> None:
     for words in shell_lines(page):

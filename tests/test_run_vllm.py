@@ -6,7 +6,9 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import psutil
@@ -29,6 +31,20 @@ def start_vllm(ads: Path, out: Path, model: Path, *arguments: object, **environm
     clusters = () if "--num_clusters" in arguments else ("--num_clusters", 2)
     common = ("run", "--ads_dir", ads, "--output_dir", out, "--vlm_model", model, *track, *FAST_LOAD, *clusters)
     return start_ictc(*common, *arguments, env={**os.environ, **environment})
+
+
+def start_script(ads: Path, out: Path, settings: Mapping[str, object], **environment: str) -> subprocess.Popen[str]:
+    """Start a run from a script without a guard of its main module, as users write them."""
+    given = {"enforce_eager": True, "max_rejected": 1.0, "output_dir": out, **settings}
+    script = out.with_name("script.py")
+    script.write_text(f"from pathlib import PosixPath\nimport ictc\nictc.cluster({ads!r}, **{given!r})\n")
+    return subprocess.Popen(
+        [sys.executable, script],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **environment},
+    )
 
 
 def run_vllm(ads: Path, out: Path, model: Path, *arguments: object, **environment: str) -> str:
@@ -111,8 +127,8 @@ def test_two_tracks_in_one_pass_with_tensor_parallel_and_a_separate_text_model(
 def test_of_two_engines_one_is_killed_replaced_and_costs_nothing(tiny_checkpoint: Path, tmp_path: Path) -> None:
     ads = draw_flat(tmp_path / "ads", 8)
     one_core = {"VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": "1"}
-    options = ("--batch_vlm", 4, "--replicas", 2, "--steps", 1, "--track", LONG)
-    process = start_vllm(ads, tmp_path / "out", tiny_checkpoint, *options, **one_core)
+    settings = {"vlm_model": tiny_checkpoint, "replicas": 2, "batch_vlm": 4, "steps": 1, "track": LONG}
+    process = start_script(ads, tmp_path / "out", settings, **one_core)
     while count_captions(tmp_path / "out") < 3:
         assert process.poll() is None, process.communicate()
         time.sleep(0.01)

@@ -20,4 +20,4 @@ def analysis_packages() -> Iterator[None]:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] == "ictc":
             raise
-        raise ConfigError(f"this command needs {error.name}: pip install 'ictc[analysis]'") from None
+        raise ConfigError(f"this needs {error.name}: pip install 'ictc[analysis]'") from None

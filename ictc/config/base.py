@@ -10,7 +10,11 @@ from pydantic import BaseModel, ConfigDict
 class SettingsGroup(BaseModel):
     """Settings that belong together: one heading of `--help`."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        coerce_numbers_to_str=True,  # from Python and YAML, --track 1 and --steps 1 come as numbers
+    )
 
 
 def explicit(settings: SettingsGroup | None) -> dict[str, Any]:

@@ -32,6 +32,7 @@ from ictc.engines.base import (
     generate_in_window,
 )
 from ictc.engines.gpu import Gpu, check_gpus
+from ictc.engines.main_module import sparing_main_module
 from ictc.engines.sizing import count_engines, describe_layout
 from ictc.engines.vllm_failure import explain_load_failure, one_line
 from ictc.engines.vllm_log import EngineLog
@@ -184,7 +185,8 @@ def _start_async_llm(spec: ModelSpec, arguments: dict[str, Any], engine_log: Eng
     if spec.vision and not vllm_config.model_config.supports_multimodal_inputs:
         raise EngineLoadError(f"{spec.model} reads text only: --vlm_model needs a vision-language model")
     engine_log.save_worker_config()
-    return AsyncLLM.from_vllm_config(vllm_config, disable_log_stats=engine_args.disable_log_stats)
+    with sparing_main_module():
+        return AsyncLLM.from_vllm_config(vllm_config, disable_log_stats=engine_args.disable_log_stats)
 
 
 class VllmEngine:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Callable
+from functools import partial, wraps
+from typing import ParamSpec, TypeVar
 
 from ictc.errors import IctcError
 from ictc.interface.background import BackgroundRun
@@ -14,6 +14,9 @@ from ictc.interface.progress import TextReporter
 from ictc.interface.session import Work
 from ictc.runs.summary import TrackSummary
 from ictc.secrecy import scrub_line
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class Caller:
@@ -65,14 +68,21 @@ def is_notebook() -> bool:
     return shell is not None and "IPKernelApp" in shell.config
 
 
-@contextmanager
-def telling_errors() -> Iterator[None]:
-    """Let an error of the block be the line that the command line would show.
+def telling_errors(call: Callable[P, R]) -> Callable[P, R]:
+    """Let an error of ictc that ends a call be the line that the command line would show, and no more.
 
-    What caused it may hold keys and passwords, so it is in the log file alone, scrubbed.
+    What caused it may hold keys and passwords, so it is in the log file alone, scrubbed; and where in ictc it was found
+    out, or where an interrupt came, helps nobody.
     """
-    try:
-        yield
-    except IctcError as error:
-        error.args = (scrub_line(str(error)),)
-        raise error from None
+
+    @wraps(call)
+    def calling(*arguments: P.args, **settings: P.kwargs) -> R:
+        try:
+            return call(*arguments, **settings)
+        except IctcError as error:
+            error.args = (scrub_line(str(error)),)
+            raise error.with_traceback(None) from None
+        except KeyboardInterrupt as interrupt:
+            raise interrupt.with_traceback(None) from interrupt.__cause__
+
+    return calling

@@ -30,10 +30,11 @@ class ReportPage:
         A small page is part of the output, so it also shows where the notebook goes; a large one stays in its file.
         """
         page = escape(self.path.read_text(encoding="utf-8"))
-        where = quote(os.path.relpath(self.path))
+        place = os.path.relpath(self.path)  # what notebooks resolve addresses against; no name of a user goes along
+        where = quote(place)
         source = f'srcdoc="{page}"' if len(page) <= MAX_EMBEDDED_CHARS else f'src="{where}"'
         return (
             f'<iframe {source} sandbox="allow-scripts" title="Report" width="100%" height="{HEIGHT_PX}" '
             'style="border: 1px solid #ccc"></iframe>'
-            f'<p><a href="{where}" target="_blank">{escape(str(self.path))}</a></p>'
+            f'<p><a href="{where}" target="_blank">{escape(place)}</a></p>'
         )

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+@telling_errors
 def cluster(
     images: Place,
     *,
@@ -55,12 +56,12 @@ def cluster(
         KeyboardInterrupt: after an interrupt, once everything has stopped; the same call resumes.
     """
     chosen = {"criterion": criterion, "num_clusters": num_clusters, "engine": engine}
-    with telling_errors():
-        asked = resolve_shard(build_run(images, output_dir=output_dir, given={**chosen, **settings}), os.environ)
-        (summary,) = run_images(asked, Caller())
+    asked = resolve_shard(build_run(images, output_dir=output_dir, given={**chosen, **settings}), os.environ)
+    (summary,) = run_images(asked, Caller())
     return Run(summary.directory)
 
 
+@telling_errors
 def open_run(directory: Place) -> Run:
     """Open a run directory of one track, whoever made it: `ictc.open`.
 
@@ -70,11 +71,10 @@ def open_run(directory: Place) -> Run:
     Raises:
         ConfigError: there is none, or there are several.
     """
-    with telling_errors():
-        found = find_run_directories([Path(to_location("directory", directory))], nested=False)
-        if len(found) > 1:
-            names = ", ".join(str(one.path) for one in found)
-            raise ConfigError(f"{directory} holds several runs, and a Run is one; open one of {names}")
+    found = find_run_directories([Path(to_location(directory, name="directory"))], nested=False)
+    if len(found) > 1:
+        names = ", ".join(str(one.path) for one in found)
+        raise ConfigError(f"{directory} holds several runs, and a Run is one; open one of {names}")
     return Run(found[0].path)
 
 
@@ -94,6 +94,7 @@ class Run:
         return f"ictc.open({str(self.directory)!r})"
 
     @cached_property
+    @telling_errors
     def results(self) -> pd.DataFrame:
         """A row an image with a cluster, in the order of the collection, with the columns of `results.parquet`.
 
@@ -103,12 +104,13 @@ class Run:
             ConfigError: Step 3 has not finished, or pandas is missing.
             StorageError: a file is damaged.
         """
-        with telling_errors(), analysis_packages():
+        with analysis_packages():
             from ictc.analytics.results import load_results
 
             return load_results(self.directory).rows
 
     @cached_property
+    @telling_errors
     def clusters(self) -> pd.DataFrame:
         """A row a cluster, in their order: cluster_id, name, description, and size, the number of its images.
 
@@ -116,12 +118,13 @@ class Run:
             ConfigError: Step 3 has not finished, or pandas is missing.
             StorageError: a file is damaged.
         """
-        with telling_errors(), analysis_packages():
+        with analysis_packages():
             from ictc.analytics.results import load_clusters
 
             return load_clusters(self.directory)
 
     @cached_property
+    @telling_errors
     def labels(self) -> pd.DataFrame:
         """A row a labeled image, in the order of the collection: image_id and label.
 
@@ -129,12 +132,13 @@ class Run:
             ConfigError: pandas is missing.
             StorageError: Step 2a has not finished, or the file is damaged.
         """
-        with telling_errors(), analysis_packages():
+        with analysis_packages():
             from ictc.analytics.results import load_labels
 
             return load_labels(self.directory)
 
     @cached_property
+    @telling_errors
     def rejected(self) -> pd.DataFrame:
         """A row an image without a cluster: what it is, and in "reason" why.
 
@@ -145,11 +149,12 @@ class Run:
             ConfigError: pandas is missing.
             StorageError: Step 1 has not finished, or a file is damaged.
         """
-        with telling_errors(), analysis_packages():
+        with analysis_packages():
             from ictc.analytics.results import load_filtered
 
             return load_filtered(self.directory)
 
+    @telling_errors
     def recluster(
         self,
         *,
@@ -173,11 +178,11 @@ class Run:
             KeyboardInterrupt: after an interrupt, once everything has stopped; the same call goes on.
         """
         chosen = {"num_clusters": num_clusters, "criterion": criterion}
-        with telling_errors():
-            request = build_recluster_by_name(self.directory, output_dir, {**chosen, **settings})
-            (summary,) = recluster_images(request, Caller())
+        request = build_recluster_by_name(self.directory, output_dir=output_dir, given={**chosen, **settings})
+        (summary,) = recluster_images(request, Caller())
         return Run(summary.directory)
 
+    @telling_errors
     def report(
         self,
         *others: Run,
@@ -212,11 +217,10 @@ class Run:
             "embeddings": embeddings,
             "seed": seed,
         }
-        with telling_errors():
-            from ictc.report import write_report
+        from ictc.report import write_report
 
-            options = build_page_options(given)
-            default = self.directory / ("comparison.html" if others else "report.html")
-            path = default if output is None else Path(to_location("output", output))
-            write_report([self.directory, *(one.directory for one in others)], path, options)
+        options = build_page_options(given)
+        default = self.directory / ("comparison.html" if others else "report.html")
+        path = default if output is None else Path(to_location(output, name="output"))
+        write_report([self.directory, *(one.directory for one in others)], path, options)
         return ReportPage(path.absolute())

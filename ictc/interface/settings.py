@@ -55,13 +55,17 @@ def build_run(images: Place, *, output_dir: Place, given: Mapping[str, Any]) -> 
     Raises:
         ConfigError: a setting is unknown, out of its range, or contradicts another.
     """
-    given = leave_out_none(given)
-    check_names(given, OF_RUN)
-    place = to_location("images", images)
+    given = gather(given)
+    check_names(given, known=OF_RUN)
+    place = to_location(images, name="images")
     is_list = names_table(place)
     if "ads_dir" in given and not is_list:
         raise ConfigError(f"ads_dir {given['ads_dir']}: images says where the images are, {place}; leave out ads_dir")
-    flags = {"images" if is_list else "ads_dir": place, "output_dir": to_location("output_dir", output_dir), **given}
+    flags = {
+        "images" if is_list else "ads_dir": place,
+        "output_dir": to_location(output_dir, name="output_dir"),
+        **given,
+    }
     with telling_invalid():
         settings = RunSettings.from_flags(flags)
     if len(tracks := (settings.clustering.track or "").split(",")) > 1:
@@ -80,7 +84,7 @@ def names_table(place: Path | str) -> bool:
     return is_table(str(place)) or is_other_file
 
 
-def build_recluster_by_name(source_dir: Path, output_dir: Place, given: Mapping[str, Any]) -> ReclusterRequest:
+def build_recluster_by_name(source_dir: Path, *, output_dir: Place, given: Mapping[str, Any]) -> ReclusterRequest:
     """Return what `ictc recluster` would be asked for.
 
     Args:
@@ -89,8 +93,8 @@ def build_recluster_by_name(source_dir: Path, output_dir: Place, given: Mapping[
     Raises:
         ConfigError: a setting is unknown, out of its range, or contradicts another.
     """
-    given = leave_out_none(given)
-    check_names(given, OF_RECLUSTER)
+    given = gather(given)
+    check_names(given, known=OF_RECLUSTER)
     with telling_invalid():
         engine = EngineSettings(**choose(given, EngineSettings.model_fields))
         control = ControlSettings(**choose(given, ControlSettings.model_fields))
@@ -98,8 +102,8 @@ def build_recluster_by_name(source_dir: Path, output_dir: Place, given: Mapping[
     num_clusters = given.get("num_clusters")
     request = build_recluster(
         source_dir=source_dir,
-        output_dir=Path(to_location("output_dir", output_dir)),
-        track=given.get("track"),
+        output_dir=Path(to_location(output_dir, name="output_dir")),
+        track=None if (track := given.get("track")) is None else str(track),
         num_clusters=None if num_clusters is None else str(num_clusters),
         redo_2a=labels.redo_2a,
         keep_labels=labels.keep_labels,
@@ -169,10 +173,10 @@ def build_page_options(given: Mapping[str, Any]) -> PageOptions:
         ConfigError: an option is out of its range.
     """
     with telling_invalid():
-        return PageOptions(**leave_out_none(given))
+        return PageOptions(**gather(given))
 
 
-def to_location(name: str, place: Place) -> Path | str:
+def to_location(place: Place, *, name: str) -> Path | str:
     """Return a URL as text and anything else as a path, "~" being the user's folder.
 
     Args:
@@ -189,7 +193,7 @@ def to_location(name: str, place: Place) -> Path | str:
     return text if is_url(text) else Path(text).expanduser()
 
 
-def check_names(given: Iterable[str], known: Collection[str]) -> None:
+def check_names(given: Iterable[str], *, known: Collection[str]) -> None:
     """Refuse a setting that there is not.
 
     Raises:
@@ -207,9 +211,13 @@ def choose(given: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
     return {name: value for name, value in given.items() if name in names}
 
 
-def leave_out_none(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings that are given."""
-    return {name: value for name, value in given.items() if value is not None}
+def gather(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that are given, paths as text, as which any setting may be written."""
+    return {
+        name: os.fspath(value) if isinstance(value, os.PathLike) else value
+        for name, value in given.items()
+        if value is not None
+    }
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import asyncio
 import base64
 import io
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -120,7 +121,8 @@ def load_images(paths: Mapping[str, Path]) -> dict[str, Image.Image]:
     Args:
         paths: of each image, by its id.
     """
-    return asyncio.run(_decode_all(paths))
+    with ThreadPoolExecutor(1) as thread:  # in a notebook, this one has a loop that runs
+        return thread.submit(asyncio.run, _decode_all(paths)).result()
 
 
 async def _decode_all(paths: Mapping[str, Path]) -> dict[str, Image.Image]:

@@ -253,4 +253,4 @@ def test_a_missing_package_names_the_extra(ictc: Ictc, tmp_path: Path, monkeypat
     monkeypatch.setitem(sys.modules, "pandas", None)
     outcome = ictc("evaluate", tmp_path, "--truth", tmp_path / "truth.csv")
     assert outcome.exit_code == 2
-    assert outcome.stderr == "ictc: error: this command needs pandas: pip install 'ictc[analysis]'\n"
+    assert outcome.stderr == "ictc: error: this needs pandas: pip install 'ictc[analysis]'\n"

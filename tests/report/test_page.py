@@ -15,6 +15,7 @@ import pytest
 from support.collections import draw_image
 from support.result_folders import write_results
 
+from ictc.interface.page import ReportPage
 from ictc.report import PageOptions, write_report
 from ictc.storage.json_files import write_json, write_mapping
 
@@ -121,7 +122,7 @@ def write_hostile(directory: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def pages(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """All pages that are wanted of this module, made before the browser starts: both want an event loop."""
+    """All pages that are wanted of this module."""
     root = tmp_path_factory.mktemp("report")
     tests = [item for item in request.session.items if item.path == request.path]
     measured = [item for item in tests if item.get_closest_marker("clock")]
@@ -475,3 +476,20 @@ def test_even_an_injected_script_would_not_run(browser: Any, pages: dict[str, Pa
     page.wait_for_timeout(200)
     assert page.evaluate("window.__pwned") is None
     context.close()
+
+
+def test_in_a_notebook_the_page_works_and_reaches_nothing_of_it(
+    browser: Any, pages: dict[str, Path], tmp_path: Path
+) -> None:
+    (tmp_path / "notebook.html").write_text(f"<title>Notebook</title>{ReportPage(pages['hostile'])._repr_html_()}")
+    page = browser.new_page(viewport=DESKTOP)
+    page.goto((tmp_path / "notebook.html").as_uri())
+    frame = page.frames[1]
+    frame.wait_for_selector("html[data-ready]")
+    assert frame.url == "about:srcdoc"
+    assert "2 clusters" in frame.inner_text("body")
+    with pytest.raises(playwright.Error, match="SecurityError"):
+        frame.evaluate("parent.document.title")
+    assert not page.evaluate("window.__pwned")
+    assert not frame.evaluate("window.__pwned")
+    page.close()

@@ -86,15 +86,20 @@ class ScriptedRun:
 
     def _results(self) -> set[tuple[str, str]]:
         """Return the result folder and the id of each record that is there, and of each list of clusters."""
-        found = {(path.parent.name, "synthesize") for path in self.path.glob("state/*/*/definitions.json")}
-        for path in self.path.glob("state/*/*/*.jsonl"):
-            records = map(decode_line, path.read_bytes().splitlines(keepends=True))
-            found.update((path.parent.name, record["id"]) for record in records if record and "id" in record)
-        return found
+        return find_recorded(self.path)
 
     def _result_in_use(self, stage: str) -> str:
         """Return the name of the result folder of a stage."""
         return digest(orjson.loads((self.path / "state" / stage / "current.json").read_bytes()))
+
+
+def find_recorded(path: Path) -> set[tuple[str, str]]:
+    """Return the result folder and the id of each record in a run directory, and of each list of clusters."""
+    found = {(file.parent.name, "synthesize") for file in path.glob("state/*/*/definitions.json")}
+    for file in path.glob("state/*/*/*.jsonl"):
+        records = map(decode_line, file.read_bytes().splitlines(keepends=True))
+        found.update((file.parent.name, record["id"]) for record in records if record and "id" in record)
+    return found
 
 
 def draw_ads(folder: Path) -> Path:
