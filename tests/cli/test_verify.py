@@ -244,6 +244,12 @@ class TestJournals:
         assert "note: " in noted
         assert "what it held was made again" in noted
 
+    def test_images_that_are_rejected_again_are_no_copy(self, ictc: Ictc, ads: Path, out: Path) -> None:
+        again = ("--engine_options", OPTIONS, "--retry_rejected")
+        for _ in range(2):
+            ictc.succeed(ads, out, *again)
+        assert findings(ictc, out, exit_code=0) == ""
+
     def test_much_damage_is_summed_up(self, ictc: Ictc, out: Path) -> None:
         for path in segments(out, "caption"):
             path.write_bytes(path.read_bytes().replace(b'"id":"ad_', b'"id":"xx_'))

@@ -1,6 +1,6 @@
 """The journals line by line: damage, torn ends, missing and copied segments.
 
-Knows the form of a segment, not what its records mean.
+Knows the form of a segment, and of what its records mean no more than which of them are tried again.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 
 import orjson
 
+from ictc.stages.outcome import RETRIED
 from ictc.steps.finding import Finding
 from ictc.storage.journal import decode_line, list_segments, segment_order
 
@@ -42,6 +43,7 @@ class SegmentCheck:
     Attributes:
         seen: hashes of the lines of the journal's segments so far.
         latest: hash of the last of them about each image, by that of its id.
+        num_records: how many it holds, but for those of images that are tried again and may come to the same end.
         num_idle: records that are the last about their image already; those of a content that was there once, was
             replaced, and is there again, repeat an earlier one, too.
     """
@@ -81,14 +83,15 @@ class SegmentCheck:
         if record is None:
             self.damaged.append((number, f"line {number:,} (byte {offset:,})"))
         elif "id" in record:
-            self._count(image=hash(record["id"]), line=hash(line))
+            self._count(image=hash(record["id"]), line=hash(line), is_retried=record.get("status") in RETRIED)
             return "does not begin with its header: the beginning is missing" if number == 1 else None
         return None
 
-    def _count(self, *, image: int, line: int) -> None:
-        self.num_records += 1
-        self.num_repeated += line in self.seen
-        self.num_idle += self.latest.get(image) == line
+    def _count(self, *, image: int, line: int, is_retried: bool) -> None:
+        if not is_retried:
+            self.num_records += 1
+            self.num_repeated += line in self.seen
+            self.num_idle += self.latest.get(image) == line
         self.seen.add(line)
         self.latest[image] = line
 
