@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import io
 import logging
 import os
 import signal
@@ -28,7 +29,11 @@ from test_plan import pretend_hours
 from test_run import wait_for_records
 
 import ictc
-from ictc.errors import ConfigError, IctcError, InputError
+from ictc.errors import ConfigError, IctcError, InputError, StorageError
+from ictc.interface.background import BackgroundRun
+from ictc.interface.progress import TextReporter
+from ictc.runs.reporter import Reporter
+from ictc.runs.summary import TrackSummary
 from ictc.storage.keys import digest
 
 AS_THE_REFERENCE: dict[str, Any] = {
@@ -211,6 +216,24 @@ class TestInterrupted:
             signal.signal(signal.SIGUSR1, before)
         assert load(tmp_path / "out", "run.json")["status"] == "stopped"
         assert len(cluster(ads, tmp_path / "out").clusters) == 3  # nobody holds the lock any more
+
+    def test_an_error_of_the_end_is_told_with_the_interrupt_without_its_keys(self) -> None:
+        async def work(_: Reporter, stop: asyncio.Event) -> list[TrackSummary]:
+            os.kill(os.getpid(), signal.SIGINT)
+            await stop.wait()
+            raise StorageError("cannot write s3://me:hunter22@bucket/ads:\nthe disk is full")
+
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        said = io.StringIO()
+        try:
+            with pytest.raises(
+                KeyboardInterrupt, match=r"^stopped; .* besides, cannot write s3://\S+ the disk is full$"
+            ) as caught:
+                BackgroundRun(work, TextReporter(said, is_watched=False)).finish()
+        finally:
+            signal.signal(signal.SIGINT, before)
+        assert "hunter22" not in str(caught.value)
+        assert said.getvalue().startswith("interrupted: stopping in order")
 
 
 class TestErrors:

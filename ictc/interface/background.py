@@ -19,10 +19,12 @@ from functools import partial
 from queue import SimpleQueue
 from threading import Thread, current_thread, main_thread
 
+from ictc.errors import IctcError
 from ictc.interface.session import Work
 from ictc.runs.reporter import Reporter, StepPlan
 from ictc.runs.stopping import Interrupted
 from ictc.runs.summary import TrackSummary
+from ictc.secrecy import scrub_line
 from ictc.stages.outcome import Status
 from ictc.stages.timekeeping import Timekeeper
 from ictc.stages.work import StageProgress
@@ -73,6 +75,8 @@ class BackgroundRun:
                 self._ask_to_stop()
                 self._wait_whatever_comes()
                 raise
+        if self._num_interrupts and isinstance(self._error, IctcError):
+            raise KeyboardInterrupt(scrub_line(f"{STOPPED}; besides, {self._error}"))
         if self._num_interrupts:
             raise KeyboardInterrupt(STOPPED) from (None if isinstance(self._error, Interrupted) else self._error)
         if self._error is not None:

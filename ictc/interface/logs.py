@@ -60,7 +60,7 @@ def logging_to(directory: Path, tell: Callable[[str], None], *, verbose: bool) -
     with handling(file_handler, line_handler), level_of(ours, logging.DEBUG if verbose else logging.INFO):
         try:
             yield path
-        except Exception:
+        except (Exception, KeyboardInterrupt):
             ours.info("the run ended with an error", exc_info=True)  # in the file: the user gets one line
             raise
 
