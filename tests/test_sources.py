@@ -308,7 +308,7 @@ def test_members_outside_of_a_shard_are_but_names(ictc: Ictc, tmp_path: Path) ->
 def test_missing_packages_are_named(ictc: Ictc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "fsspec.core", None)
     monkeypatch.setitem(sys.modules, "aiohttp", None)
-    (tmp_path / "list.csv").write_text("url\nhttp://127.0.0.1:9/a.jpg\n")
+    (tmp_path / "list.csv").write_text("url\nhttp://127.0.0.1:9/a.jpg\nhttp://127.0.0.1:9/b.jpg\n")
     for arguments in (("--ads_dir", "s3://bucket/x"), ("--images", tmp_path / "list.csv")):
         refused = ictc("run", *arguments, "--output_dir", tmp_path / "out", "--engine", "scripted", "--num_clusters", 2)
         assert refused.exit_code == 2

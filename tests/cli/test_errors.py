@@ -191,10 +191,19 @@ class TestSteps:
         assert refused.exit_code == 2
         assert "add 1 to --steps" in error_line(refused.stderr)
 
-    def test_more_clusters_than_labels(self, ictc: Ictc, ads: Path, tmp_path: Path) -> None:
+    def test_more_clusters_than_images(self, ictc: Ictc, ads: Path, tmp_path: Path) -> None:
         refused = ictc.run(ads, tmp_path / "out", "--num_clusters", 50)
-        assert refused.exit_code == 1
+        assert refused.exit_code == 2
         assert "lower --num_clusters" in error_line(refused.stderr)
+
+    def test_more_clusters_than_labels(self, ictc: Ictc, tmp_path: Path) -> None:
+        copies = draw_flat(tmp_path / "copies", 1)
+        (first,) = copies.iterdir()
+        for number in range(3):
+            (copies / f"copy_{number}.png").write_bytes(first.read_bytes())
+        refused = ictc.run(copies, tmp_path / "out", "--num_clusters", 4)
+        assert refused.exit_code == 1
+        assert "1 distinct labels can't make 4 clusters; lower --num_clusters" in error_line(refused.stderr)
 
     def test_an_invalid_answer_in_step_2b_is_a_failure_not_a_guess(self, ictc: Ictc, ads: Path, tmp_path: Path) -> None:
         refused = ictc.run(
