@@ -125,7 +125,7 @@ def test_two_tracks_in_one_pass_with_tensor_parallel_and_a_separate_text_model(
 
 
 def test_of_two_engines_one_is_killed_replaced_and_costs_nothing(tiny_checkpoint: Path, tmp_path: Path) -> None:
-    ads = draw_flat(tmp_path / "ads", 8)
+    ads = draw_flat(tmp_path / "ads", 12)
     one_core = {"VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": "1"}
     settings = {"vlm_model": tiny_checkpoint, "replicas": 2, "batch_vlm": 4, "steps": 1, "track": LONG}
     process = start_script(ads, tmp_path / "out", settings, **one_core)
@@ -143,7 +143,7 @@ def test_of_two_engines_one_is_killed_replaced_and_costs_nothing(tiny_checkpoint
     assert "restarting it" in stderr
     assert re.search(r"engine [12] of 2 died .* with [1-4] images? in flight", stderr), stderr
     captions, ui_only = (load(tmp_path / "out", f"{name}.json") for name in ("step1_captions", "ui_only_images"))
-    assert len(captions) + len(ui_only) == 8
+    assert len(captions) + len(ui_only) == 12
     assert (tmp_path / "out" / "rejected.jsonl").read_bytes() == b""
 
 
