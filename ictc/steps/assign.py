@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import string
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -17,7 +17,7 @@ from ictc.records import Assignment, ClusterDefinition, LabeledCaption
 from ictc.stages.outcome import Outcome, Status
 from ictc.stages.retry import Attempt
 from ictc.stages.work import ImageReader, WorkItem, no_items
-from ictc.steps.base import ExportFile, MapStep, Results, View
+from ictc.steps.base import ExportFile, JsonFile, MapStep, Results, View
 from ictc.steps.caption import CAPTION, caption_of, find_duplicates
 from ictc.steps.config import StepConfig
 from ictc.steps.finding import Finding
@@ -25,7 +25,7 @@ from ictc.steps.label import LABEL, has_label, label_of, shorten
 from ictc.steps.result_rows import ResultRow, metadata_types, result_fields, write_parquet
 from ictc.steps.synthesize import SYNTHESIZE, definitions_of, say_settings
 from ictc.storage.entries import Entry, iter_parquet, row_entry
-from ictc.storage.forms import FIELDS, MAPPING, TABLE, Form
+from ictc.storage.forms import FIELDS, MAPPING, TABLE
 from ictc.storage.keys import StageKey, digest
 from ictc.tracks.base import Track, image_inputs, image_json
 from ictc.tracks.context import CLUSTER, IMAGE, ContextNeed, Size, count_prompt, count_tokens
@@ -73,20 +73,24 @@ def iter_table(view: View) -> Iterator[Entry]:
 
 def iter_rows(view: View) -> Iterator[Entry]:
     """Yield all that is known of each image that has a cluster."""
-    own_columns = metadata_types(view.results.manifest)
+    own_columns = view.results.once(own_types)
     return (row_entry(result_fields(row, own_columns)) for row in iter_result_rows(view.results))
 
 
-class RowsFile(ExportFile):
+def own_types(results: Results) -> dict[str, type]:
+    """Return the types of the columns that are the user's own."""
+    return metadata_types(results.manifest)
+
+
+class ParquetFile(ExportFile):
     """The same rows as a table with a type for each column."""
 
     def write(self, directory: Path, view: View) -> None:
         rows = (row for _, row in self.entries(view))
-        write_parquet(directory / self.name, rows, metadata_types(view.results.manifest))
+        write_parquet(directory / self.name, rows, view.results.once(own_types))
 
-
-def _refuse(path: Path, entries: Iterable[Entry]) -> None:
-    raise NotImplementedError(f"{path} is written with the types of its columns")
+    def read(self, directory: Path) -> Iterator[Entry]:
+        return iter_parquet(directory / self.name)
 
 
 class AssignStep(MapStep[LabeledCaption]):
@@ -103,10 +107,10 @@ class AssignStep(MapStep[LabeledCaption]):
     of_input = "another caption or label"
     senseless = "are assigned to no existing cluster"
     files = (
-        ExportFile(name=ASSIGNMENTS_FILE, form=MAPPING, entries=iter_names),
-        ExportFile(name=METADATA_FILE, form=FIELDS, entries=iter_metadata),
-        ExportFile(name=RESULTS_FILE, form=TABLE, entries=iter_table),
-        RowsFile(name=ROWS_FILE, form=Form(_refuse, iter_parquet), entries=iter_rows),
+        JsonFile(name=ASSIGNMENTS_FILE, form=MAPPING, entries=iter_names),
+        JsonFile(name=METADATA_FILE, form=FIELDS, entries=iter_metadata),
+        JsonFile(name=RESULTS_FILE, form=TABLE, entries=iter_table),
+        ParquetFile(name=ROWS_FILE, entries=iter_rows),
     )
     settings_file = METADATA_FILE
 
@@ -180,8 +184,8 @@ def iter_assignments(results: Results) -> Iterator[Assignment]:
 
 def iter_result_rows(results: Results) -> Iterator[ResultRow]:
     """Yield everything known about each image that has its cluster."""
-    clusters = {definition.cluster_id: definition for definition in definitions_of(results)}
     duplicates = find_duplicates(results)
+    clusters = {definition.cluster_id: definition for definition in definitions_of(results)}
     for image in results.iter_images(ASSIGN, Status.DONE):
         image_id = image.image_id
         caption, label = labeled_caption_of(results, image_id)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Generic
+from typing import Any, ClassVar, Generic, TypeVar
 
 from ictc.config.engine import Role
 from ictc.engines.base import Message
@@ -31,6 +31,8 @@ from ictc.storage.journal import Journal
 from ictc.storage.keys import StageKey
 from ictc.storage.manifest import Manifest
 from ictc.tracks.context import ContextNeed
+
+MadeT = TypeVar("MadeT")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,25 +50,48 @@ class View:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExportFile:
+class ExportFile(ABC):
     """A file that users and notebooks read.
 
     Attributes:
-        form: how entries lie in the file.
         entries: yields what the file says.
     """
 
     name: str
-    form: Form
     entries: Callable[[View], Iterable[Entry]]
 
+    @abstractmethod
     def write(self, directory: Path, view: View) -> None:
         """Write the file.
 
         Raises:
             StorageError: the disk refused.
         """
+
+    @abstractmethod
+    def read(self, directory: Path) -> Iterator[Entry]:
+        """Yield what is written there.
+
+        Raises:
+            ValueError, OSError: the file is damaged.
+        """
+
+
+@dataclass(frozen=True, kw_only=True)
+class JsonFile(ExportFile):
+    """A file of JSON.
+
+    Attributes:
+        form: how entries lie in it.
+    """
+
+    form: Form
+
+    def write(self, directory: Path, view: View) -> None:
         self.form.write(directory / self.name, self.entries(view))
+
+    def read(self, directory: Path) -> Iterator[Entry]:
+        return self.form.read(directory / self.name)
 
 
 class Step(ABC):
@@ -252,6 +277,7 @@ class Results:
     manifest: Manifest
     journals: dict[MapStep[Any], Journal] = field(default_factory=dict)
     reduced: dict[ReduceStep[Any], Any] = field(default_factory=dict)
+    _made: dict[Callable[[Results], Any], tuple[Any, Any]] = field(default_factory=dict)
 
     @cached_property
     def image_ids(self) -> list[str]:
@@ -262,6 +288,19 @@ class Results:
         """Close the journals."""
         for journal in self.journals.values():
             journal.close()
+
+    def once(self, make: Callable[[Results], MadeT], *steps: MapStep[Any]) -> MadeT:
+        """Return what `make` makes of these results, which is made again only when records of `steps` are added.
+
+        Several files and keys say the same of all images, and to find that out every record may have to be read.
+        """
+        journals = (self.journals.get(step) for step in steps)
+        state = [journal and (journal.directory, journal.end) for journal in journals]
+        held = self._made.get(make)
+        if held is None or held[0] != state:
+            held = self._made[make] = state, make(self)
+        made: MadeT = held[1]
+        return made
 
     def find(self, step: ReduceStep[ResultT]) -> ResultT | None:
         """Return the result of a reduce step, None if there is none."""

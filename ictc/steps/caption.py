@@ -20,7 +20,7 @@ from ictc.stages.outcome import Outcome, Status, content_of, unreadable
 from ictc.stages.retry import Attempt
 from ictc.stages.sharing import lead_all
 from ictc.stages.work import ImageReader, WorkItem, no_items
-from ictc.steps.base import ExportFile, MapStep, Results, View
+from ictc.steps.base import JsonFile, MapStep, Results, View
 from ictc.steps.config import StepConfig
 from ictc.steps.finding import Finding, name_some
 from ictc.steps.image_links import FOLDERS, iter_names, linking_images
@@ -75,10 +75,10 @@ class CaptionStep(MapStep[ImageRecord]):
     reads_images = True
     of_input = "another image"
     files = (
-        ExportFile(name=IMAGES_FILE, form=MAPPING, entries=iter_images),
-        ExportFile(name=CAPTIONS_FILE, form=MAPPING, entries=partial(iter_flat, status=Status.DONE)),
-        ExportFile(name=UI_ONLY_FILE, form=MAPPING, entries=iter_ui_only),
-        ExportFile(name=BROKEN_FILE, form=MAPPING, entries=partial(iter_flat, status=Status.BROKEN)),
+        JsonFile(name=IMAGES_FILE, form=MAPPING, entries=iter_images),
+        JsonFile(name=CAPTIONS_FILE, form=MAPPING, entries=partial(iter_flat, status=Status.DONE)),
+        JsonFile(name=UI_ONLY_FILE, form=MAPPING, entries=iter_ui_only),
+        JsonFile(name=BROKEN_FILE, form=MAPPING, entries=partial(iter_flat, status=Status.BROKEN)),
     )
 
     def key(self, config: StepConfig, results: Results) -> StageKey:
@@ -167,6 +167,10 @@ def find_misled(results: Results) -> Iterator[str]:
 
 def find_duplicates(results: Results) -> dict[str, str]:
     """Return of each image that is the same as an earlier one the first such."""
+    return results.once(_find_duplicates, CAPTION)
+
+
+def _find_duplicates(results: Results) -> dict[str, str]:
     captions = results.journals.get(CAPTION)
     first: dict[str, str] = {}
     duplicates: dict[str, str] = {}

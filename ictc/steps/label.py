@@ -15,7 +15,7 @@ from ictc.records import Caption
 from ictc.stages.outcome import Outcome, Status
 from ictc.stages.retry import Attempt
 from ictc.stages.work import ImageReader, WorkItem, no_items
-from ictc.steps.base import ExportFile, MapStep, Results, View
+from ictc.steps.base import JsonFile, MapStep, Results, View
 from ictc.steps.caption import CAPTION, caption_of
 from ictc.steps.config import StepConfig
 from ictc.storage.entries import Entry
@@ -54,7 +54,7 @@ class LabelStep(MapStep[Caption]):
     follows = CAPTION
     of_a_part = True
     of_input = "another caption"
-    files = (ExportFile(name=LABELS_FILE, form=MAPPING, entries=export_labels),)
+    files = (JsonFile(name=LABELS_FILE, form=MAPPING, entries=export_labels),)
 
     def key(self, config: StepConfig, results: Results) -> StageKey:
         prompt = config.track.prompts[self.name]
@@ -103,6 +103,10 @@ def label_of(results: Results, image_id: str) -> str:
 
 def count_labels(results: Results) -> Counter[str]:
     """Return how many captioned images carry each label."""
+    return results.once(_count_labels, CAPTION, LABEL)
+
+
+def _count_labels(results: Results) -> Counter[str]:
     return Counter(label for _, label in iter_labels(results))
 
 

@@ -32,7 +32,7 @@ from ictc.errors import EngineError, InvalidAnswer, StageError
 from ictc.records import ClusterDefinition
 from ictc.stages.retry import CUT_OFF, FIRST, INVALID, Attempt, next_attempt
 from ictc.stages.work import ReduceTask
-from ictc.steps.base import ExportFile, MapStep, ReduceStep, Results, View
+from ictc.steps.base import JsonFile, MapStep, ReduceStep, Results, View
 from ictc.steps.caption import CAPTION
 from ictc.steps.config import StepConfig
 from ictc.steps.finding import Finding
@@ -113,8 +113,8 @@ class SynthesizeStep(ReduceStep[Synthesis]):
     takes_given = True
     key_reads_results = True
     files = (
-        ExportFile(name=CLUSTERS_FILE, form=LIST, entries=iter_clusters),
-        ExportFile(name=METADATA_FILE, form=FIELDS, entries=iter_metadata),
+        JsonFile(name=CLUSTERS_FILE, form=LIST, entries=iter_clusters),
+        JsonFile(name=METADATA_FILE, form=FIELDS, entries=iter_metadata),
     )
     settings_file = METADATA_FILE
 

@@ -208,6 +208,11 @@ class Journal:
         """
         return f"{self._sources[self._numbers[record_id]]:016x}"
 
+    @property
+    def end(self) -> tuple[int, int]:
+        """Where the next record goes: another place after each one."""
+        return len(self._segments), self._end
+
     def append(self, record: dict[str, Any]) -> None:
         """Add a record: "id", "status", "input" (16 hex digits) and whatever else, such as "seen", "source" and "data".
 

@@ -20,7 +20,7 @@ from ictc.records import Caption
 from ictc.stages.outcome import Outcome, Status
 from ictc.stages.retry import Attempt
 from ictc.stages.work import ImageReader, ReduceTask, WorkItem, no_items
-from ictc.steps.base import ExportFile, MapStep, ReduceStep, Results, View
+from ictc.steps.base import JsonFile, MapStep, ReduceStep, Results, View
 from ictc.steps.caption import CAPTION, caption_of
 from ictc.steps.config import StepConfig
 from ictc.steps.finding import Finding
@@ -49,7 +49,7 @@ class ToneStep(MapStep[Caption]):
     needs = (CAPTION,)
     follows = CAPTION
     of_a_part = True
-    files = (ExportFile(name="step4_tones.json", form=MAPPING, entries=iter_tones),)
+    files = (JsonFile(name="step4_tones.json", form=MAPPING, entries=iter_tones),)
 
     def key(self, config: StepConfig, results: Results) -> StageKey:
         return config.model_key(self.role, {"question": QUESTION, "tones": TONES}, uses_criterion=False)
@@ -121,7 +121,7 @@ class SloganStep(ReduceStep[str]):
     about = "a slogan from the tones"
     needs = (TONE,)
     key_reads_results = True
-    files = (ExportFile(name="step5_slogan.json", form=FIELDS, entries=iter_slogan),)
+    files = (JsonFile(name="step5_slogan.json", form=FIELDS, entries=iter_slogan),)
 
     def key(self, config: StepConfig, results: Results) -> StageKey:
         common = config.model_key(self.role, {"question": "slogan"}, uses_criterion=False)

@@ -10,7 +10,7 @@ from ictc.steps.base import Step, View
 from ictc.steps.exports import REJECTED_FILE
 from ictc.steps.finding import Finding
 from ictc.storage.entries import Entry, first_difference, row_entry
-from ictc.storage.forms import LINES, Form
+from ictc.storage.forms import LINES
 from ictc.storage.json_files import read_json
 from ictc.storage.keys import digest
 
@@ -22,7 +22,7 @@ def check_files(directory: Path, step: Step, view: View) -> Iterator[Finding]:
         view: of the results; what they say of themselves is taken from the step's own file.
     """
     for file in step.files:
-        yield from _compare(directory / file.name, file.form, file.entries(view))
+        yield from _compare(directory / file.name, file.read(directory), file.entries(view))
     yield from step.check_exports(directory, view)
 
 
@@ -35,13 +35,14 @@ def what_is_said(directory: Path, step: Step) -> dict[str, object]:
 def check_rejections(directory: Path, view: View) -> Iterator[Finding]:
     """Yield whether the list of rejections is missing or differs."""
     expected = (row_entry(asdict(one)) for one in view.results.iter_rejections())
-    yield from _compare(directory / REJECTED_FILE, LINES, expected)
+    path = directory / REJECTED_FILE
+    yield from _compare(path, LINES.read(path), expected)
 
 
-def _compare(path: Path, form: Form, expected: Iterable[Entry]) -> Iterator[Finding]:
+def _compare(path: Path, found: Iterable[Entry], expected: Iterable[Entry]) -> Iterator[Finding]:
     if not path.is_file():
         yield Finding("export", path, "is missing; run again to write it")
-    elif (problem := first_difference(form.read(path), expected)) is not None:
+    elif (problem := first_difference(found, expected)) is not None:
         yield Finding("export", path, problem)
 
 
