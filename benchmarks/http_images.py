@@ -30,8 +30,9 @@ from measuring import Usage, measure
 from PIL import Image
 
 from ictc.cli.main import run_command
-from ictc.dataset.fetching.files import FetchOptions, ImageFile, ImageFiles, ImagePlaces, open_image_files
+from ictc.dataset.fetching.files import FetchOptions, ImageFile, ImageFiles, open_image_files
 from ictc.dataset.fetching.http import HttpLimits
+from ictc.dataset.fetching.places import ImagePlaces
 from ictc.records import ImageRecord
 
 CONCURRENCY = 64

@@ -21,7 +21,7 @@ from PIL import Image
 from ictc.config.groups import user_folder
 from ictc.dataset.decoding.pool import DecodePool
 from ictc.dataset.fetching.cache import ContentCache
-from ictc.dataset.fetching.files import ImagePlaces
+from ictc.dataset.fetching.places import ImagePlaces
 from ictc.records import DecodedImage, ImageRecord
 from ictc.steps.image_links import LinkNames, iter_names
 from ictc.storage.manifest import Manifest, find_manifest

@@ -16,9 +16,10 @@ from ictc.dataset.catalog.discover import iter_images, list_collection
 from ictc.dataset.catalog.table import list_table
 from ictc.dataset.catalog.tally import Tally
 from ictc.dataset.catalog.tar_shards import is_pattern, split_pattern
-from ictc.dataset.fetching.files import FetchOptions, ImageFiles, ImagePlaces, open_image_files
+from ictc.dataset.fetching.files import FetchOptions, ImageFiles, open_image_files
 from ictc.dataset.fetching.http import HttpLimits
 from ictc.dataset.fetching.locations import is_http, is_url
+from ictc.dataset.fetching.places import ImagePlaces
 from ictc.errors import InputError
 from ictc.records import ImageRecord
 from ictc.runs.manifests import ManifestKeeper

@@ -21,9 +21,10 @@ from ictc.dataset.decoding.pool import DecodePool
 from ictc.dataset.fetching import http
 from ictc.dataset.fetching.addresses import is_public
 from ictc.dataset.fetching.bodies import Body, NoImageError
-from ictc.dataset.fetching.files import FetchOptions, ImageFile, ImagePlaces, LocalFiles, open_image_files
+from ictc.dataset.fetching.files import FetchOptions, ImageFile, LocalFiles, open_image_files
 from ictc.dataset.fetching.http import HttpLimits, parse_retry_after
 from ictc.dataset.fetching.locations import hide_secrets
+from ictc.dataset.fetching.places import ImagePlaces
 from ictc.dataset.reader import Dedupe, ImageReader
 from ictc.records import ImageRecord, Source, UnreadableImage
 from ictc.report.images import build_finder

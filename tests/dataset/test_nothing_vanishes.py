@@ -23,7 +23,8 @@ from ictc.dataset.catalog.discover import iter_images, list_collection
 from ictc.dataset.catalog.table import TableCollection
 from ictc.dataset.catalog.tally import Tally
 from ictc.dataset.fetching.data_uris import decode_data_uri, is_data_uri
-from ictc.dataset.fetching.files import ImagePlaces, copy_bytes
+from ictc.dataset.fetching.files import copy_bytes
+from ictc.dataset.fetching.places import ImagePlaces
 from ictc.errors import InputError
 from ictc.records import ImageRecord
 

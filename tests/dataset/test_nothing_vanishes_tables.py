@@ -25,7 +25,7 @@ from pyarrow import parquet
 from ictc.dataset.catalog.discover import iter_images, list_collection
 from ictc.dataset.catalog.table import TableCollection
 from ictc.dataset.fetching.data_uris import decode_data_uri, is_data_uri
-from ictc.dataset.fetching.files import ImagePlaces
+from ictc.dataset.fetching.places import ImagePlaces
 from ictc.records import ImageRecord
 
 NUM_TABLES = int(os.environ.get("ICTC_SOURCES", "200"))
