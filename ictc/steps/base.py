@@ -108,6 +108,7 @@ class Step(ABC):
         of_a_part_if_given: whether a part does it where its clusters are given.
         key_reads_results: whether its key says what earlier steps made, so that it is known only when they are done.
         files: what it exports.
+        links_images: whether it exports links to the files of images, too, which may be replaced by others.
         settings_file: the one of them that says what the results were made by, "" if none does.
     """
 
@@ -121,6 +122,7 @@ class Step(ABC):
     of_a_part_if_given: ClassVar[bool] = False
     key_reads_results: ClassVar[bool] = False
     files: ClassVar[tuple[ExportFile, ...]] = ()
+    links_images: ClassVar[bool] = False
     settings_file: ClassVar[str] = ""
 
     @abstractmethod

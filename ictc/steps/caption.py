@@ -73,6 +73,7 @@ class CaptionStep(MapStep[ImageRecord]):
     role = "vlm"
     of_a_part = True
     reads_images = True
+    links_images = True
     of_input = "another image"
     files = (
         JsonFile(name=IMAGES_FILE, form=MAPPING, entries=iter_images),

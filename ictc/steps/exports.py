@@ -23,7 +23,7 @@ STALE = "state/stale_exports.json"
 """There while some files are about an earlier state of the run; names the first step of those."""
 
 STALE_LINKS = "state/stale_links.json"
-"""There while links of the first step may lead to files that others of the same content have replaced."""
+"""There while links may lead to files that others of the same content have replaced."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Exports:
 
     def are_complete(self, step: Step) -> bool:
         """Whether all files of a step are there, and about what is there now."""
-        if step in stale_steps(self.directory) or (step is STEPS[0] and (self.directory / STALE_LINKS).exists()):
+        if step in stale_steps(self.directory) or (step.links_images and (self.directory / STALE_LINKS).exists()):
             return False
         return all((self.directory / file.name).is_file() for file in step.files)
 
@@ -61,7 +61,7 @@ class Exports:
         stale = stale_steps(self.directory)
         if stale[:1] == (step,):
             save_stale(self.directory, stale[1:])
-        if step is STEPS[0]:
+        if step.links_images:
             with storage_errors(self.directory / STALE_LINKS):
                 (self.directory / STALE_LINKS).unlink(missing_ok=True)
         publish(self.directory)
@@ -96,7 +96,7 @@ def mark_links(directory: Path) -> None:
     Raises:
         StorageError: the disk refused.
     """
-    if any((directory / file.name).exists() for file in STEPS[0].files):
+    if any((directory / file.name).exists() for step in STEPS if step.links_images for file in step.files):
         write_atomic(directory / STALE_LINKS, b"{}")
 
 
