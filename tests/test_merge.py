@@ -8,7 +8,7 @@ from pathlib import Path
 
 import orjson
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from support.cli import Ictc, exported_bytes, load, start_ictc
 from support.collections import draw_flat, draw_image, draw_observation
@@ -77,6 +77,7 @@ def splits(draw: st.DrawFn) -> list[tuple[int, int]]:
 
 class TestEquality:
     @given(ranges=splits(), killed_after=st.none() | st.integers(1, 6))
+    @example(ranges=[(0, 5), (5, 6), (6, NUM_ADS)], killed_after=None)  # one shard has nothing but a broken image
     @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
     def test_merged_equals_undivided(
         self,
@@ -91,7 +92,7 @@ class TestEquality:
         if killed_after is not None:
             kill_shard(ads, root, *max(ranges, key=lambda one: one[1] - one[0]), killed_after)
         # An empty range has a folder of its own only once.
-        shards = {make_shard(ictc, ads, root / "shards", *one) for one in ranges}
+        shards = {make_shard(ictc, ads, root / "shards", *one, "--max_broken", 1) for one in ranges}
         merge(ictc, root / "merged", *shards)
         assert exported_bytes(root / "merged") == exported_bytes(whole)
         assert links(root / "merged") == links(whole)
