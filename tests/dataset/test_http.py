@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from email.utils import formatdate
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -153,7 +154,7 @@ def test_a_compressed_body_is_unpacked(
 
 
 @given(
-    st.lists(st.binary(max_size=200).map(gzip.compress), max_size=4),
+    st.lists(st.binary(max_size=200).map(partial(gzip.compress, mtime=0)), max_size=4),
     st.sampled_from([b"", bytes(7), bytes(1000), b"more"]),
     st.integers(1, 700),
 )

@@ -368,11 +368,12 @@ def test_names_of_any_bytes_are_images(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (gzip.compress(b"x"), "it is compressed (gzip), which cannot be read at random; decompress it"),
+        (gzip.compress(b"x", mtime=0), "it is compressed (gzip), which cannot be read at random; decompress it"),
         (b"PK\x03\x04", "it is compressed (zip)"),
         (b"", "empty file"),
         (archive([]), "shard holds no image"),
     ],
+    ids=["gzip", "zip", "empty", "no image"],
 )
 def test_what_is_no_tar_says_what_it_is(tmp_path: Path, content: bytes, said: str) -> None:
     records, _ = find(write(tmp_path, {"a.tar": content, "b.tar": archive([("b.jpg", JPEG)])}))
