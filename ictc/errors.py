@@ -5,6 +5,7 @@
     ├── InputError             the images or their metadata must change
     ├── AccessError            the images can't be read for too long; the run stops, finished records are kept
     ├── TrackError             a track module must change
+    ├── GroupingError          labels can't be grouped as asked: other groups, or another guide
     ├── EngineError            the engine cannot go on; the run stops, finished records are kept
     │   ├── EngineLoadError    it never started: wrong model, no memory, no GPU, no server
     │   ├── EngineDeadError    it died on the way; restarting it may help
@@ -40,6 +41,10 @@ class AccessError(IctcError):
 
 class TrackError(IctcError):
     """A track module cannot be loaded or is incomplete."""
+
+
+class GroupingError(IctcError):
+    """Labels cannot be grouped as they are or as asked."""
 
 
 class EngineError(IctcError):
