@@ -49,13 +49,16 @@ JOURNAL_WRITES = {
     **{f"{stage} journal": ("create", "write header", "write record", "sync") for stage in MAP_STAGES},
     **{f"{stage} in_flight.log": ("create", "write", "delete") for stage in MAP_STAGES},
 }
+ANSWER_WRITES = [f"synthesize journal: {operation}" for operation in ("create", "write header", "write record", "sync")]
+"""What happens to the answers of Step 2b, which are kept until its result is."""
+
 JOURNAL_POINTS = [f"{file}: {operation}" for file, operations in JOURNAL_WRITES.items() for operation in operations]
 
 
 def test_every_write_of_a_run_is_listed(reference: Reference) -> None:
     writes = {**WRITES, **JOURNAL_WRITES}
     listed = {f"{file}: {operation}" for file, operations in writes.items() for operation in operations}
-    assert set(reference.points) == listed
+    assert set(reference.points) == listed | set(ANSWER_WRITES)
 
 
 @pytest.mark.parametrize("file", WRITES)
@@ -71,6 +74,12 @@ def test_a_run_killed_with_images_in_flight_at(run: ScriptedRun, reference: Refe
     faults = kills_at(point)
     kills = sum(run.interrupt(fault=fault) for fault in faults)
     assert kills == (1 if point.endswith("delete") else len(faults))  # a finished step does not delete it again
+    run.check(reference)
+
+
+@pytest.mark.parametrize("point", ANSWER_WRITES)
+def test_a_run_killed_while_an_answer_is_kept_at(run: ScriptedRun, reference: Reference, point: str) -> None:
+    assert sum(run.interrupt(fault=fault) for fault in kills_at(point))  # what is kept is not asked and kept again
     run.check(reference)
 
 

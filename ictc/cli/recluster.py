@@ -28,6 +28,7 @@ def recluster(
     redo_2a: Annotated[bool, Parameter(group=OWN)] = False,
     keep_labels: Annotated[bool, Parameter(group=OWN)] = False,
     top_hooks: Annotated[int | None, Parameter(group=OWN)] = None,
+    synthesize_runs: Annotated[int | None, Parameter(group=OWN)] = None,
     engine: Annotated[EngineSettings | None, Parameter(name="*", group=Group("Models", sort_key=4))] = None,
     control: Annotated[ControlSettings | None, Parameter(name="*", group=Group("Control", sort_key=5))] = None,
 ) -> None:
@@ -54,8 +55,15 @@ def recluster(
         redo_2a: Make the labels again.
         keep_labels: Keep the labels although the criterion is new.
         top_hooks: How many of the most frequent labels Step 2b reads. Unset: as in the source.
+        synthesize_runs: How many sets of clusters Step 2b asks for, and takes what they agree on. Unset: as in the
+            source.
     """
-    own = {"criterion": criterion, "clusters": clusters, "top_hooks": top_hooks}
+    own = {
+        "criterion": criterion,
+        "clusters": clusters,
+        "top_hooks": top_hooks,
+        "synthesize_runs": synthesize_runs,
+    }
     given = {name: value for name, value in own.items() if value is not None}
     request = build_recluster(
         source_dir=source_dir,

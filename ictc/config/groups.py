@@ -188,6 +188,13 @@ class ClusteringSettings(SettingsGroup):
         description="How many of the most frequent labels Step 2b reads. Unset: 60, or twice --num_clusters if that is "
         "more.",
     )
+    synthesize_runs: int = Field(
+        1,
+        ge=1,
+        le=100,
+        description="How many sets of clusters Step 2b asks for, each from another sample of the labels. Of several, "
+        "labels that most of them put together make a cluster, which is named then.",
+    )
     clusters: Path | None = Field(
         None,
         description="JSON file of clusters, such as an edited step2b_dynamic_clusters.json: Step 2b takes them as they "

@@ -18,11 +18,12 @@ from ictc.records import DecodedImage
 
 
 class Task(StrEnum):
-    """What the package's own requests are for, by the names of their steps."""
+    """What the package's own requests are for: the names of their steps, but where a step asks for several things."""
 
     CAPTION = "caption"
     LABEL = "label"
     SYNTHESIZE = "synthesize"
+    NAME = "name"
     ASSIGN = "assign"
 
 
@@ -86,6 +87,8 @@ class GenerationRequest:
         inputs: what the prompt was rendered from, for engines that do not read prompts:
             caption: `criterion`; label: `criterion, category, brand, text, summary, analysis`;
             synthesize: `criterion, num_clusters, labels` (a list of `{label, count}`, most frequent first);
+            name: `criterion, labels` (of a group, as above), `examples` (captions), `others` (labels of each of the
+            other groups) and `taken` (names of other groups);
             assign: as label, with `label` ("" if there is none) and `options`
             (from each option of the `ChoiceAnswer` to `{name, description}`).
     """

@@ -11,7 +11,7 @@ from ictc.dataset.fetching.files import ImageFiles
 from ictc.engines.provider import Role
 from ictc.errors import EngineDeadError
 from ictc.stages.lane import Lane
-from ictc.stages.work import ImageReader, ReduceTask, ResultT
+from ictc.stages.work import AskAll, ImageReader, ResultT
 
 Note = Callable[[str], None]
 """Tells the user one line."""
@@ -55,13 +55,8 @@ class Executor(Protocol):
         """
         ...
 
-    async def reduce(self, task: ReduceTask[ResultT], note: Note) -> ResultT:
-        """Return what a task of a reduce step comes to.
-
-        Raises:
-            EngineError: the engine cannot go on.
-            StageError: no attempt gave a valid result.
-        """
+    def open_asker(self, note: Note) -> AbstractAsyncContextManager[AskAll]:
+        """Yield what answers the requests of a reduce step, with one engine for all of them."""
         ...
 
     async def close(self) -> None:

@@ -11,19 +11,20 @@ from typing import Any
 from ictc.config import ControlSettings, EngineSettings
 from ictc.dataset.decoding.pool import DecodePool
 from ictc.dataset.reader import ImageReader
-from ictc.engines.base import is_waiting
+from ictc.engines.base import GenerationRequest, GenerationResult, is_waiting
 from ictc.engines.provider import EngineProvider, Role
 from ictc.errors import EngineDeadError
 from ictc.executors.base import ImageAccess, Note, try_twice
 from ictc.records import Wait
+from ictc.stages.asking import Answering
 from ictc.stages.lane import Lane
 from ictc.stages.rounds import run_in_rounds
 from ictc.stages.runner import Limits, MapRunner
 from ictc.stages.supervisor import watch
-from ictc.stages.work import ReduceTask, ResultT, role_of
+from ictc.stages.work import AskAll, role_of
 
 REDUCE_PATIENCE = 6
-"""The one answer of a reduce step is that much longer than those of the map steps, and nothing is heard before."""
+"""An answer of a reduce step may be that much longer than those of the map steps, and nothing is heard before."""
 
 
 class LocalExecutor:
@@ -98,17 +99,27 @@ class LocalExecutor:
             hang_timeout_s=self._control.hang_timeout_s,
         )
 
-    async def reduce(self, task: ReduceTask[ResultT], note: Note) -> ResultT:
-        """Do a task, once more if the engine dies or hangs."""
-        return await try_twice(partial(self._reduce, task), note)
+    @asynccontextmanager
+    async def open_asker(self, note: Note) -> AsyncIterator[AskAll]:
+        """Yield what asks the first engine, once more if it dies or hangs."""
 
-    async def _reduce(self, task: ReduceTask[ResultT]) -> ResultT:
+        async def ask(requests: Sequence[GenerationRequest]) -> list[GenerationResult]:
+            return await try_twice(partial(self._ask, requests), note)
+
+        yield ask
+
+    async def _ask(self, requests: Sequence[GenerationRequest]) -> list[GenerationResult]:
         engines = await self._engines.get("llm")
         place = await engines.first()
         engine = await engines.reload(place)
+        answering = Answering()
         patience_s = REDUCE_PATIENCE * self._control.hang_timeout_s
         try:
-            return await watch(task.run(engine), lambda: not is_waiting(engine), patience_s)
+            return await watch(
+                answering.collect(engine, requests),
+                lambda: answering.is_silent() and not is_waiting(engine),
+                patience_s,
+            )
         except EngineDeadError:
             await engines.drop(place)
             raise

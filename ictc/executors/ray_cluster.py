@@ -17,7 +17,7 @@ import tempfile
 import threading
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from ictc.config import ModelSpec
@@ -28,6 +28,8 @@ logger = logging.getLogger(__name__)
 CONNECT_TIMEOUT_S = 10.0
 PIPELINE_THREADS = ("StreamingExecutor", "iter_threaded")
 PIPELINE_END_S = 10.0
+OUTLIVES_ITS_PROCESS = {"max_restarts": 3, "max_task_retries": 3}
+"""As often as Ray tries a task again."""
 ERROR_LINE = re.compile(r"^[\w.]*(Error|Exception)\b: .+$", re.MULTILINE)
 
 
@@ -233,7 +235,38 @@ def end_pipelines() -> None:
         thread.join(PIPELINE_END_S)
 
 
-def submit(function: Any, resources: Mapping[str, float], *arguments: Any) -> Any:
-    """Run a function once on the cluster and return what it returns. Blocks."""
-    ray = load_ray()
-    return ray.get(ray.remote(**resources)(function).remote(*arguments))
+class RemoteObject:
+    """An object on the cluster that is made where it is first called, and made anew if its process dies."""
+
+    def __init__(self, kind: type[Any], resources: Mapping[str, float], *arguments: Any) -> None:
+        """Note what to make.
+
+        Args:
+            kind: its class, with `close` among its methods.
+        """
+        self._kind, self._arguments = kind, arguments
+        self._options = {**resources, **OUTLIVES_ITS_PROCESS}
+        self._handle: Any = None
+
+    def call(self, method: str, *arguments: Any) -> Any:
+        """Return what a method returns. Blocks.
+
+        Raises:
+            EngineError: Ray gave up.
+        """
+        ray = load_ray()
+        if self._handle is None:
+            self._handle = ray.remote(**self._options)(self._kind).remote(*self._arguments)
+        try:
+            return ray.get(getattr(self._handle, method).remote(*arguments))
+        except ray.exceptions.RayError as error:
+            raise explain_failure(error) from error
+
+    def end(self) -> None:
+        """Close the object and end its process, so that others have its place. Blocks."""
+        if self._handle is None:
+            return
+        with suppress(EngineError):  # what is gone needs no end
+            self.call("close")
+        load_ray().kill(self._handle)
+        self._handle = None

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ictc.config import ControlSettings, EngineSettings, ModelSpec
+from ictc.engines.base import GenerationRequest, GenerationResult
 from ictc.engines.provider import Role
 from ictc.errors import IctcError
 from ictc.executors import ray_cluster
@@ -23,14 +24,14 @@ from ictc.executors.base import ImageAccess, Note, try_twice
 from ictc.executors.engine_host import HostLimits
 from ictc.executors.jobs import Finished, Found, Job
 from ictc.executors.ray_pipeline import BLOCKS_AT_AN_ENGINE, Pool, add_workers, build_dataset, stream_rows
-from ictc.executors.ray_workers import Ask, FindSources, LaneWork, Prepare, run_reduce
+from ictc.executors.ray_workers import Ask, Asker, FindSources, LaneWork, Prepare
 from ictc.executors.remote_reader import RemoteReader
 from ictc.records import IMAGE_TOKEN_SIDE_PX, UnreadableImage, Wait
 from ictc.stages.lane import Lane, Pending
 from ictc.stages.outcome import unreadable
 from ictc.stages.rounds import run_in_rounds
 from ictc.stages.runner import MAX_IMAGE_BYTES
-from ictc.stages.work import ReduceTask, ResultT, role_of
+from ictc.stages.work import AskAll, role_of
 
 logger = logging.getLogger(__name__)
 
@@ -171,17 +172,19 @@ class RayExecutor:
         most = MAX_IMAGE_BYTES // (engine.max_image_tokens * IMAGE_TOKEN_SIDE_PX**2 * 3)
         return HostLimits(min(engine.batch_vlm or most, most), hang_timeout_s)
 
-    async def reduce(self, task: ReduceTask[ResultT], note: Note) -> ResultT:
-        """Do a task, once more if the engine dies."""
+    @asynccontextmanager
+    async def open_asker(self, note: Note) -> AsyncIterator[AskAll]:
+        """Yield what asks one engine on the cluster, once more if it dies."""
         await self.prepare("llm")
-        return await try_twice(partial(self._reduce, task), note)
+        asker = ray_cluster.RemoteObject(Asker, self._resources["llm"], self._spec("llm"))
 
-    async def _reduce(self, task: ReduceTask[ResultT]) -> ResultT:
-        arguments = (run_reduce, self._resources["llm"], task, self._spec("llm"))
-        result: ResultT | IctcError = await asyncio.to_thread(ray_cluster.submit, *arguments)
-        if isinstance(result, IctcError):
-            raise result
-        return result
+        async def ask(requests: Sequence[GenerationRequest]) -> list[GenerationResult]:
+            return await try_twice(partial(ask_remotely, asker, requests), note)
+
+        try:
+            yield ask
+        finally:
+            await asyncio.to_thread(asker.end)
 
     async def close(self) -> None:
         """Leave the cluster; its workers for this run end."""
@@ -189,6 +192,20 @@ class RayExecutor:
             self._is_connected = False
             await asyncio.to_thread(ray_cluster.disconnect)
             self._connection.close()
+
+
+async def ask_remotely(
+    asker: ray_cluster.RemoteObject, requests: Sequence[GenerationRequest]
+) -> list[GenerationResult]:
+    """Return the results of requests in their order.
+
+    Raises:
+        EngineError: the engine cannot go on, or Ray gave up.
+    """
+    results: list[GenerationResult] | IctcError = await asyncio.to_thread(asker.call, "ask", requests)
+    if isinstance(results, IctcError):
+        raise results
+    return results
 
 
 @dataclass

@@ -12,17 +12,18 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ictc.config import ModelSpec
-from ictc.engines.base import GenerationRequest
+from ictc.engines.base import Engine, GenerationRequest, GenerationResult
 from ictc.engines.provider import build_engine
 from ictc.errors import IctcError
 from ictc.executors.engine_host import EngineHost, HostLimits
 from ictc.executors.jobs import Finished, Found, Job, iter_buffers, pack, unpack
 from ictc.executors.remote_reader import RemoteReader
 from ictc.records import add_counts
+from ictc.stages.asking import Answering
 from ictc.stages.judging import count_tokens, judge
 from ictc.stages.outcome import Outcome
 from ictc.stages.retry import FIRST, Attempt, next_attempt
-from ictc.stages.work import MapStage, ReduceTask, build_request
+from ictc.stages.work import MapStage, build_request
 
 if TYPE_CHECKING:
     import pyarrow
@@ -116,17 +117,29 @@ async def map_rows(
         return pack([error])
 
 
-def run_reduce(task: ReduceTask[Any], spec: ModelSpec) -> Any | IctcError:
-    """Return what a task of a reduce step comes to, or the error that it comes to nothing."""
+class Asker:
+    """Answers the requests of a reduce step with an engine that it keeps from one call to the next."""
 
-    async def run() -> Any:
-        engine = await build_engine(spec)
+    def __init__(self, spec: ModelSpec) -> None:
+        self._spec = spec
+        self._engine: Engine | None = None
+
+    async def ask(self, requests: Sequence[GenerationRequest]) -> list[GenerationResult] | IctcError:
+        """Return the results of requests in their order, or the error that there are none."""
         try:
-            return await task.run(engine)
-        finally:
+            if self._engine is None:
+                self._engine = await build_engine(self._spec)
+            return await Answering().collect(self._engine, requests)
+        except IctcError as error:
+            await self._drop()
+            return error
+
+    async def _drop(self) -> None:
+        """Have a new engine for the next call: this one may be dead."""
+        engine, self._engine = self._engine, None
+        if engine is not None:
             await engine.close()
 
-    try:
-        return asyncio.run(run())
-    except IctcError as error:
-        return error
+    async def close(self) -> None:
+        """Release the engine."""
+        await self._drop()

@@ -30,7 +30,8 @@ Place = str | os.PathLike[str]
 OF_RUN = {name for group in GROUPS.values() for name in group.model_fields} - {"images", "output_dir", "upload_url"}
 """The settings of `ictc run` beside those that say where."""
 
-OWN_OF_RECLUSTER = ("track", "num_clusters", "criterion", "clusters", "redo_2a", "keep_labels", "top_hooks")
+OF_CLUSTERS = ("criterion", "clusters", "top_hooks", "synthesize_runs")
+OWN_OF_RECLUSTER = ("track", "num_clusters", "redo_2a", "keep_labels", *OF_CLUSTERS)
 OF_RECLUSTER = {*OWN_OF_RECLUSTER, *EngineSettings.model_fields, *ControlSettings.model_fields}
 """The settings of `ictc recluster` beside those that say where."""
 
@@ -108,7 +109,7 @@ def build_recluster_by_name(source_dir: Path, *, output_dir: Place, given: Mappi
         redo_2a=labels.redo_2a,
         keep_labels=labels.keep_labels,
         overrides={
-            **choose(given, ("criterion", "clusters", "top_hooks")),
+            **choose(given, OF_CLUSTERS),
             **explicit(engine),
             **explicit(control),
         },

@@ -69,7 +69,8 @@ class Scenario:
 
     def num_requests(self, step: Step) -> int:
         """Return how many requests a step makes, for all tracks together."""
-        return self.num_tracks * (1 if isinstance(step, ReduceStep) else self.num_images)
+        of_each = self.tokens[step.name].num_requests
+        return round(self.num_tracks * of_each * (1 if isinstance(step, ReduceStep) else self.num_images))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,6 +209,7 @@ def _estimate_step(scenario: Scenario, step: Step, model: ModelPlan) -> StepEsti
         request = replace(
             request, image_tokens=image_tokens, sharing=scenario.num_tracks if scenario.in_one_pass else 1
         )
-    elif isinstance(step, ReduceStep):  # one engine works, on one request at a time
-        machine = replace(replace(model, num_engines=1).machine(scenario.gpu), sequences=1)
+    elif isinstance(step, ReduceStep):  # one engine works, on the requests of one track at a time
+        machine = replace(model, num_engines=1).machine(scenario.gpu)
+        machine = replace(machine, sequences=max(1, min(machine.sequences, int(tokens.num_requests))))
     return StepEstimate(step, num_requests, request, duration(model.shape, request, num_requests, machine))

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
+from ictc.steps.base import TypicalRequest
 from ictc.steps.config import StepConfig
 from ictc.steps.table import STEPS
 
@@ -21,10 +22,15 @@ TEMPLATE_TOKENS = 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextTokens:
-    """Text tokens of one step's request, image tokens not counted."""
+    """Text tokens of one step's request, image tokens not counted.
+
+    Attributes:
+        num_requests: how many the step makes, of each image or of the whole collection.
+    """
 
     prompt: float
     answer: float
+    num_requests: float = 1
 
 
 @dataclass(frozen=True)
@@ -69,22 +75,21 @@ def _find_tokenizer(model: str) -> Path | None:
 
 def count_text_tokens(configs: Sequence[StepConfig], counter: TokenCounter) -> dict[str, TextTokens]:
     """Return the tokens of each step, by its name, averaged over tracks."""
-    counted = [_count_track(config, counter) for config in configs]
-    return {
-        name: TextTokens(
-            prompt=fmean(tokens[name].prompt for tokens in counted),
-            answer=fmean(tokens[name].answer for tokens in counted),
-        )
-        for name in counted[0]
-    }
+    return {step.name: _mean([_count(step.examples(config), counter) for config in configs]) for step in STEPS}
 
 
-def _count_track(config: StepConfig, counter: TokenCounter) -> dict[str, TextTokens]:
-    counted = {}
-    for step in STEPS:
-        conversation, answer = step.example(config)
-        counted[step.name] = TextTokens(
-            prompt=TEMPLATE_TOKENS + sum(counter.count(turn.text) for turn in conversation),
-            answer=max(counter.count(answer), 1),
-        )
-    return counted
+def _count(requests: Sequence[TypicalRequest], counter: TokenCounter) -> TextTokens:
+    """Return the tokens of the average request of a step; of one, if it asks nothing."""
+    counts = [max(request.count, 1) for request in requests]
+    prompts = [TEMPLATE_TOKENS + sum(counter.count(turn.text) for turn in request.prompt) for request in requests]
+    answers = [max(counter.count(request.answer), 1) for request in requests]
+    num_requests = sum(request.count for request in requests)
+    return TextTokens(prompt=fmean(prompts, counts), answer=fmean(answers, counts), num_requests=num_requests)
+
+
+def _mean(tokens: Sequence[TextTokens]) -> TextTokens:
+    return TextTokens(
+        prompt=fmean(each.prompt for each in tokens),
+        answer=fmean(each.answer for each in tokens),
+        num_requests=fmean(each.num_requests for each in tokens),
+    )

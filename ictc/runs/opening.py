@@ -90,6 +90,7 @@ def make_config(
         criterion=criterion,
         num_clusters=len(given) or clustering.num_clusters,
         num_labels=clustering.num_labels,
+        num_proposals=clustering.synthesize_runs,
         vlm=engine.model_spec("vlm", control.seed),
         llm=engine.model_spec("llm", control.seed),
         seed=control.seed,

@@ -7,15 +7,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from ictc.config import ControlSettings, EngineSettings
+from ictc.errors import StageError
 from ictc.executors.base import Executor
 from ictc.runs.manifests import ManifestKeeper
 from ictc.runs.map_step import MapWork, run_map_steps, tolerance_of
 from ictc.runs.models import note_models
 from ictc.runs.reporter import Reporter
 from ictc.runs.summary import TrackSummary, summarize
+from ictc.stages.asking import KeptAnswers
 from ictc.stages.brake import tally
 from ictc.stages.outcome import Status
 from ictc.stages.survey import Survey, survey
@@ -29,6 +32,8 @@ from ictc.storage.keys import StageKey, explain_change
 from ictc.storage.manifest import Manifest
 from ictc.storage.rundir import RunDirectory
 
+ANSWERS = "answers"
+"""Folder of what a reduce step was answered, while it has no result."""
 NUM_REMEMBERED = 200
 """Images that could be read before, of which the reader keeps one a server."""
 
@@ -132,16 +137,31 @@ class TrackRun:
                 return
         self._begin(step, key, changes=result is None)
         if result is None:
-            result = await self._reduce(step, work, executor) if isinstance(work, ReduceTask) else work
-            step.save(self.directory.result_path(step.name, key), result)
+            folder = self.directory.result_path(step.name, key)
+            if isinstance(work, ReduceTask):
+                result = await self._reduce(step, work, executor, folder)
+            else:
+                step.save(folder, result := work)
         self.results.reduced[step] = result
         self.exports.write(step, self.view())
 
-    async def _reduce(self, step: ReduceStep[Any], task: ReduceTask[Any], executor: Executor) -> Any:
-        """Return what a task comes to, and tell of it."""
+    async def _reduce(self, step: ReduceStep[Any], task: ReduceTask[Any], executor: Executor, folder: Path) -> Any:
+        """Return what a task comes to, keep it in a folder, and tell of it.
+
+        Raises:
+            StageError: it comes to nothing; the answers that led there are forgotten, so that others may be had.
+        """
         if task.announcement:
             self.reporter.note(f"{self.title(step)}: {task.announcement}")
-        result = await executor.reduce(task, self.reporter.note)
+        with KeptAnswers(folder / ANSWERS) as answers:
+            async with executor.open_asker(self.reporter.note) as ask:
+                try:
+                    result = await task.run(answers.asking(ask))
+                except StageError:
+                    answers.forget()
+                    raise
+            step.save(folder, result)
+            answers.forget()
         if remark := task.remark(result):
             self.reporter.note(f"{self.title(step)}: {remark}")
         return result

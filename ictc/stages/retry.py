@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from ictc.engines.base import ItemErrorKind, SamplingParams
+from ictc.engines.base import Answer, GenerationResult, ItemErrorKind, SamplingParams
+from ictc.errors import InvalidAnswer
 
 CUT_OFF = "answer cut off at max_tokens"
 INVALID = "answer not valid"
@@ -76,3 +77,21 @@ def next_attempt(attempt: Attempt, failure: str) -> Attempt | None:
     if attempt.number >= len(ladder):
         return None
     return replace(ladder[attempt.number](attempt), number=attempt.number + 1)
+
+
+def text_of(result: GenerationResult) -> str:
+    """Return what the model said.
+
+    Raises:
+        InvalidAnswer: nothing, with the reason.
+    """
+    if not isinstance(result, Answer):
+        raise InvalidAnswer(f"{result.kind.value}: {result.message}")
+    return result.text
+
+
+def failure_of(result: GenerationResult) -> str:
+    """Return which ladder an invalid result climbs."""
+    if not isinstance(result, Answer):
+        return result.kind
+    return CUT_OFF if result.finish_reason == "length" else INVALID

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any, Generic, Protocol, Self, TypeVar
 
 from ictc.config.engine import Role
-from ictc.engines.base import Answer, Engine, GenerationRequest
+from ictc.engines.base import Answer, GenerationRequest, GenerationResult
 from ictc.records import BrokenImage, DecodedImage, ImageRecord, Source, UnreadableImage
 from ictc.stages.outcome import Outcome, Status
 from ictc.stages.retry import Attempt
 
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
+
+AskAll = Callable[[Sequence[GenerationRequest]], Awaitable[list[GenerationResult]]]
+"""Returns the results of requests in their order; their ids are unique among them.
+
+Raises:
+    EngineError: the engine cannot go on.
+"""
 
 
 class ImageReader(Protocol):
@@ -93,7 +100,9 @@ class MapStage(Protocol[ItemT]):
 
 
 class ReduceTask(ABC, Generic[ResultT]):
-    """What a reduce step does in one run, in any process: asks an engine once for something of the whole collection.
+    """What a reduce step does in one run: asks for something of the whole collection, in one request or many.
+
+    What it asks depends on itself and on earlier answers alone, so that it can be begun again and goes on where it was.
 
     Attributes:
         announcement: what is about to be made from what, in words; "" if there is nothing to say.
@@ -102,7 +111,7 @@ class ReduceTask(ABC, Generic[ResultT]):
     announcement: str = ""
 
     @abstractmethod
-    async def run(self, engine: Engine) -> ResultT:
+    async def run(self, ask: AskAll) -> ResultT:
         """Return the result.
 
         Raises:

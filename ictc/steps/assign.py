@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import string
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
-from random import Random
 from typing import Any, Self
 
-from ictc.engines.base import Answer, ChoiceAnswer, GenerationRequest, Message, Task
+from ictc.engines.base import Answer, ChoiceAnswer, GenerationRequest, Task
 from ictc.errors import InvalidAnswer
 from ictc.records import Assignment, ClusterDefinition, LabeledCaption
 from ictc.stages.outcome import Outcome, Status
 from ictc.stages.retry import Attempt
 from ictc.stages.work import ImageReader, WorkItem, no_items
-from ictc.steps.base import ExportFile, JsonFile, MapStep, Results, View
+from ictc.steps.base import ExportFile, JsonFile, MapStep, Results, TypicalRequest, View
 from ictc.steps.caption import CAPTION, caption_of, find_duplicates
 from ictc.steps.config import StepConfig
 from ictc.steps.finding import Finding
 from ictc.steps.label import LABEL, has_label, label_of, shorten
+from ictc.steps.options import shuffle_options
 from ictc.steps.result_rows import ResultRow, metadata_types, result_fields, write_parquet
 from ictc.steps.synthesize import SYNTHESIZE, definitions_of, say_settings
 from ictc.storage.entries import Entry, iter_parquet, row_entry
@@ -150,14 +149,14 @@ class AssignStep(MapStep[LabeledCaption]):
             self.number, least=around + clusters.least + IMAGE.least, ample=around + clusters.ample + IMAGE.ample
         )
 
-    def example(self, config: StepConfig) -> tuple[Sequence[Message], str]:
+    def examples(self, config: StepConfig) -> Sequence[TypicalRequest]:
         name, description = TYPICAL_CLUSTER
         prompt = config.track.assign.render(
             criterion=config.criterion,
             clusters="\n".join(f"A. {name}: {description}" for _ in range(config.num_clusters)),
             image=image_json(typical_ad(config.track), TYPICAL_LABEL),
         )
-        return prompt, "A"
+        return [TypicalRequest(prompt=prompt, answer="A")]
 
     def check_result(self, folder: Path, results: Results, key: StageKey) -> Iterator[Finding]:
         if key["clusters"] != digest(definitions_of(results)):
@@ -265,18 +264,4 @@ class AssignStage:
 
     def _options(self, item: LabeledCaption) -> dict[str, ClusterDefinition]:
         """Return the clusters by their letters, in the order for these words."""
-        shuffled = list(self.clusters)
-        Random(f"{self.seed}/{digest(image_inputs(*item))}").shuffle(shuffled)
-        return dict(zip(option_letters(len(shuffled)), shuffled, strict=True))
-
-
-def option_letters(count: int) -> list[str]:
-    """Return `count` option names: A to Z, then a to z, all one token each; two letters beyond 52.
-
-    >>> option_letters(3)
-    ['A', 'B', 'C']
-    """
-    letters = string.ascii_uppercase + string.ascii_lowercase
-    if count <= len(letters):
-        return list(letters[:count])
-    return [first + second for first in string.ascii_uppercase for second in string.ascii_uppercase][:count]
+        return shuffle_options(self.clusters, f"{self.seed}/{digest(image_inputs(*item))}")

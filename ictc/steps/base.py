@@ -94,6 +94,19 @@ class JsonFile(ExportFile):
         return self.form.read(directory / self.name)
 
 
+@dataclass(frozen=True, kw_only=True)
+class TypicalRequest:
+    """A prompt and its answer.
+
+    Attributes:
+        count: how many such requests a step makes, of each image or of the whole collection.
+    """
+
+    prompt: Sequence[Message]
+    answer: str
+    count: int = 1
+
+
 class Step(ABC):
     """A row of the table of steps.
 
@@ -146,8 +159,8 @@ class Step(ABC):
         return None
 
     @abstractmethod
-    def example(self, config: StepConfig) -> tuple[Sequence[Message], str]:
-        """Return the prompt and the answer of a typical request, to reckon what a run costs."""
+    def examples(self, config: StepConfig) -> Sequence[TypicalRequest]:
+        """Return typical requests, one of each kind, to reckon what a run costs."""
 
     def export(self, directory: Path, view: View) -> None:
         """Write its files.

@@ -12,7 +12,7 @@ from typing import Any, Self
 import orjson
 
 from ictc.dataset.catalog.versions import read_contents
-from ictc.engines.base import Answer, GenerationRequest, JsonAnswer, Message, Task
+from ictc.engines.base import Answer, GenerationRequest, JsonAnswer, Task
 from ictc.records import BrokenImage, Caption, ImageRecord, Source, UnreadableImage
 from ictc.stages.combined import PARTS, combine_lanes
 from ictc.stages.lane import Lane
@@ -20,7 +20,7 @@ from ictc.stages.outcome import Outcome, Status, content_of, unreadable
 from ictc.stages.retry import Attempt
 from ictc.stages.sharing import lead_all
 from ictc.stages.work import ImageReader, WorkItem, no_items
-from ictc.steps.base import JsonFile, MapStep, Results, View
+from ictc.steps.base import JsonFile, MapStep, Results, TypicalRequest, View
 from ictc.steps.config import StepConfig
 from ictc.steps.finding import Finding, name_some
 from ictc.steps.image_links import FOLDERS, iter_names, linking_images
@@ -112,9 +112,10 @@ class CaptionStep(MapStep[ImageRecord]):
         stages = tuple(lane.stage for lane in lanes if isinstance(lane.stage, CaptionStage))
         return [combine_lanes(CombinedCaptionStage(stages), lanes)] if len(stages) > 1 else lanes
 
-    def example(self, config: StepConfig) -> tuple[Sequence[Message], str]:
+    def examples(self, config: StepConfig) -> Sequence[TypicalRequest]:
         answer = {**image_inputs(typical_ad(config.track)), "ui_only": False}
-        return config.track.caption.render(criterion=config.criterion), orjson.dumps(answer).decode()
+        prompt = config.track.caption.render(criterion=config.criterion)
+        return [TypicalRequest(prompt=prompt, answer=orjson.dumps(answer).decode())]
 
     def export(self, directory: Path, view: View) -> None:
         outcomes = view.results.iter_statuses(self)

@@ -21,7 +21,8 @@ class StepConfig:
 
     Attributes:
         num_clusters: K.
-        num_labels: most labels that clusters are made from.
+        num_labels: most labels that one prompt lists to make clusters from.
+        num_proposals: how many sets of clusters are made, of which those of the run are what they agree on.
         vlm, llm: the models of images and of texts.
         changed_models: what models are now, by name, that were others when they were first used.
         given: clusters to take instead of making some, () if there are none.
@@ -35,6 +36,7 @@ class StepConfig:
     criterion: str
     num_clusters: int
     num_labels: int
+    num_proposals: int = 1
     vlm: ModelSpec
     llm: ModelSpec
     seed: int
@@ -70,6 +72,16 @@ class StepConfig:
             "criterion": self.criterion if uses_criterion else None,
         }
 
+    @property
+    def makes_agreement(self) -> bool:
+        """Whether the clusters are what several sets of them agree on."""
+        return self.num_proposals > 1 and not self.given
+
+    @cached_property
+    def prompts(self) -> dict[str, dict[str, Any]]:
+        """The templates and answers' schemas that are asked by, by step; names of groups are asked for in Step 2b."""
+        return {**self.track.prompts, **(self.track.naming_prompts if self.makes_agreement else {})}
+
     @cached_property
     def metadata(self) -> dict[str, Any]:
         """What the results are made by, for people."""
@@ -78,11 +90,12 @@ class StepConfig:
             "criterion": self.criterion,
             "num_clusters": self.num_clusters,
             "top_hooks": self.num_labels,
+            **({"synthesize_runs": self.num_proposals} if self.makes_agreement else {}),
             "engine": self.vlm.engine,
             "vlm_model": self.vlm.model,
             "llm_model": self.llm.model,
             "max_image_tokens": self.vlm.max_image_tokens,
             "seed": self.seed,
-            "prompts": digest(self.track.prompts),
+            "prompts": digest(self.prompts),
             **({"definitions": "given"} if self.given else {}),
         }

@@ -17,7 +17,7 @@ class LabelHistogram:
     """The labels that Step 2b reads.
 
     Attributes:
-        labels: the most frequent labels with their counts, largest first, other spellings added in.
+        labels: all or the most frequent labels with their counts, largest first, other spellings added in.
         num_images: images with a label.
         num_distinct: distinct labels before anything was merged.
     """
@@ -40,9 +40,25 @@ class LabelHistogram:
         """Return the histogram with the first `num_labels` of its labels, None for all."""
         return replace(self, labels=self.labels[:num_labels])
 
+    def resample(self, *, draw: str) -> LabelHistogram:
+        """Return a bootstrap sample of as many images (Efron, 1979): another for each `draw`, whatever the order.
 
-def build_histogram(counts: Mapping[str, int], *, top: int, seed: int = 0) -> LabelHistogram:
-    """Merge what is one label and keep the `top` most frequent ones, each under its most frequent spelling.
+        Rare labels come in and go out by chance, so that several samples speak for more labels than one.
+        """
+        from numpy.random import default_rng
+
+        names = sorted(label for label, _ in self.labels)
+        counts = dict(self.labels)
+        seed = int.from_bytes(blake2b(draw.encode(), digest_size=16).digest())
+        drawn = default_rng(seed).multinomial(
+            self.covered_images, [counts[name] / self.covered_images for name in names]
+        )
+        pairs = [(name, int(count)) for name, count in zip(names, drawn, strict=True) if count]
+        return replace(self, labels=tuple(_by_frequency(pairs, 0)))
+
+
+def build_histogram(counts: Mapping[str, int], *, seed: int = 0) -> LabelHistogram:
+    """Merge what is one label, each under its most frequent spelling.
 
     Of equally frequent ones a digest decides, so that those which are cut off are a sample, not the end of an alphabet.
 
@@ -54,7 +70,7 @@ def build_histogram(counts: Mapping[str, int], *, top: int, seed: int = 0) -> La
         spellings[singular_form(label)].append((label, count))
     merged = [_merge(same, seed) for same in spellings.values()]
     return LabelHistogram(
-        labels=tuple(_by_frequency(merged, seed)[:top]), num_images=sum(counts.values()), num_distinct=len(counts)
+        labels=tuple(_by_frequency(merged, seed)), num_images=sum(counts.values()), num_distinct=len(counts)
     )
 
 

@@ -10,12 +10,12 @@ from typing import Any, Self
 
 import orjson
 
-from ictc.engines.base import Answer, GenerationRequest, JsonAnswer, Message, Task
+from ictc.engines.base import Answer, GenerationRequest, JsonAnswer, Task
 from ictc.records import Caption
 from ictc.stages.outcome import Outcome, Status
 from ictc.stages.retry import Attempt
 from ictc.stages.work import ImageReader, WorkItem, no_items
-from ictc.steps.base import JsonFile, MapStep, Results, View
+from ictc.steps.base import JsonFile, MapStep, Results, TypicalRequest, View
 from ictc.steps.caption import CAPTION, caption_of
 from ictc.steps.config import StepConfig
 from ictc.storage.entries import Entry
@@ -76,10 +76,10 @@ class LabelStep(MapStep[Caption]):
             items=partial(self.iter_items, results), track=config.track, criterion=config.criterion, seed=config.seed
         )
 
-    def example(self, config: StepConfig) -> tuple[Sequence[Message], str]:
+    def examples(self, config: StepConfig) -> Sequence[TypicalRequest]:
         image = image_json(typical_ad(config.track))
         prompt = config.track.label.render(criterion=config.criterion, image=image)
-        return prompt, orjson.dumps({"label": TYPICAL_LABEL}).decode()
+        return [TypicalRequest(prompt=prompt, answer=orjson.dumps({"label": TYPICAL_LABEL}).decode())]
 
     def sense_of(self, results: Results) -> Callable[[Mapping[str, Any]], bool]:
         return lambda record: record["status"] == Status.DONE and bool(record["data"].get("label"))

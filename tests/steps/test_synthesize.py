@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, AsyncIterable
+from collections.abc import AsyncGenerator, AsyncIterable, Sequence
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
 from ictc.engines.base import Answer, GenerationRequest, GenerationResult, ItemError, ItemErrorKind
 from ictc.engines.scripted import ScriptedEngine, ScriptedOptions, count_tokens
 from ictc.errors import StageError
+from ictc.stages.asking import Answering
 from ictc.steps.histogram import build_histogram
+from ictc.steps.synthesis.proposing import Aim
 from ictc.steps.synthesize import Synthesis, SynthesizeTask
 from ictc.tracks import load_track
 
@@ -45,16 +48,18 @@ class TalkingEngine(SilentEngine):
             yield result
 
 
+async def collect(engine: ScriptedEngine, requests: Sequence[GenerationRequest]) -> list[GenerationResult]:
+    return await Answering().collect(engine, requests)
+
+
 def synthesize(engine: ScriptedEngine, num_clusters: int = 5) -> Synthesis:
-    histogram = build_histogram(COUNTS, top=400)
+    histogram = build_histogram(COUNTS).head(400)
     stage = SynthesizeTask(
-        histogram=histogram,
-        num_clusters=num_clusters,
-        track=load_track("marketing"),
-        criterion="Marketing Strategy",
-        seed=1,
+        aim=Aim(track=load_track("marketing"), criterion="Marketing Strategy", num_clusters=num_clusters, seed=1),
+        labels=histogram,
+        num_labels=400,
     )
-    return asyncio.run(stage.run(engine))
+    return asyncio.run(stage.run(partial(collect, engine)))
 
 
 def listed(request: GenerationRequest) -> list[tuple[int, str]]:

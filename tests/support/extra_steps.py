@@ -6,7 +6,7 @@ Step 4 finds the tone of each captioned image, by shards; Step 5 makes a slogan 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -14,13 +14,13 @@ from typing import Any, Self
 
 import orjson
 
-from ictc.engines.base import Answer, ChoiceAnswer, Engine, GenerationRequest, Message, SamplingParams, TextAnswer
+from ictc.engines.base import Answer, ChoiceAnswer, GenerationRequest, Message, SamplingParams, TextAnswer
 from ictc.errors import StageError
 from ictc.records import Caption
 from ictc.stages.outcome import Outcome, Status
 from ictc.stages.retry import Attempt
-from ictc.stages.work import ImageReader, ReduceTask, WorkItem, no_items
-from ictc.steps.base import JsonFile, MapStep, ReduceStep, Results, View
+from ictc.stages.work import AskAll, ImageReader, ReduceTask, WorkItem, no_items
+from ictc.steps.base import JsonFile, MapStep, ReduceStep, Results, TypicalRequest, View
 from ictc.steps.caption import CAPTION, caption_of
 from ictc.steps.config import StepConfig
 from ictc.steps.finding import Finding
@@ -65,8 +65,9 @@ class ToneStep(MapStep[Caption]):
     def stage(self, config: StepConfig, results: Results, reader: ImageReader | None) -> ToneStage:
         return ToneStage(items=partial(self.iter_items, results), seed=config.seed)
 
-    def example(self, config: StepConfig) -> tuple[Sequence[Message], str]:
-        return (Message("user", QUESTION + image_json(typical_ad(config.track))),), TONES[0]
+    def examples(self, config: StepConfig) -> Sequence[TypicalRequest]:
+        prompt = (Message("user", QUESTION + image_json(typical_ad(config.track))),)
+        return [TypicalRequest(prompt=prompt, answer=TONES[0])]
 
     def sense_of(self, results: Results) -> Callable[[Mapping[str, Any]], bool]:
         return lambda record: record["data"].get("tone") in TONES
@@ -146,8 +147,8 @@ class SloganStep(ReduceStep[str]):
     def save(self, folder: Path, result: str) -> None:
         write_atomic(folder / "slogan.json", orjson.dumps(result))
 
-    def example(self, config: StepConfig) -> tuple[Sequence[Message], str]:
-        return (Message("user", "calm, loud, warm"),), "Be calm."
+    def examples(self, config: StepConfig) -> Sequence[TypicalRequest]:
+        return [TypicalRequest(prompt=(Message("user", "calm, loud, warm"),), answer="Be calm.")]
 
     def check_result(self, folder: Path, results: Results, key: StageKey) -> Iterator[Finding]:
         if not results.find(self):
@@ -164,21 +165,18 @@ class SloganTask(ReduceTask[str]):
     tones: Mapping[str, int]
     seed: int
 
-    async def run(self, engine: Engine) -> str:
-        async def one_request() -> AsyncIterator[GenerationRequest]:
-            yield GenerationRequest(
-                request_id="slogan",
-                task="slogan",
-                messages=(Message("user", ", ".join(self.tones)),),
-                answer=TextAnswer(),
-                sampling=SamplingParams(max_tokens=20, seed=self.seed),
-                inputs={"tones": dict(self.tones)},
-            )
-
-        async for result in engine.generate(one_request()):
-            assert isinstance(result, Answer)
-            return result.text
-        raise AssertionError("no answer")
+    async def run(self, ask: AskAll) -> str:
+        request = GenerationRequest(
+            request_id="slogan",
+            task="slogan",
+            messages=(Message("user", ", ".join(self.tones)),),
+            answer=TextAnswer(),
+            sampling=SamplingParams(max_tokens=20, seed=self.seed),
+            inputs={"tones": dict(self.tones)},
+        )
+        [result] = await ask([request])
+        assert isinstance(result, Answer)
+        return result.text
 
 
 STEPS += (TONE, SLOGAN)

@@ -94,7 +94,7 @@ def label_request(request_id: str, caption: dict[str, Any], criterion: str) -> G
 
 
 def synthesize_request(labels: Iterable[str], criterion: str, num_clusters: int) -> GenerationRequest:
-    histogram = build_histogram(Counter(sorted(labels)), top=TOP_LABELS)
+    histogram = build_histogram(Counter(sorted(labels))).head(TOP_LABELS)
     inputs = {
         "criterion": criterion,
         "num_clusters": num_clusters,

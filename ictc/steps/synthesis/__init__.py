@@ -1,0 +1,1 @@
+"""How the clusters of Step 2b are made."""

@@ -1,0 +1,163 @@
+"""Asks for a name and a definition of each group of labels, in sight of the others, until no two mean the same."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import orjson
+
+from ictc.engines.base import GenerationRequest, JsonAnswer, Task
+from ictc.errors import InvalidAnswer, StageError
+from ictc.records import ClusterDefinition
+from ictc.stages.dialogue import Dialogue, hold
+from ictc.stages.retry import FIRST, Attempt, failure_of, next_attempt, text_of
+from ictc.stages.work import AskAll
+from ictc.steps.histogram import Counted
+from ictc.steps.synthesis.proposing import Aim
+from ictc.tracks.base import ClusterAnswer, parse_cluster
+from ictc.tracks.spelling import singular_form
+
+logger = logging.getLogger(__name__)
+
+MAX_TOKENS = 192
+MAX_LABELS = 30
+MAX_SIBLINGS = 40
+LABELS_OF_SIBLING = 4
+MAX_EXAMPLE_CHARS = 300
+MAX_ROUNDS = 4
+"""How often groups of one name are asked for others."""
+JOINTS = frozenset({"and", "or", "the", "a", "an", "of", "for", "with", "&"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelGroup:
+    """Labels that belong together.
+
+    Attributes:
+        labels: with their counts, the most frequent first.
+        examples: captions of images that carry them.
+    """
+
+    labels: Sequence[Counted]
+    examples: Sequence[str] = ()
+
+
+async def name_groups(ask: AskAll, groups: Sequence[LabelGroup], aim: Aim) -> tuple[ClusterDefinition, ...]:
+    """Return a cluster for each group, in their order, with names that differ in more than letters.
+
+    Raises:
+        StageError: a group got no name of its own.
+        EngineError: the engine cannot go on.
+    """
+    named: dict[int, ClusterAnswer] = {}
+    for number in range(MAX_ROUNDS):
+        unnamed = [place for place in range(len(groups)) if place not in named]
+        if not unnamed:
+            break
+        taken = [named[place].name for place in sorted(named)]
+        answers = await hold(
+            ask, [_Naming(aim=aim, groups=groups, place=place, taken=taken, number=number).name() for place in unnamed]
+        )
+        named |= dict(zip(unnamed, answers, strict=True))
+        for place in find_repeated([named[place].name for place in sorted(named)]):
+            logger.info("synthesize: %r is the name of another group, too; asked again", named.pop(place).name)
+    if len(named) < len(groups):
+        raise StageError(
+            f"Step 2b: the model gives {len(groups) - len(named)} of {len(groups)} groups of labels the names of "
+            "others; lower --num_clusters, or try another --seed or a larger model. Captions and labels are kept"
+        )
+    return tuple(
+        ClusterDefinition(place + 1, name=named[place].name, description=named[place].description)
+        for place in range(len(groups))
+    )
+
+
+def find_repeated(names: Sequence[str]) -> list[int]:
+    """Return the places of names that say the same as one before them."""
+    meanings = [meaning_of(name) for name in names]
+    return [place for place, meaning in enumerate(meanings) if meaning in meanings[:place]]
+
+
+def meaning_of(name: str) -> tuple[str, ...]:
+    """Return the words of a name in the singular and in one order, without what joins them.
+
+    >>> meaning_of("Cars & Trucks") == meaning_of("the truck and car")
+    True
+    """
+    words = singular_form(name.replace("&", " and ").replace("/", " ").replace(",", " ")).split()
+    return tuple(sorted(set(words) - JOINTS)) or (name,)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Naming:
+    """Asks for the name of one group.
+
+    Attributes:
+        place: of the group among all.
+        taken: names that other groups have.
+        number: of the round.
+    """
+
+    aim: Aim
+    groups: Sequence[LabelGroup]
+    place: int
+    taken: Sequence[str]
+    number: int
+
+    def name(self) -> Dialogue[ClusterAnswer]:
+        """Come to a name that is not taken, and a description.
+
+        Raises:
+            StageError: no answer was valid.
+        """
+        attempt: Attempt | None = FIRST
+        while attempt is not None:
+            result = yield self._request(attempt)
+            try:
+                return parse_cluster(text_of(result))
+            except InvalidAnswer as error:
+                reason = str(error)
+            logger.warning("synthesize: group %d, attempt %d failed: %s", self.place + 1, attempt.number + 1, reason)
+            attempt = next_attempt(attempt, failure_of(result))
+        labels = ", ".join(label for label, _ in self.groups[self.place].labels[:LABELS_OF_SIBLING])
+        raise StageError(
+            f"Step 2b: no name for the group of the labels {labels} (last: {reason}); try another --seed or a larger "
+            "model. Captions and labels are kept"
+        )
+
+    def _request(self, attempt: Attempt) -> GenerationRequest:
+        group, share = self.groups[self.place], attempt.text_share
+        labels = group.labels[: max(1, int(MAX_LABELS * share))]
+        examples = [text[:MAX_EXAMPLE_CHARS] for text in group.examples] if share == 1 else []
+        others = [
+            [label for label, _ in other.labels[:LABELS_OF_SIBLING]]
+            for place, other in enumerate(self.groups)
+            if place != self.place
+        ][: max(1, int(MAX_SIBLINGS * share))]
+        taken = self.taken[: int(MAX_SIBLINGS * share)]
+        return GenerationRequest(
+            request_id=f"name-{self.place + 1}",
+            task=Task.NAME,
+            messages=self.aim.track.naming.render(
+                criterion=self.aim.criterion,
+                labels="\n".join(f"{count} × {label}" for label, count in labels),
+                examples=_json(examples),
+                others="\n".join(", ".join(labels) for labels in others),
+                taken=_json(taken),
+            ),
+            answer=JsonAnswer(ClusterAnswer.model_json_schema()),
+            sampling=attempt.sampling(max_tokens=MAX_TOKENS, seed=self.aim.seed + 1000 * self.number),
+            inputs={
+                "criterion": self.aim.criterion,
+                "labels": [{"label": label, "count": count} for label, count in labels],
+                "examples": examples,
+                "others": others,
+                "taken": list(taken),
+            },
+        )
+
+
+def _json(values: Sequence[str]) -> str:
+    return orjson.dumps(list(values), option=orjson.OPT_INDENT_2).decode()

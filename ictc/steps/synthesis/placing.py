@@ -1,0 +1,58 @@
+"""Asks in which cluster of a proposal a label belongs: what Step 3 asks, of an image that is nothing but a label."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import asdict
+
+import orjson
+
+from ictc.engines.base import Answer, ChoiceAnswer, GenerationRequest, Task
+from ictc.records import ClusterDefinition
+from ictc.stages.dialogue import Dialogue
+from ictc.stages.retry import FIRST, Attempt, failure_of, next_attempt
+from ictc.steps.options import shuffle_options
+from ictc.steps.synthesis.proposing import Aim, Proposal
+
+logger = logging.getLogger(__name__)
+
+MAX_TOKENS = 16
+
+
+def place(label: str, proposal: Proposal, *, aim: Aim, name: str) -> Dialogue[int | None]:
+    """Come to the number of a cluster, from 1; None if the model gives no valid answer.
+
+    Args:
+        name: of the requests.
+    """
+    attempt: Attempt | None = FIRST
+    options = shuffle_options(proposal.definitions, f"{aim.seed}/{label}")
+    while attempt is not None:
+        result = yield _request(label, options, aim=aim, attempt=attempt, name=name)
+        if isinstance(result, Answer) and result.text in options:
+            return options[result.text].cluster_id
+        attempt = next_attempt(attempt, failure_of(result))
+    logger.warning("%s: no cluster for the label %r", name, label)
+    return None
+
+
+def _request(
+    label: str, options: dict[str, ClusterDefinition], *, aim: Aim, attempt: Attempt, name: str
+) -> GenerationRequest:
+    lines = (f"{letters}. {cluster.name}: {cluster.description}" for letters, cluster in options.items())
+    return GenerationRequest(
+        request_id=name,
+        task=Task.ASSIGN,
+        messages=aim.track.assign.render(
+            criterion=aim.criterion,
+            clusters="\n".join(lines),
+            image=orjson.dumps({"label": label}, option=orjson.OPT_INDENT_2).decode(),
+        ),
+        answer=ChoiceAnswer(tuple(options)),
+        sampling=attempt.sampling(max_tokens=MAX_TOKENS, seed=aim.seed),
+        inputs={
+            "criterion": aim.criterion,
+            **{"brand": "", "category": "", "text": label, "summary": "", "label": label},
+            "options": {letters: asdict(cluster) for letters, cluster in options.items()},
+        },
+    )

@@ -1,0 +1,72 @@
+"""What Step 2b comes to, and where it is kept."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import orjson
+
+from ictc.records import ClusterDefinition
+from ictc.storage.atomic import write_atomic
+from ictc.storage.json_files import read_json
+
+DEFINITIONS = "definitions.json"
+LABELS_READ = "labels_read.json"
+PLACED_LABELS = "placed_labels.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlacedLabel:
+    """A label and the cluster that several proposals agree on.
+
+    Attributes:
+        count: images that carry it.
+        support: how far the proposals agree, in [0, 1].
+    """
+
+    label: str
+    count: int
+    cluster_id: int
+    support: float
+
+
+@dataclass(frozen=True, slots=True)
+class Synthesis:
+    """What Step 2b came to.
+
+    Attributes:
+        num_labels: how many labels of the histogram the model read, the most frequent ones; None for all.
+        placed: the labels that the clusters were made of, the most frequent first; () if one request made them.
+    """
+
+    definitions: tuple[ClusterDefinition, ...]
+    num_labels: int | None = None
+    placed: tuple[PlacedLabel, ...] = ()
+
+
+def load_synthesis(folder: Path) -> Synthesis | None:
+    """Return what lies in a folder, None if there is nothing or it is damaged."""
+    rows = read_json(folder / DEFINITIONS)
+    if rows is None:
+        return None
+    return Synthesis(
+        tuple(ClusterDefinition(**row) for row in rows),
+        read_json(folder / LABELS_READ),
+        tuple(PlacedLabel(**row) for row in read_json(folder / PLACED_LABELS) or ()),
+    )
+
+
+def save_synthesis(folder: Path, result: Synthesis) -> None:
+    """Keep a result in a folder; the definitions, which make it count, come last.
+
+    Raises:
+        StorageError: the disk refused.
+    """
+    for name, value, is_there in (
+        (LABELS_READ, result.num_labels, result.num_labels is not None),
+        (PLACED_LABELS, [asdict(one) for one in result.placed], bool(result.placed)),
+    ):
+        if is_there or (folder / name).exists():
+            write_atomic(folder / name, orjson.dumps(value))
+    write_atomic(folder / DEFINITIONS, orjson.dumps([asdict(definition) for definition in result.definitions]))

@@ -1,0 +1,118 @@
+"""Step 2b at work: the clusters of one answer, or those that several answers agree on.
+
+Several answers are had from samples of the labels. Each label is placed among the clusters of each of them, and labels
+that are placed alike make a group; only then is a name asked for each group. So no cluster hangs on the one answer, and
+a label that no answer read has its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from ictc.errors import StageError
+from ictc.stages.dialogue import hold
+from ictc.stages.work import AskAll, ReduceTask
+from ictc.steps.histogram import LabelHistogram
+from ictc.steps.synthesis.agreeing import group_labels
+from ictc.steps.synthesis.naming import LabelGroup, name_groups
+from ictc.steps.synthesis.placing import place
+from ictc.steps.synthesis.proposing import Aim, Proposal, Proposer
+from ictc.steps.synthesis.result import PlacedLabel, Synthesis
+
+EXAMPLES_OF_GROUP = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class SynthesizeTask(ReduceTask[Synthesis]):
+    """Makes the clusters of the whole collection.
+
+    Attributes:
+        labels: all of them.
+        num_labels: how many of them, the most frequent ones, one prompt lists.
+        num_proposals: how often clusters are asked for.
+        examples: a caption for each of the most frequent labels.
+    """
+
+    aim: Aim
+    labels: LabelHistogram
+    num_labels: int
+    num_proposals: int = 1
+    examples: Mapping[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def head(self) -> LabelHistogram:
+        """The labels that one prompt lists if there is room."""
+        return self.labels.head(self.num_labels)
+
+    @property
+    def announcement(self) -> str:  # type: ignore[override]
+        """From how many labels how many clusters are made."""
+        head = self.head
+        of_what = (
+            f"{self.aim.num_clusters} from {head.num_distinct:,} labels; the {len(head.labels)} most frequent ones "
+            f"cover {head.coverage:.0%} of the images"
+        )
+        return of_what if self.num_proposals == 1 else f"{of_what}; what {self.num_proposals} proposals agree on"
+
+    def remark(self, result: Synthesis) -> str:
+        """Return how many labels had room, "" if all had."""
+        if result.num_labels is None:
+            return ""
+        read = self.head.head(result.num_labels)
+        return (
+            f"the context had room for {result.num_labels} of these labels, which cover {read.coverage:.0%} of the "
+            "images; a longer --max_model_len with --force_steps 2b,3 reads more"
+        )
+
+    async def run(self, ask: AskAll) -> Synthesis:
+        """Return the K definitions, and what they were made from."""
+        if self.num_proposals > 1:
+            return await self._agree(ask)
+        [proposal] = await hold(ask, [Proposer(aim=self.aim, histogram=self.head, name="synthesize").propose()])
+        num_read = len(proposal.read.labels)
+        return Synthesis(proposal.definitions, num_read if num_read < len(self.head.labels) else None)
+
+    async def _agree(self, ask: AskAll) -> Synthesis:
+        """Return the K clusters that several proposals agree on."""
+        proposals = await hold(ask, [self._proposer(number).propose() for number in range(self.num_proposals)])
+        counted = self._labels_to_place(proposals)
+        placements = await hold(
+            ask,
+            [
+                place(label, proposal, aim=self.aim, name=f"place-{number}-{row}")
+                for number, proposal in enumerate(proposals, start=1)
+                for row, (label, _) in enumerate(counted, start=1)
+            ],
+        )
+        rows = [placements[start : start + len(counted)] for start in range(0, len(placements), len(counted))]
+        grouped = group_labels(counted, rows, num_groups=self.aim.num_clusters)
+        groups = [
+            self._group([one for one in grouped if one.cluster_id == number])
+            for number in range(1, self.aim.num_clusters + 1)
+        ]
+        return Synthesis(await name_groups(ask, groups, self.aim), placed=tuple(grouped))
+
+    def _proposer(self, number: int) -> Proposer:
+        """Return what asks for one proposal, from a sample of its own."""
+        sample = self.labels.resample(draw=f"{self.aim.seed}/{number}").head(self.num_labels)
+        if len(sample.labels) < self.aim.num_clusters:  # so few labels that a sample may lack some
+            sample = self.head
+        return Proposer(aim=self.aim, histogram=sample, name=f"synthesize-{number + 1}")
+
+    def _labels_to_place(self, proposals: Sequence[Proposal]) -> list[tuple[str, int]]:
+        """Return the most frequent labels, and whatever others a proposal was made from, with their counts."""
+        read = {label for proposal in proposals for label, _ in proposal.read.labels}
+        return [
+            counted for rank, counted in enumerate(self.labels.labels) if rank < self.num_labels or counted[0] in read
+        ]
+
+    def _group(self, placed: Sequence[PlacedLabel]) -> LabelGroup:
+        if not placed:
+            raise StageError(
+                f"Step 2b: the proposals tell fewer than {self.aim.num_clusters} groups of labels apart; lower "
+                "--num_clusters, or try another --seed. Captions and labels are kept"
+            )
+        examples = [self.examples[one.label] for one in placed if one.label in self.examples]
+        return LabelGroup(labels=[(one.label, one.count) for one in placed], examples=examples[:EXAMPLES_OF_GROUP])

@@ -1,0 +1,206 @@
+"""`--synthesize_runs`: clusters that several proposals agree on, whatever the order of images, shards and crashes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from support.cli import Ictc, exported_bytes, load
+from support.collections import draw_flat
+from support.faulty_disk import Fault
+from support.fork_server import ForkServer
+
+from ictc.engines.base import Answer, ChoiceAnswer, GenerationRequest, GenerationResult, Task
+from ictc.errors import StageError
+from ictc.steps.histogram import build_histogram
+from ictc.steps.synthesis.naming import LabelGroup, meaning_of, name_groups
+from ictc.steps.synthesis.proposing import Aim
+from ictc.steps.synthesis.task import SynthesizeTask
+from ictc.tracks import load_track
+
+RUNS = ("--synthesize_runs", 3)
+KINDS = {"fruit": ["apple", "pear", "plum"], "vehicle": ["car", "truck", "bus"], "tool": ["saw", "drill", "file"]}
+AIM = Aim(track=load_track("general"), criterion="kind of thing", num_clusters=3, seed=3)
+
+
+@pytest.fixture(scope="module")
+def ads(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return draw_flat(tmp_path_factory.mktemp("ads"), 40)
+
+
+@pytest.fixture
+def ictc(capsys: pytest.CaptureFixture[str]) -> Ictc:
+    return Ictc(capsys)
+
+
+class Expert:
+    """Knows which kind each thing is of, and errs about some labels in some proposals.
+
+    Attributes:
+        names: what it calls each group, by the kind of its first label; by default the kind.
+    """
+
+    def __init__(self, wrong: frozenset[tuple[int, str]] = frozenset(), names: dict[str, list[str]] | None = None):
+        self.wrong = wrong
+        self.names = names or {}
+        self.asked: Counter[str] = Counter()
+
+    async def __call__(self, requests: Sequence[GenerationRequest]) -> list[GenerationResult]:
+        return [Answer(request.request_id, text=self.answer(request)) for request in requests]
+
+    def answer(self, request: GenerationRequest) -> str:
+        self.asked[request.task] += 1
+        inputs: Any = request.inputs
+        if request.task == Task.SYNTHESIZE:
+            clusters = [{"name": kind, "description": ", ".join(things)} for kind, things in KINDS.items()]
+            return orjson.dumps({"clusters": clusters}).decode()
+        if isinstance(request.answer, ChoiceAnswer):
+            number = int(request.request_id.split("-")[1])
+            kind = kind_of(inputs["label"])
+            if (number, inputs["label"]) in self.wrong:
+                kind = next(other for other in KINDS if other != kind)
+            return next(letter for letter, option in inputs["options"].items() if option["name"] == kind)
+        assert request.task == Task.NAME
+        kind = kind_of(inputs["labels"][0]["label"])
+        queue = self.names.get(kind, [])
+        name = queue.pop(0) if queue else kind
+        return orjson.dumps({"name": name, "description": f"All that is a {kind}."}).decode()
+
+
+def kind_of(label: str) -> str:
+    return next(kind for kind, things in KINDS.items() if label in things)
+
+
+COUNTS = {thing: 10 - place for place, thing in enumerate(thing for things in KINDS.values() for thing in things)}
+
+
+def agree(expert: Expert, counts: dict[str, int] = COUNTS, num_proposals: int = 5, num_labels: int = 60) -> Any:
+    task = SynthesizeTask(aim=AIM, labels=build_histogram(counts), num_labels=num_labels, num_proposals=num_proposals)
+    return asyncio.run(task.run(expert))
+
+
+def groups_of(result: Any) -> set[frozenset[str]]:
+    numbers = {one.cluster_id for one in result.placed}
+    return {frozenset(one.label for one in result.placed if one.cluster_id == number) for number in numbers}
+
+
+WANTED = {frozenset(things) for things in KINDS.values()}
+
+
+def test_what_proposals_agree_on_outvotes_what_one_of_them_says() -> None:
+    wrong = frozenset({(1, "apple"), (2, "bus"), (3, "bus"), (4, "saw")})
+    result = agree(Expert(wrong))
+    assert groups_of(result) == WANTED
+    support = {one.label: one.support for one in result.placed}
+    assert support["drill"] > support["saw"] > support["bus"]
+    assert {kind_of(one.label): result.definitions[one.cluster_id - 1].name for one in result.placed} == {
+        kind: kind for kind in KINDS
+    }
+
+
+def test_the_order_of_labels_changes_nothing() -> None:
+    backwards = dict(reversed(COUNTS.items()))
+    wrong = frozenset({(1, "apple"), (2, "apple"), (5, "pear")})
+    assert agree(Expert(wrong)) == agree(Expert(wrong), backwards)
+
+
+def test_labels_beyond_one_prompt_are_placed_where_a_proposal_read_them() -> None:
+    result = agree(Expert(), num_labels=4)
+    assert {one.label for one in result.placed} > {label for label, _ in build_histogram(COUNTS).head(4).labels}
+    assert all(len({kind_of(label) for label in group}) == 1 for group in groups_of(result))
+
+
+def test_names_that_mean_the_same_are_asked_for_again() -> None:
+    expert = Expert(names={"fruit": ["Things & Stuff"], "tool": ["stuff and thing", "Tools"]})
+    result = agree(expert)
+    assert {one.name for one in result.definitions} == {"Things & Stuff", "vehicle", "Tools"}
+    assert expert.asked[Task.NAME] == 4
+
+
+def test_a_model_that_has_one_name_for_all_is_told_of() -> None:
+    groups = [LabelGroup(labels=[(thing, 1) for thing in things]) for things in KINDS.values()]
+    expert = Expert(names={kind: ["Stuff"] * 9 for kind in KINDS})
+    with pytest.raises(StageError, match="gives 2 of 3 groups of labels the names of others; lower --num_clusters"):
+        asyncio.run(name_groups(expert, groups, AIM))
+
+
+def test_names_are_compared_by_their_words() -> None:
+    assert meaning_of("Cars & Trucks") == meaning_of("The truck and car")
+    assert meaning_of("Men's Shoes") != meaning_of("Women's Shoes")
+    assert meaning_of("of the") != meaning_of("and")
+
+
+def test_every_frequent_label_is_in_exactly_one_cluster(ictc: Ictc, ads: Path, tmp_path: Path) -> None:
+    told = ictc.succeed(ads, tmp_path / "out", *RUNS)
+    assert "what 3 proposals agree on" in told.stderr + told.stdout
+    metadata = load(tmp_path / "out", "step2b_metadata.json")
+    assert metadata["synthesize_runs"] == 3
+    placed = {one["label"]: one["cluster_id"] for one in metadata["placed_labels"]}
+    assert len(placed) == len(metadata["placed_labels"])
+    assert placed.keys() >= {entry["label"] for entry in metadata["labels"]}
+    assert set(placed.values()) == {1, 2, 3}
+    assert all(0 <= one["support"] <= 1 for one in metadata["placed_labels"])
+    assert len(load(tmp_path / "out", "step2b_dynamic_clusters.json")) == 3
+    assert ictc("verify", tmp_path / "out").exit_code == 0
+    assert not list((tmp_path / "out").glob("state/synthesize/*/answers"))
+
+
+def test_shards_merged_agree_on_what_the_whole_does(ictc: Ictc, ads: Path, tmp_path: Path) -> None:
+    ictc.succeed(ads, tmp_path / "whole", *RUNS)
+    shards = [tmp_path / "shards" / str(number) for number in range(3)]
+    for number, shard in enumerate(shards):
+        ictc.succeed(ads, shard, "--num_shards", 3, "--shard_index", number)
+    merged = ictc("merge", *shards, "--output_dir", tmp_path / "merged", "--num_clusters", 3, *RUNS)
+    assert merged.exit_code == 0, merged.stderr
+    names = ("step2b_dynamic_clusters.json", "step2b_metadata.json", "step3_final_assignment.json")
+    whole, other = exported_bytes(tmp_path / "whole"), exported_bytes(tmp_path / "merged")
+    assert [whole[name] for name in names] == [other[name] for name in names]
+
+
+def test_another_number_of_proposals_is_another_question(ictc: Ictc, ads: Path, tmp_path: Path) -> None:
+    ictc.succeed(ads, tmp_path / "out")
+    one = exported_bytes(tmp_path / "out")
+    told = ictc.succeed(ads, tmp_path / "out", *RUNS)
+    assert "proposals" in told.stdout + told.stderr
+    ictc.succeed(ads, tmp_path / "out")
+    assert exported_bytes(tmp_path / "out") == one
+    ictc.succeed(ads, tmp_path / "again", *RUNS)
+    ictc.succeed(ads, tmp_path / "out", *RUNS)
+    assert exported_bytes(tmp_path / "out") == exported_bytes(tmp_path / "again")
+    told = ictc("recluster", "--source_dir", tmp_path / "out", "--output_dir", tmp_path / "k4", "--num_clusters", 4)
+    assert told.exit_code == 0, told.stderr
+    assert load(tmp_path / "k4", "step2b_metadata.json")["synthesize_runs"] == 3
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServer]:
+    with ForkServer(tmp_path_factory.mktemp("scratch")) as server:
+        yield server
+
+
+@pytest.mark.parametrize("nth", [1, 2, 3, 4])
+def test_a_step_killed_between_its_answers_asks_none_again(
+    server: ForkServer, ads: Path, tmp_path: Path, nth: int
+) -> None:
+    def run(path: Path, fault: Fault | None = None) -> Any:
+        command = ("run", "--ads_dir", ads, "--output_dir", path, "--engine", "scripted", "--num_clusters", 3, *RUNS)
+        return server.run(*command, root=path, fault=fault, quickly=True)
+
+    undisturbed = run(tmp_path / "undisturbed")
+    assert undisturbed.exit_code == 0, undisturbed.stderr
+    # so much is synced before it dies: the proposals, then what was placed, then the names, then all of them
+    killed = run(tmp_path / "out", Fault("synthesize journal: sync", nth=nth, when="after"))
+    assert killed.was_killed or nth == 4
+    resumed = run(tmp_path / "out")
+    assert resumed.exit_code == 0, resumed.stderr
+    assert exported_bytes(tmp_path / "out") == exported_bytes(tmp_path / "undisturbed")
+
+    def of_step_2b(asked: list[str]) -> Counter[str]:
+        return Counter(line for line in asked if line.split()[1].startswith(("synthesize", "place-", "name-")))
+
+    assert of_step_2b(killed.asked + resumed.asked) == of_step_2b(undisturbed.asked)
