@@ -144,6 +144,33 @@ class ClusterDefinition:
     description: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuideCluster:
+    """A cluster that must be there.
+
+    Attributes:
+        description: "" if the model is to write it.
+        labels: that belong to it, if images have them.
+    """
+
+    name: str
+    description: str = ""
+    labels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Guide:
+    """What is known of the clusters before they are made.
+
+    Attributes:
+        together, apart: sets of labels of which all are in one cluster, or no two are.
+    """
+
+    clusters: tuple[GuideCluster, ...] = ()
+    together: tuple[tuple[str, ...], ...] = ()
+    apart: tuple[tuple[str, ...], ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Assignment:
     """The one cluster of one image (Step 3).

@@ -29,6 +29,7 @@ def recluster(
     keep_labels: Annotated[bool, Parameter(group=OWN)] = False,
     top_hooks: Annotated[int | None, Parameter(group=OWN)] = None,
     synthesize_runs: Annotated[int | None, Parameter(group=OWN)] = None,
+    guide: Annotated[Path | None, Parameter(group=OWN)] = None,
     engine: Annotated[EngineSettings | None, Parameter(name="*", group=Group("Models", sort_key=4))] = None,
     control: Annotated[ControlSettings | None, Parameter(name="*", group=Group("Control", sort_key=5))] = None,
 ) -> None:
@@ -57,12 +58,15 @@ def recluster(
         top_hooks: How many of the most frequent labels Step 2b reads. Unset: as in the source.
         synthesize_runs: How many sets of clusters Step 2b asks for, and takes what they agree on. Unset: as in the
             source.
+        guide: YAML file of what is known of the clusters: clusters that must be there, and labels that are together
+            or apart. Unset: as in the source.
     """
     own = {
         "criterion": criterion,
         "clusters": clusters,
         "top_hooks": top_hooks,
         "synthesize_runs": synthesize_runs,
+        "guide": guide,
     }
     given = {name: value for name, value in own.items() if value is not None}
     request = build_recluster(

@@ -14,6 +14,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from ictc.config.base import SettingsGroup
 
 DEFAULT_TOP_HOOKS = 60
+DEFAULT_NUM_PROPOSALS = 5
 
 
 def parse_location(value: Any) -> Any:
@@ -188,12 +189,17 @@ class ClusteringSettings(SettingsGroup):
         description="How many of the most frequent labels Step 2b reads. Unset: 60, or twice --num_clusters if that is "
         "more.",
     )
-    synthesize_runs: int = Field(
-        1,
+    synthesize_runs: int | None = Field(
+        None,
         ge=1,
         le=100,
         description="How many sets of clusters Step 2b asks for, each from another sample of the labels. Of several, "
-        "labels that most of them put together make a cluster, which is named then.",
+        "labels that most of them put together make a cluster, which is named then. Unset: 1, or 5 with --guide.",
+    )
+    guide: Path | None = Field(
+        None,
+        description="YAML file of what is known of the clusters: clusters that must be there, and labels that are "
+        "together or apart.",
     )
     clusters: Path | None = Field(
         None,
@@ -202,9 +208,27 @@ class ClusteringSettings(SettingsGroup):
     )
 
     @property
+    def num_proposals(self) -> int:
+        """How many sets of clusters Step 2b asks for."""
+        return self.synthesize_runs or (1 if self.guide is None else DEFAULT_NUM_PROPOSALS)
+
+    @property
     def num_labels(self) -> int:
         """Most labels that Step 2b reads."""
         return self.top_hooks or max(DEFAULT_TOP_HOOKS, 2 * self.num_clusters)
+
+    @model_validator(mode="after")
+    def check_guide(self) -> Self:
+        if self.guide is not None and self.clusters is not None:
+            raise ValueError(
+                "--guide is about clusters that are made, and --clusters gives them; leave out one of them"
+            )
+        if self.guide is not None and self.num_proposals == 1:
+            raise ValueError(
+                "--guide says which labels are together, so labels are grouped first, by several sets of clusters: "
+                "leave out --synthesize_runs 1"
+            )
+        return self
 
     @model_validator(mode="after")
     def check_top_hooks(self) -> Self:

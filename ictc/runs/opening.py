@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ictc.config import RunSettings
-from ictc.records import ClusterDefinition
+from ictc.records import ClusterDefinition, Guide
+from ictc.runs.guide_file import load_guide_file
 from ictc.runs.manifests import ManifestKeeper
 from ictc.runs.models import find_models, load_models
 from ictc.runs.progress import RecordingReporter
@@ -90,7 +91,8 @@ def make_config(
         criterion=criterion,
         num_clusters=len(given) or clustering.num_clusters,
         num_labels=clustering.num_labels,
-        num_proposals=clustering.synthesize_runs,
+        num_proposals=clustering.num_proposals,
+        guide=Guide() if clustering.guide is None else load_guide_file(clustering.guide),
         vlm=engine.model_spec("vlm", control.seed),
         llm=engine.model_spec("llm", control.seed),
         seed=control.seed,

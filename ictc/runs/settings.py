@@ -69,7 +69,8 @@ def load_settings(directory: RunDirectory, **overrides: Any) -> RunSettings:
     if manifest is not None:
         flags |= {name: manifest.key[name] for name in ("ads_dir", "images") if manifest.key.get(name)}
     if overrides.get("clusters") is not None:
-        flags.pop("num_clusters", None)  # the file says it
+        for name in ("num_clusters", "guide"):  # the file says it
+            flags.pop(name, None)
     flags |= overrides
     settings = make_settings({flag: value for flag, value in flags.items() if value is not None}, f"{path}: ")
     steps_of(settings)

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from ictc.config import ModelSpec
 from ictc.config.answers import answer_options
 from ictc.config.engine import Role
-from ictc.records import ClusterDefinition
+from ictc.records import ClusterDefinition, Guide
 from ictc.storage.keys import digest
 from ictc.tracks import Track
 
@@ -25,6 +25,7 @@ class StepConfig:
         num_proposals: how many sets of clusters are made, of which those of the run are what they agree on.
         vlm, llm: the models of images and of texts.
         changed_models: what models are now, by name, that were others when they were first used.
+        guide: what is known of the clusters before they are made.
         given: clusters to take instead of making some, () if there are none.
         combined: digest of the one request that captions are asked by for several tracks, "" if each has its own.
         dedupe: what shares an answer.
@@ -42,6 +43,7 @@ class StepConfig:
     seed: int
     changed_models: Mapping[str, str] = field(default_factory=dict)
     given: tuple[ClusterDefinition, ...] = ()
+    guide: Guide = field(default_factory=Guide)
     combined: str = ""
     dedupe: Literal["off", "exact", "near"] = "exact"
     is_part: bool = False

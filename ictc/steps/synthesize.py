@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ictc.errors import StageError
-from ictc.records import ClusterDefinition
+from ictc.records import ClusterDefinition, Guide
 from ictc.steps.base import JsonFile, MapStep, ReduceStep, Results, TypicalRequest, View
 from ictc.steps.caption import CAPTION, caption_of
 from ictc.steps.config import StepConfig
@@ -93,6 +93,7 @@ class SynthesizeStep(ReduceStep[Synthesis]):
             "proposals": config.num_proposals,
             "placing": digest(config.track.prompts["assign"]),
             "naming": digest(config.track.naming_prompts),
+            **({"guide": digest(config.guide)} if config.guide != Guide() else {}),
         }
         return {**common, **sizes, **agreed, "labels": digest(all_labels(config, results))}
 
@@ -100,6 +101,9 @@ class SynthesizeStep(ReduceStep[Synthesis]):
         return (CAPTION,) if config.given else (CAPTION, LABEL)
 
     def explain_too_few(self, config: StepConfig, num_images: int) -> str:
+        named = len(config.guide.clusters)
+        if named > config.num_clusters:
+            return f"--guide names {named} clusters, and --num_clusters is {config.num_clusters}: raise it"
         if config.given or num_images >= config.num_clusters:
             return ""
         return f"{num_images:,} images can't make {config.num_clusters} clusters: lower --num_clusters or add images"
@@ -118,6 +122,7 @@ class SynthesizeStep(ReduceStep[Synthesis]):
             labels=labels,
             num_labels=config.num_labels,
             num_proposals=config.num_proposals,
+            guide=config.guide,
             examples=find_examples(results, labels.head(config.num_labels)) if config.makes_agreement else {},
         )
 

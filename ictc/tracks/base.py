@@ -265,7 +265,8 @@ class Track:
     @cached_property
     def naming_prompts(self) -> dict[str, dict[str, Any]]:
         """Return likewise what Step 2b asks of a group of labels, where it makes groups first."""
-        return {"name": {**self.naming.turns, "answer": ClusterAnswer.model_json_schema()}}
+        turns = {str(role): text for role, text in self.naming.turns.items()}
+        return {"name": {**turns, "answer": ClusterAnswer.model_json_schema()}}
 
 
 def parse_caption(image_id: str, *, text: str, model: type[CaptionAnswer] = CaptionAnswer) -> Caption:

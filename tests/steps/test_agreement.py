@@ -10,6 +10,8 @@ from typing import Any
 
 import orjson
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from support.cli import Ictc, exported_bytes, load
 from support.collections import draw_flat
 from support.faulty_disk import Fault
@@ -17,6 +19,7 @@ from support.fork_server import ForkServer
 
 from ictc.engines.base import Answer, ChoiceAnswer, GenerationRequest, GenerationResult, Task
 from ictc.errors import StageError
+from ictc.records import Guide, GuideCluster
 from ictc.steps.histogram import build_histogram
 from ictc.steps.synthesis.naming import LabelGroup, meaning_of, name_groups
 from ictc.steps.synthesis.proposing import Aim
@@ -42,11 +45,19 @@ class Expert:
     """Knows which kind each thing is of, and errs about some labels in some proposals.
 
     Attributes:
-        names: what it calls each group, by the kind of its first label; by default the kind.
+        wrong: numbers of proposals, and the labels that it misplaces in them.
+        names: what it calls each group, by the kind of its first label; by default the kind, or that label.
     """
 
-    def __init__(self, wrong: frozenset[tuple[int, str]] = frozenset(), names: dict[str, list[str]] | None = None):
+    def __init__(
+        self,
+        wrong: frozenset[tuple[int, str]] = frozenset(),
+        *,
+        names: dict[str, list[str]] | None = None,
+        names_by_label: bool = False,
+    ) -> None:
         self.wrong = wrong
+        self.names_by_label = names_by_label
         self.names = names or {}
         self.asked: Counter[str] = Counter()
 
@@ -66,21 +77,24 @@ class Expert:
                 kind = next(other for other in KINDS if other != kind)
             return next(letter for letter, option in inputs["options"].items() if option["name"] == kind)
         assert request.task == Task.NAME
-        kind = kind_of(inputs["labels"][0]["label"])
+        first = inputs["labels"][0]["label"]
+        kind = kind_of(first)
         queue = self.names.get(kind, [])
-        name = queue.pop(0) if queue else kind
+        name = queue.pop(0) if queue else first if self.names_by_label else kind
         return orjson.dumps({"name": name, "description": f"All that is a {kind}."}).decode()
 
 
 def kind_of(label: str) -> str:
-    return next(kind for kind, things in KINDS.items() if label in things)
+    return next((kind for kind, things in KINDS.items() if label in things), "tool")
 
 
 COUNTS = {thing: 10 - place for place, thing in enumerate(thing for things in KINDS.values() for thing in things)}
 
 
-def agree(expert: Expert, counts: dict[str, int] = COUNTS, num_proposals: int = 5, num_labels: int = 60) -> Any:
-    task = SynthesizeTask(aim=AIM, labels=build_histogram(counts), num_labels=num_labels, num_proposals=num_proposals)
+def agree(expert: Expert, counts: dict[str, int] = COUNTS, num_labels: int = 60, guide: Guide | None = None) -> Any:
+    task = SynthesizeTask(
+        aim=AIM, labels=build_histogram(counts), num_labels=num_labels, num_proposals=5, guide=guide or Guide()
+    )
     return asyncio.run(task.run(expert))
 
 
@@ -175,6 +189,114 @@ def test_another_number_of_proposals_is_another_question(ictc: Ictc, ads: Path, 
     told = ictc("recluster", "--source_dir", tmp_path / "out", "--output_dir", tmp_path / "k4", "--num_clusters", 4)
     assert told.exit_code == 0, told.stderr
     assert load(tmp_path / "k4", "step2b_metadata.json")["synthesize_runs"] == 3
+
+
+SALE = Guide(
+    clusters=(GuideCluster(name="Sales", description="All that is cheaper now.", labels=("bus", "Apples")),),
+    together=(("car", "truck", "boat"),),
+    apart=(("saw", "drill"),),
+)
+
+
+def test_what_is_known_of_the_clusters_holds_whatever_the_proposals_say() -> None:
+    expert = Expert()
+    result = agree(expert, guide=SALE)
+    group = {one.label: one.cluster_id for one in result.placed}
+    assert group["bus"] == group["apple"]
+    sales = result.definitions[group["bus"] - 1]
+    assert (sales.name, sales.description) == ("Sales", "All that is cheaper now.")
+    assert group["car"] == group["truck"]
+    assert group["saw"] != group["drill"]
+    assert set(group) == set(COUNTS)  # the name of a cluster is no label
+    assert expert.asked[Task.NAME] == 2
+
+
+@settings(max_examples=40)
+@given(st.data())
+def test_any_guide_that_can_be_kept_is_kept(data: st.DataObject) -> None:
+    """Of clusters with labels of their own, and pairs that do not contradict them."""
+    things = data.draw(st.permutations(sorted(COUNTS)))
+    named = data.draw(st.integers(0, 3))
+    clusters = tuple(GuideCluster(name=f"Given {n}", description="d", labels=(things[n],)) for n in range(named))
+    pair = (things[3], things[4])
+    is_apart = data.draw(st.booleans())
+    guide = Guide(clusters=clusters, **{"apart" if is_apart else "together": (pair,)})
+    wrong = frozenset(data.draw(st.sets(st.tuples(st.integers(1, 5), st.sampled_from(sorted(COUNTS))))))
+    result = agree(Expert(wrong, names_by_label=True), guide=guide)
+    group = {one.label: one.cluster_id for one in result.placed}
+    assert len(result.definitions) == 3
+    assert (group[pair[0]] != group[pair[1]]) == is_apart
+    for number, cluster in enumerate(clusters):
+        assert result.definitions[group[things[number]] - 1].name == cluster.name
+    assert set(group) == set(COUNTS)
+
+
+GUIDE = """
+clusters:
+  - name: Odd ones
+    labels: [quiet river, no such label]
+together:
+  - [golden cedar, calm plain]
+"""
+
+
+def test_a_guide_is_a_file_that_people_write(ictc: Ictc, ads: Path, tmp_path: Path) -> None:
+    (tmp_path / "guide.yaml").write_text(GUIDE)
+    told = ictc.succeed(ads, tmp_path / "out", "--guide", tmp_path / "guide.yaml")
+    assert "what 5 proposals agree on" in told.stdout + told.stderr
+    assert "'no such label'" in told.stdout + told.stderr
+    assert "of --guide" in told.stdout + told.stderr
+    assert "Odd ones" in {one["name"] for one in load(tmp_path / "out", "step2b_dynamic_clusters.json")}
+    (tmp_path / "guide.yaml").write_text(GUIDE.replace("Odd ones", "Even ones"))
+    ictc.succeed(ads, tmp_path / "out", "--guide", tmp_path / "guide.yaml")
+    assert "Even ones" in {one["name"] for one in load(tmp_path / "out", "step2b_dynamic_clusters.json")}
+    edited = ictc(
+        *("recluster", "--source_dir", tmp_path / "out", "--output_dir", tmp_path / "edited"),
+        *("--clusters", tmp_path / "out" / "step2b_dynamic_clusters.json"),
+    )
+    assert edited.exit_code == 0, edited.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "flags", "words"),
+    [
+        ("clusters: [{name: A}, {name: a}]", (), "two clusters are named 'a'"),
+        ("clusters: [{name: A, label: [b]}]", (), "clusters.1.label: Extra inputs are not permitted"),
+        ("clusters: [{name: '...'}]", (), "the name '...' can't be seen"),
+        ("together: [[one]]", (), "together: ['one'] needs two labels or more"),
+        ("{}", (), "says nothing; give it clusters, together or apart"),
+        ("- a", (), "Input should be a valid dictionary"),
+        ("a: [", (), "while parsing"),
+        ("clusters: [{name: A}, {name: B}, {name: C}, {name: D}]", (), "names 4 clusters, and --num_clusters is 3"),
+        ("clusters: [{name: A}]", ("--synthesize_runs", 1), "leave out --synthesize_runs 1"),
+    ],
+)
+def test_a_guide_that_makes_no_sense_is_refused_in_one_line(
+    ictc: Ictc, ads: Path, tmp_path: Path, text: str, flags: tuple[object, ...], words: str
+) -> None:
+    (tmp_path / "guide.yaml").write_text(text)
+    told = ictc.run(ads, tmp_path / "out", "--guide", tmp_path / "guide.yaml", *flags)
+    assert told.exit_code == 2
+    (error,) = [line for line in told.stderr.splitlines() if "--guide" in line]
+    assert words in error
+
+
+def test_a_guide_that_contradicts_itself_is_told_where_its_labels_are_known(
+    ictc: Ictc, ads: Path, tmp_path: Path
+) -> None:
+    ictc.succeed(ads, tmp_path / "out")
+    first, second = (entry["label"] for entry in load(tmp_path / "out", "step2b_metadata.json")["labels"][:2])
+    (tmp_path / "guide.yaml").write_text(f"together: [[{first}, {second}]]\napart: [[{first}, {second}]]")
+    told = ictc.run(ads, tmp_path / "out", "--guide", tmp_path / "guide.yaml")
+    assert told.exit_code == 1
+    assert "must be both together and apart" in told.stderr
+    (tmp_path / "guide.yaml").write_text("together: [[none, nothing]]\napart: [[none, nothing]]")
+    ictc.succeed(ads, tmp_path / "out", "--guide", tmp_path / "guide.yaml")  # of labels that are not there
+
+
+def test_a_missing_guide_is_named(ictc: Ictc, ads: Path, tmp_path: Path) -> None:
+    told = ictc.run(ads, tmp_path / "out", "--guide", tmp_path / "none.yaml")
+    assert (told.exit_code, "none.yaml: cannot be read: No such file" in told.stderr) == (2, True)
 
 
 @pytest.fixture(scope="module")

@@ -1,33 +1,96 @@
-"""What several proposals agree on: which labels belong together."""
+"""What several proposals agree on: which labels belong together, as far as the user does not know it already."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import combinations, pairwise
 
 from ictc.grouping.consensus import find_consensus
+from ictc.records import Guide, GuideCluster
 from ictc.steps.histogram import Counted
 from ictc.steps.synthesis.result import PlacedLabel
+from ictc.tracks.spelling import singular_form
+
+Pair = tuple[int, int]
 
 
-def group_labels(
-    counted: Sequence[Counted], placements: Sequence[Sequence[int | None]], *, num_groups: int
-) -> list[PlacedLabel]:
-    """Return the labels with their groups.
+@dataclass(frozen=True, kw_only=True)
+class LabelsToGroup:
+    """Labels of images, and the names of clusters that must be there, which are placed like labels.
 
-    Args:
-        placements: by proposal, in which of its clusters each label is, None where that is not known.
-
-    Raises:
-        GroupingError: so many groups can't be told apart.
+    Attributes:
+        counted: labels of images with their counts.
     """
-    rows = [[-1 if cluster_id is None else cluster_id for cluster_id in row] for row in placements]
-    grouping = find_consensus(
-        rows,
-        labels=[label for label, _ in counted],
-        weights=[count for _, count in counted],
-        num_groups=num_groups,
-    )
-    return [
-        PlacedLabel(label=label, count=count, cluster_id=int(group) + 1, support=round(float(support), 4))
-        for (label, count), group, support in zip(counted, grouping.members, grouping.support, strict=True)
-    ]
+
+    counted: Sequence[Counted]
+    guide: Guide
+
+    @cached_property
+    def names(self) -> list[str]:
+        """All that is placed: the labels, then names of clusters that are no labels."""
+        return [label for label, _ in self._all]
+
+    @cached_property
+    def _all(self) -> list[Counted]:
+        known = {singular_form(label) for label, _ in self.counted}
+        names = [cluster.name for cluster in self.guide.clusters if singular_form(cluster.name) not in known]
+        return [*self.counted, *((name, 1) for name in names)]
+
+    @cached_property
+    def _places(self) -> Mapping[str, int]:
+        return {singular_form(name): place for place, name in enumerate(self.names)}
+
+    def group(
+        self, placements: Sequence[Sequence[int | None]], num_groups: int
+    ) -> tuple[list[PlacedLabel], dict[int, GuideCluster]]:
+        """Return the labels of images with their groups, numbered from 1, and the groups that have a name already.
+
+        Args:
+            placements: by proposal, in which of its clusters each of `names` is, None where that is not known.
+
+        Raises:
+            GroupingError: so many groups can't be told apart, or the guide contradicts itself.
+        """
+        rows = [[-1 if cluster_id is None else cluster_id for cluster_id in row] for row in placements]
+        grouping = find_consensus(
+            rows,
+            labels=self.names,
+            weights=[count for _, count in self._all],
+            num_groups=num_groups,
+            together=self._together(),
+            apart=self._apart(),
+        )
+        placed = [
+            PlacedLabel(label=label, count=count, cluster_id=int(group) + 1, support=round(float(support), 4))
+            for (label, count), group, support in zip(
+                self.counted, grouping.members, grouping.support[: len(self.counted)], strict=False
+            )
+        ]
+        named = {int(grouping.members[self._place(one.name)]) + 1: one for one in self.guide.clusters}
+        return placed, named
+
+    def _place(self, name: str) -> int:
+        return self._places[singular_form(name)]
+
+    def _find(self, names: Sequence[str]) -> list[int]:
+        """Return the places of those that are there."""
+        places = (self._places.get(singular_form(name)) for name in names)
+        return [place for place in places if place is not None]
+
+    def _together(self) -> list[Pair]:
+        sets = [*self.guide.together, *((one.name, *one.labels) for one in self.guide.clusters)]
+        return [pair for labels in sets for pair in pairwise(self._find(labels))]
+
+    def _apart(self) -> list[Pair]:
+        sets = [*self.guide.apart, [one.name for one in self.guide.clusters]]
+        return [pair for labels in sets for pair in combinations(self._find(labels), 2)]
+
+
+def find_absent(guide: Guide, labels: Sequence[Counted]) -> list[str]:
+    """Return the labels of a guide that no image has, in the order of the guide."""
+    known = {singular_form(label) for label, _ in labels}
+    named = [label for one in guide.clusters for label in one.labels]
+    named += [label for labels_ in (*guide.together, *guide.apart) for label in labels_]
+    return list(dict.fromkeys(label for label in named if singular_form(label) not in known))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import orjson
@@ -38,10 +38,13 @@ class LabelGroup:
     Attributes:
         labels: with their counts, the most frequent first.
         examples: captions of images that carry them.
+        name, description: that it has already, "" if the model is to give it.
     """
 
     labels: Sequence[Counted]
     examples: Sequence[str] = ()
+    name: str = ""
+    description: str = ""
 
 
 async def name_groups(ask: AskAll, groups: Sequence[LabelGroup], aim: Aim) -> tuple[ClusterDefinition, ...]:
@@ -51,33 +54,40 @@ async def name_groups(ask: AskAll, groups: Sequence[LabelGroup], aim: Aim) -> tu
         StageError: a group got no name of its own.
         EngineError: the engine cannot go on.
     """
-    named: dict[int, ClusterAnswer] = {}
+    names = {place: group.name for place, group in enumerate(groups) if group.name}
+    descriptions = {place: group.description for place, group in enumerate(groups) if group.description}
     for number in range(MAX_ROUNDS):
-        unnamed = [place for place in range(len(groups)) if place not in named]
-        if not unnamed:
+        todo = [place for place in range(len(groups)) if place not in names or place not in descriptions]
+        if not todo:
             break
-        taken = [named[place].name for place in sorted(named)]
-        answers = await hold(
-            ask, [_Naming(aim=aim, groups=groups, place=place, taken=taken, number=number).name() for place in unnamed]
-        )
-        named |= dict(zip(unnamed, answers, strict=True))
-        for place in find_repeated([named[place].name for place in sorted(named)]):
-            logger.info("synthesize: %r is the name of another group, too; asked again", named.pop(place).name)
-    if len(named) < len(groups):
+        taken = [names[place] for place in sorted(names)]
+        dialogues = [_Naming(aim=aim, groups=groups, place=place, taken=taken, number=number).name() for place in todo]
+        for place, answer in zip(todo, await hold(ask, dialogues), strict=True):
+            names.setdefault(place, answer.name)
+            descriptions.setdefault(place, answer.description)
+        for place in find_repeated({place: names[place] for place in sorted(names, key=lambda p: not groups[p].name)}):
+            logger.info("synthesize: %r is the name of another group, too; asked again", names.pop(place))
+            descriptions.pop(place)
+    if len(names) < len(groups):
         raise StageError(
-            f"Step 2b: the model gives {len(groups) - len(named)} of {len(groups)} groups of labels the names of "
+            f"Step 2b: the model gives {len(groups) - len(names)} of {len(groups)} groups of labels the names of "
             "others; lower --num_clusters, or try another --seed or a larger model. Captions and labels are kept"
         )
     return tuple(
-        ClusterDefinition(place + 1, name=named[place].name, description=named[place].description)
-        for place in range(len(groups))
+        ClusterDefinition(place + 1, name=names[place], description=descriptions[place]) for place in range(len(groups))
     )
 
 
-def find_repeated(names: Sequence[str]) -> list[int]:
+def find_repeated(names: Mapping[int, str]) -> list[int]:
     """Return the places of names that say the same as one before them."""
-    meanings = [meaning_of(name) for name in names]
-    return [place for place, meaning in enumerate(meanings) if meaning in meanings[:place]]
+    known: set[tuple[str, ...]] = set()
+    repeated = []
+    for place, name in names.items():
+        meaning = meaning_of(name)
+        if meaning in known:
+            repeated.append(place)
+        known.add(meaning)
+    return repeated
 
 
 def meaning_of(name: str) -> tuple[str, ...]:

@@ -8,14 +8,14 @@ a label that no answer read has its place.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from ictc.errors import StageError
+from ictc.records import Guide, GuideCluster
 from ictc.stages.dialogue import hold
 from ictc.stages.work import AskAll, ReduceTask
-from ictc.steps.histogram import LabelHistogram
-from ictc.steps.synthesis.agreeing import group_labels
+from ictc.steps.histogram import Counted, LabelHistogram
+from ictc.steps.synthesis.agreeing import LabelsToGroup, find_absent
 from ictc.steps.synthesis.naming import LabelGroup, name_groups
 from ictc.steps.synthesis.placing import place
 from ictc.steps.synthesis.proposing import Aim, Proposal, Proposer
@@ -33,6 +33,7 @@ class SynthesizeTask(ReduceTask[Synthesis]):
         num_labels: how many of them, the most frequent ones, one prompt lists.
         num_proposals: how often clusters are asked for.
         examples: a caption for each of the most frequent labels.
+        guide: what is known of the clusters beforehand; needs several proposals.
     """
 
     aim: Aim
@@ -40,6 +41,7 @@ class SynthesizeTask(ReduceTask[Synthesis]):
     num_labels: int
     num_proposals: int = 1
     examples: Mapping[str, str] = field(default_factory=dict)
+    guide: Guide = field(default_factory=Guide)
 
     @cached_property
     def head(self) -> LabelHistogram:
@@ -57,7 +59,10 @@ class SynthesizeTask(ReduceTask[Synthesis]):
         return of_what if self.num_proposals == 1 else f"{of_what}; what {self.num_proposals} proposals agree on"
 
     def remark(self, result: Synthesis) -> str:
-        """Return how many labels had room, "" if all had."""
+        """Return how many labels had room, and which of the guide there are not, "" if all had and are."""
+        return "; ".join(filter(None, (self._tell_of_room(result), self._tell_of_absent())))
+
+    def _tell_of_room(self, result: Synthesis) -> str:
         if result.num_labels is None:
             return ""
         read = self.head.head(result.num_labels)
@@ -65,6 +70,10 @@ class SynthesizeTask(ReduceTask[Synthesis]):
             f"the context had room for {result.num_labels} of these labels, which cover {read.coverage:.0%} of the "
             "images; a longer --max_model_len with --force_steps 2b,3 reads more"
         )
+
+    def _tell_of_absent(self) -> str:
+        absent = find_absent(self.guide, self.labels.labels)
+        return f"no image has the labels {', '.join(map(repr, absent[:5]))} of --guide" if absent else ""
 
     async def run(self, ask: AskAll) -> Synthesis:
         """Return the K definitions, and what they were made from."""
@@ -77,22 +86,26 @@ class SynthesizeTask(ReduceTask[Synthesis]):
     async def _agree(self, ask: AskAll) -> Synthesis:
         """Return the K clusters that several proposals agree on."""
         proposals = await hold(ask, [self._proposer(number).propose() for number in range(self.num_proposals)])
-        counted = self._labels_to_place(proposals)
-        placements = await hold(
-            ask,
-            [
-                place(label, proposal, aim=self.aim, name=f"place-{number}-{row}")
-                for number, proposal in enumerate(proposals, start=1)
-                for row, (label, _) in enumerate(counted, start=1)
-            ],
-        )
-        rows = [placements[start : start + len(counted)] for start in range(0, len(placements), len(counted))]
-        grouped = group_labels(counted, rows, num_groups=self.aim.num_clusters)
+        labels = LabelsToGroup(counted=self._labels_to_place(proposals), guide=self.guide)
+        placements = [
+            await self._place(ask, labels.names, proposal, number) for number, proposal in enumerate(proposals, 1)
+        ]
+        placed, named = labels.group(placements, self.aim.num_clusters)
         groups = [
-            self._group([one for one in grouped if one.cluster_id == number])
+            self._group([one for one in placed if one.cluster_id == number], named.get(number))
             for number in range(1, self.aim.num_clusters + 1)
         ]
-        return Synthesis(await name_groups(ask, groups, self.aim), placed=tuple(grouped))
+        return Synthesis(await name_groups(ask, groups, self.aim), placed=tuple(placed))
+
+    async def _place(self, ask: AskAll, names: Sequence[str], proposal: Proposal, number: int) -> list[int | None]:
+        """Return in which cluster of a proposal each name is."""
+        return await hold(
+            ask,
+            [
+                place(name, proposal, aim=self.aim, name=f"place-{number}-{row}")
+                for row, name in enumerate(names, start=1)
+            ],
+        )
 
     def _proposer(self, number: int) -> Proposer:
         """Return what asks for one proposal, from a sample of its own."""
@@ -101,18 +114,18 @@ class SynthesizeTask(ReduceTask[Synthesis]):
             sample = self.head
         return Proposer(aim=self.aim, histogram=sample, name=f"synthesize-{number + 1}")
 
-    def _labels_to_place(self, proposals: Sequence[Proposal]) -> list[tuple[str, int]]:
+    def _labels_to_place(self, proposals: Sequence[Proposal]) -> list[Counted]:
         """Return the most frequent labels, and whatever others a proposal was made from, with their counts."""
         read = {label for proposal in proposals for label, _ in proposal.read.labels}
         return [
             counted for rank, counted in enumerate(self.labels.labels) if rank < self.num_labels or counted[0] in read
         ]
 
-    def _group(self, placed: Sequence[PlacedLabel]) -> LabelGroup:
-        if not placed:
-            raise StageError(
-                f"Step 2b: the proposals tell fewer than {self.aim.num_clusters} groups of labels apart; lower "
-                "--num_clusters, or try another --seed. Captions and labels are kept"
-            )
+    def _group(self, placed: Sequence[PlacedLabel], known: GuideCluster | None) -> LabelGroup:
+        """Return what a group is named from; `known` is its cluster in the guide, if it has one."""
         examples = [self.examples[one.label] for one in placed if one.label in self.examples]
-        return LabelGroup(labels=[(one.label, one.count) for one in placed], examples=examples[:EXAMPLES_OF_GROUP])
+        group = LabelGroup(labels=[(one.label, one.count) for one in placed], examples=examples[:EXAMPLES_OF_GROUP])
+        if known is None:
+            return group
+        labels = group.labels or [(known.name, 0)]  # it must be there, whether images have such labels or not
+        return replace(group, labels=labels, name=known.name, description=known.description)
