@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations, pairwise
 
-from ictc.grouping.consensus import find_consensus
 from ictc.records import Guide, GuideCluster
 from ictc.steps.histogram import Counted
 from ictc.steps.synthesis.result import PlacedLabel
@@ -53,6 +52,8 @@ class LabelsToGroup:
         Raises:
             GroupingError: so many groups can't be told apart, or the guide contradicts itself.
         """
+        from ictc.grouping.consensus import find_consensus
+
         rows = [[-1 if cluster_id is None else cluster_id for cluster_id in row] for row in placements]
         grouping = find_consensus(
             rows,
