@@ -87,6 +87,21 @@ def test_an_images_requests_go_in_one_after_the_other_and_share_all_that_precede
         assert all([message.role for message in request.messages] == ["user"] for request in three)
 
 
+@pytest.mark.parametrize("tracks", ["1,2,3", "1,2,general"])
+def test_combined_captions_depend_on_the_criteria_that_their_prompt_names(
+    ictc: Ictc, tmp_path: Path, ads: Path, tracks: str
+) -> None:
+    """A new criterion makes them anew where the prompt has it in it, and nowhere else."""
+    combined = ("--track", tracks, "--combine_tracks")
+    ictc.succeed(ads, tmp_path / "out", *combined, "--criterion", "Price Level")
+    for out in ("out", "fresh"):
+        told = ictc.succeed(ads, tmp_path / out, *combined, "--criterion", "Emotional Tone")
+        made_again = "Step 1 captions: all 22 are up to date" not in told.stderr
+        assert made_again == (out == "fresh" or "general" in tracks)
+    for folder in ("full_run", "track2_identity"):
+        assert exported_bytes(tmp_path / "out" / folder) == exported_bytes(tmp_path / "fresh" / folder)
+
+
 def test_a_track_that_fails_costs_the_others_nothing(ictc: Ictc, tmp_path: Path, ads: Path) -> None:
     ictc.succeed(ads, tmp_path / "out", "--track", "1,2,3", "--engine_options", '{"fail": ["1:ad_003"]}')
     lines = {name: (tmp_path / "out" / name / "rejected.jsonl").read_text() for name in TRACKS.values()}

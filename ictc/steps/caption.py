@@ -260,7 +260,7 @@ class CaptionStage:
             answer=JsonAnswer(self.track.caption.schema),
             sampling=attempt.sampling(max_tokens=MAX_TOKENS, seed=self.seed),
             image=image,
-            inputs={"criterion": self.criterion} if self.track.caption.uses("criterion") else {},
+            inputs=inputs_of([self]),
         )
 
     def parse_answer(self, item: ImageRecord, answer: Answer) -> Outcome:
@@ -297,9 +297,15 @@ class CombinedCaptionStage:
             messages=self._prompt.render(),
             answer=JsonAnswer(self._prompt.schema),
             sampling=attempt.sampling(max_tokens=MAX_TOKENS * len(self.stages), seed=self.stages[0].seed),
-            inputs={"criterion": "; ".join(stage.criterion for stage in self.stages)},
+            inputs=inputs_of(self.stages),
         )
 
     def parse_answer(self, item: ImageRecord, answer: Answer) -> Outcome:
         captions = self._prompt.parse(item.image_id, text=answer.text)
         return Outcome(Status.DONE, {PARTS: [caption_outcome(caption) for caption in captions]})
+
+
+def inputs_of(stages: Sequence[CaptionStage]) -> dict[str, str]:
+    """Return what a prompt is rendered from: the criteria that it names, as no answer may depend on others."""
+    criteria = [stage.criterion for stage in stages if stage.track.caption.uses("criterion")]
+    return {"criterion": "; ".join(criteria)} if criteria else {}

@@ -15,7 +15,7 @@ def option_letters(num_options: int) -> list[str]:
     """Return option names: A to Z, then a to z, all one token each; of two capitals or more beyond 52.
 
     >>> option_letters(3), option_letters(60)[-1], option_letters(1000)[-1]
-    (['A', 'B', 'C'], 'CH', 'BMM')
+    (['A', 'B', 'C'], 'CH', 'BML')
     """
     letters = string.ascii_uppercase + string.ascii_lowercase
     if num_options <= len(letters):
