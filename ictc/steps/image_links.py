@@ -166,7 +166,7 @@ class LinkFolder:
     def remove_superfluous(self) -> None:
         """Remove whatever was there and has not been added, but for folders."""
         for name in self._superfluous:
-            Path(self._path, name).unlink()
+            _remove(self._target(name))  # what a crash left under the temporary name may be gone already
 
 
 class LinkNames:

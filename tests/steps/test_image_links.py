@@ -18,6 +18,7 @@ from ictc.stages.outcome import Status
 from ictc.steps.image_links import (
     LETTERS,
     MAX_NAME_BYTES,
+    TEMPORARY,
     LinkFolder,
     LinkNames,
     Places,
@@ -125,6 +126,18 @@ def test_links_to_what_is_gone_go_and_folders_of_the_user_stay(kind: str, image:
     image.unlink()
     fill(tmp_path / "links", ad=image, never=image.with_name("never"))
     assert {path.name for path in (tmp_path / "links").iterdir()} == {"mine"}
+
+
+def test_what_a_crash_left_on_its_way_goes(kind: str, image: Path, tmp_path: Path) -> None:
+    """Whether another link needs its place or not."""
+    other = image.with_name("other.png")
+    other.write_bytes(b"other")
+    for is_replaced in (False, True):
+        fill(tmp_path / "links", one=image, two=image)
+        (tmp_path / "links" / TEMPORARY).write_bytes(b"on its way")
+        fill(tmp_path / "links", one=image, two=other if is_replaced else image)
+        assert {path.name for path in (tmp_path / "links").iterdir()} == {"one", "two"}
+        assert (tmp_path / "links" / "two").read_bytes() == (b"other" if is_replaced else b"first")
 
 
 def make_no_file(folder: Path) -> dict[str, str]:
