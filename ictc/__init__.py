@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 from ictc.version import __version__
 
 if TYPE_CHECKING:
-    from ictc.interface.run import Run, cluster
+    from ictc.interface.run import Run, cluster, suggest
     from ictc.interface.run import open_run as open  # noqa: A004 - as gzip.open and Image.open are called
 
-__all__ = ["Run", "__version__", "cluster", "open"]
+__all__ = ["Run", "__version__", "cluster", "open", "suggest"]
 
-_NAMES_IN_RUN = {"Run": "Run", "cluster": "cluster", "open": "open_run"}
+_NAMES_IN_RUN = {"Run": "Run", "cluster": "cluster", "open": "open_run", "suggest": "suggest"}
 
 
 def __getattr__(name: str) -> Any:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ictc.config import ClusteringSettings, InputSettings, RunSettings
 from ictc.errors import ConfigError, StorageError
-from ictc.executors.base import Executor
+from ictc.executors.base import Executor, Note
 from ictc.executors.build import build_executor
 from ictc.records import ClusterDefinition
 from ictc.runs.context import settings_with_context
@@ -143,11 +143,25 @@ async def run_steps(runs: list[TrackRun], settings: RunSettings, stop: asyncio.E
 @asynccontextmanager
 async def open_executor(runs: list[TrackRun], settings: RunSettings) -> AsyncIterator[Executor]:
     """Yield what runs the steps, and release its engines at the end."""
-    engine, note = settings_with_context(settings.engine, runs), runs[0].reporter.note
-    settings, chosen = settings.model_copy(update={"engine": engine}), settings.input
+    engine = settings_with_context(settings.engine, runs)
+    requests_per_image = 1 if settings.control.combine_tracks else len(runs)
+    sized = settings.model_copy(update={"engine": engine})
+    async with open_engines(sized, runs[0].reporter.note, requests_per_image) as executor:
+        yield executor
+
+
+@asynccontextmanager
+async def open_engines(settings: RunSettings, note: Note, requests_per_image: int = 1) -> AsyncIterator[Executor]:
+    """Yield the executor that the settings ask for, and release its engines at the end.
+
+    Args:
+        note: told in a line what the engines have chosen from the hardware.
+        requests_per_image: how many requests in a row will be about the same image.
+    """
+    chosen = settings.input
     absolute = {name: value.absolute() for name, value in chosen if isinstance(value, Path)}  # in whatever folder
     images = FoundImages(chosen.model_copy(update=absolute))
-    executor = build_executor(settings, images, note, 1 if settings.control.combine_tracks else len(runs))
+    executor = build_executor(settings, images, note, requests_per_image)
     try:
         yield executor
     finally:

@@ -27,7 +27,7 @@ DOCS = REPOSITORY / "docs"
 OUTPUTS = DOCS / "outputs.md"
 PAGES = [REPOSITORY / "README.md", *sorted(DOCS.glob("*.md"))]
 
-THEY_ASK = ("run", "import", "recluster")
+THEY_ASK = ("run", "import", "recluster", "suggest")
 NEEDS_A_MODEL = ("engine", "vlm_model", "llm_model", "base_url", "engine_options")
 COMMANDS = [name for name in app if not name.startswith("-")]
 FLAGS_OF_BENCHMARKS = {"answer_tokens", "parts", "preset", "repeats", "rounds"}

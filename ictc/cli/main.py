@@ -21,7 +21,7 @@ from ictc.version import __version__
 USAGE_EXIT_CODE = 2
 
 COMMANDS = {
-    "Make clusters": ("run", "plan", "import", "merge", "recluster", "retry"),
+    "Make clusters": ("run", "plan", "suggest", "import", "merge", "recluster", "retry"),
     "Keep an eye on runs": ("status", "verify"),
     "Look at clusters": ("report", "sample", "export"),
     "Measure": ("evaluate", "consensus", "archetypes", "trends"),

@@ -25,6 +25,7 @@ class Task(StrEnum):
     SYNTHESIZE = "synthesize"
     NAME = "name"
     ASSIGN = "assign"
+    SUGGEST = "suggest"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,9 @@ class GenerationRequest:
             name: `criterion, labels` (of a group, as above), `examples` (captions), `others` (labels of each of the
             other groups) and `taken` (names of other groups);
             assign: as label, with `label` ("" if there is none) and `options`
-            (from each option of the `ChoiceAnswer` to `{name, description}`).
+            (from each option of the `ChoiceAnswer` to `{name, description}`);
+            suggest: `images` (what label is given of each, but the criterion), `known` (criteria that there are) and
+            `num_criteria` (most that are wanted).
     """
 
     request_id: str

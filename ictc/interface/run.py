@@ -12,17 +12,20 @@ from ictc.config import EngineName
 from ictc.errors import ConfigError
 from ictc.interface.caller import Caller, telling_errors
 from ictc.interface.page import ReportPage
-from ictc.interface.session import recluster_images, run_images
+from ictc.interface.session import recluster_images, run_images, suggest_for
 from ictc.interface.settings import (
     Place,
     build_page_options,
     build_recluster_by_name,
     build_run,
+    build_suggest,
     to_location,
 )
 from ictc.report.options import EmbeddingMethod
 from ictc.runs.reader import find_run_directories
 from ictc.runs.shards import resolve_shard
+from ictc.storage.json_files import read_json
+from ictc.suggesting.request import SuggestRequest
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,6 +62,33 @@ def cluster(
     asked = resolve_shard(build_run(images, output_dir=output_dir, given={**chosen, **settings}), os.environ)
     (summary,) = run_images(asked, Caller())
     return Run(summary.directory)
+
+
+@telling_errors
+def suggest(images: Place, *, output_dir: Place | None = None, **settings: Any) -> pd.DataFrame:
+    """Propose criteria by which images could be sorted, and tell how well each splits a sample of them.
+
+    Does what `ictc suggest --ads_dir` does; an interrupt stops it in order, and the same call resumes.
+
+    Args:
+        images: Folder, URL, pattern of tar shards, or table, as `--ads_dir` and `--images` take them.
+        output_dir: Folder for the sample and the answers. Unset: below ~/.local/state/ictc/suggest.
+        **settings: Any others of `ictc suggest`, by the names of the flags; None leaves one out.
+
+    Returns:
+        A row a criterion, those that split the sample first, with the columns of `suggestions.json`.
+
+    Raises:
+        IctcError: what the command would end with, in the same line.
+        KeyboardInterrupt: after an interrupt, once everything has stopped; the same call resumes.
+    """
+    return _suggested(build_suggest(images, is_run=False, output_dir=output_dir, given=settings))
+
+
+def _suggested(request: SuggestRequest) -> pd.DataFrame:
+    with analysis_packages():
+        import pandas as pd
+    return pd.DataFrame(read_json(suggest_for(request, Caller()))["criteria"])
 
 
 @telling_errors
@@ -181,6 +211,25 @@ class Run:
         request = build_recluster_by_name(self.directory, output_dir=output_dir, given={**chosen, **settings})
         (summary,) = recluster_images(request, Caller())
         return Run(summary.directory)
+
+    @telling_errors
+    def suggest(self, *, output_dir: Place | None = None, **settings: Any) -> pd.DataFrame:
+        """Propose criteria by which the same images could be sorted, from a sample of their captions.
+
+        Does what `ictc suggest --source_dir` does. This run is only read.
+
+        Args:
+            output_dir: Folder for the answers. Unset: below ~/.local/state/ictc/suggest.
+            **settings: Any others of `ictc suggest`, by the names of the flags; None leaves one out.
+
+        Returns:
+            As `ictc.suggest`.
+
+        Raises:
+            IctcError: what the command would end with, in the same line.
+            KeyboardInterrupt: after an interrupt, once everything has stopped; the same call resumes.
+        """
+        return _suggested(build_suggest(self.directory, is_run=True, output_dir=output_dir, given=settings))
 
     @telling_errors
     def report(

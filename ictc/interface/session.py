@@ -25,6 +25,8 @@ from ictc.runs.reporter import Reporter
 from ictc.runs.summary import TrackSummary
 from ictc.secrecy import scrub_line
 from ictc.stages.publish import find_target, publish, publish_to
+from ictc.suggesting.request import SuggestRequest, open_source
+from ictc.suggesting.run import SUGGESTIONS_FILE, suggest_criteria
 
 logger = logging.getLogger(__name__)
 
@@ -79,6 +81,18 @@ def recluster_images(request: ReclusterRequest, front: Front) -> list[TrackSumma
     source = find_source(request)
     work = partial(recluster_source, source, request)
     return run_in_session(request.output_dir, work, front, verbose=bool(request.overrides.get("verbose")))
+
+
+def suggest_for(request: SuggestRequest, front: Front) -> Path:
+    """Do what `ictc suggest` does, and return the file with what came out.
+
+    Raises:
+        IctcError: one line for the user.
+    """
+    source = open_source(request)
+    root = source.target.path
+    run_in_session(root, partial(suggest_criteria, source), front, verbose=source.settings.control.verbose)
+    return root / SUGGESTIONS_FILE
 
 
 def run_in_session(root: Path, work: Work, front: Front, *, verbose: bool) -> list[TrackSummary]:

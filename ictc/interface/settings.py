@@ -23,6 +23,8 @@ from ictc.dataset.fetching.locations import is_url
 from ictc.errors import ConfigError
 from ictc.recluster import ReclusterRequest
 from ictc.report.options import PageOptions
+from ictc.suggesting.options import SampledImages, SuggestOptions
+from ictc.suggesting.request import SuggestRequest
 
 Place = str | os.PathLike[str]
 """A folder or file of this machine, or a URL."""
@@ -34,6 +36,14 @@ OF_CLUSTERS = ("criterion", "clusters", "top_hooks", "synthesize_runs", "guide")
 OWN_OF_RECLUSTER = ("track", "num_clusters", "redo_2a", "keep_labels", *OF_CLUSTERS)
 OF_RECLUSTER = {*OWN_OF_RECLUSTER, *EngineSettings.model_fields, *ControlSettings.model_fields}
 """The settings of `ictc recluster` beside those that say where."""
+
+OF_SUGGEST = {
+    *(set(SampledImages.model_fields) - {"images"}),
+    *SuggestOptions.model_fields,
+    *EngineSettings.model_fields,
+    *ControlSettings.model_fields,
+}
+"""The settings of `ictc suggest` beside those that say where."""
 
 DEFAULT_NUM_CLUSTERS = "10"
 """Of `ictc recluster`."""
@@ -119,6 +129,35 @@ def build_recluster_by_name(source_dir: Path, *, output_dir: Place, given: Mappi
             f"--num_clusters {num_clusters}: a Run has one K; call recluster for each, with an output_dir of its own"
         )
     return request
+
+
+def build_suggest(source: Place, *, is_run: bool, output_dir: Place | None, given: Mapping[str, Any]) -> SuggestRequest:
+    """Return what `ictc suggest` would be asked for.
+
+    Args:
+        source: images as `--ads_dir` or `--images` takes them, or a run directory.
+        given: further settings by name.
+
+    Raises:
+        ConfigError: a setting is unknown, out of its range, or contradicts another.
+    """
+    given = gather(given)
+    check_names(given, known=OF_SUGGEST)
+    place = to_location(source, name="images")
+    if not is_run:
+        given |= {"images" if names_table(place) else "ads_dir": place}
+    with telling_invalid():
+        images = SampledImages(**choose(given, SampledImages.model_fields))
+        options = SuggestOptions(**choose(given, SuggestOptions.model_fields))
+        engine = EngineSettings(**choose(given, EngineSettings.model_fields))
+        control = ControlSettings(**choose(given, ControlSettings.model_fields))
+    return SuggestRequest(
+        output_dir=None if output_dir is None else Path(to_location(output_dir, name="output_dir")),
+        source_dir=Path(place) if is_run else None,
+        images=explicit(images),
+        options=options,
+        overrides={**explicit(engine), **explicit(control)},
+    )
 
 
 def build_recluster(

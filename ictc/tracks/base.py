@@ -275,7 +275,7 @@ def parse_caption(image_id: str, *, text: str, model: type[CaptionAnswer] = Capt
     Raises:
         InvalidAnswer: it does not satisfy `model`.
     """
-    fields = {name: clean_text(value) for name, value in _validate(text, model).model_dump().items()}
+    fields = {name: clean_text(value) for name, value in validate_answer(text, model).model_dump().items()}
     common = {name: fields.pop(name) for name in CaptionAnswer.model_fields}
     return Caption(image_id=image_id, analysis=fields, **common)
 
@@ -286,7 +286,7 @@ def parse_label(text: str, model: type[LabelAnswer] = LabelAnswer) -> str:
     Raises:
         InvalidAnswer: it says nothing.
     """
-    label = cut_text(clean_text(_validate(text, model).label).lower(), MAX_LABEL_LENGTH)
+    label = cut_text(clean_text(validate_answer(text, model).label).lower(), MAX_LABEL_LENGTH)
     if not says_something(label):
         raise InvalidAnswer(f"label: {label!r} has no letter")
     return label
@@ -298,7 +298,7 @@ def parse_clusters(text: str, num_clusters: int) -> tuple[ClusterDefinition, ...
     Raises:
         InvalidAnswer: there are not exactly `num_clusters` clusters with distinct names and some description.
     """
-    answer = _validate(text, clusters_answer(num_clusters))
+    answer = validate_answer(text, clusters_answer(num_clusters))
     clusters = [_cleaned(cluster) for cluster in answer.clusters]
     names = [plain_form(cluster.name) for cluster in clusters]
     for name in names:
@@ -316,7 +316,7 @@ def parse_cluster(text: str) -> ClusterAnswer:
     Raises:
         InvalidAnswer: the name says nothing, or one of them is missing.
     """
-    return _cleaned(_validate(text, ClusterAnswer))
+    return _cleaned(validate_answer(text, ClusterAnswer))
 
 
 def _cleaned(cluster: ClusterAnswer) -> ClusterAnswer:
@@ -361,7 +361,12 @@ def _schema_of(model: type[BaseModel]) -> dict[str, Any]:
     return model.model_json_schema()
 
 
-def _validate(text: str, model: type[Model]) -> Model:
+def validate_answer(text: str, model: type[Model]) -> Model:
+    """Return the answer that a text holds, made to fit what changes nothing of what it says.
+
+    Raises:
+        InvalidAnswer: it is no JSON, or does not satisfy `model`.
+    """
     try:
         # Not strict: constrained decoding of a string of bounded length may let bare control characters through.
         document = scrub_answer(json.loads(text, strict=False))

@@ -31,6 +31,19 @@ from ictc.engines.lite.synthesis import LABEL_JOINT, cluster_labels, describe, e
 
 SUBJECT = "product category"
 """What the caption's `category` field asks of any image, whatever the criterion."""
+GENERAL_CRITERIA = (
+    SUBJECT,
+    "emotional tone",
+    "target audience",
+    "promised benefit",
+    "season or occasion",
+    "place",
+    "activity",
+    "price level",
+    "kind of offer",
+    "style of language",
+)
+"""What is tried where criteria are asked for: a list of ours, whatever the images are."""
 NOTHING_READ = "no readable text"
 NOTHING_READ_SUMMARY = "This engine reads words only, and found none in the image."
 PROMINENT_SHARE = 0.8
@@ -58,6 +71,7 @@ class Answerer:
             Task.CAPTION: self._caption,
             Task.LABEL: self._label,
             Task.SYNTHESIZE: self._synthesize,
+            Task.SUGGEST: self._suggest,
         }
 
     def answer(self, request: GenerationRequest) -> GenerationResult:
@@ -134,6 +148,12 @@ class Answerer:
                 ]
             }
         )
+
+    def _suggest(self, request: GenerationRequest) -> str:
+        """Return criteria of the list that are not known yet: these models name what is there, not what to ask."""
+        known = set(request.inputs["known"])
+        left = [criterion for criterion in GENERAL_CRITERIA if criterion not in known] or [*GENERAL_CRITERIA]
+        return to_json({"criteria": left[: request.inputs["num_criteria"]]})
 
     def _assign(self, inputs: Inputs, options: tuple[str, ...]) -> dict[str, float]:
         """Return each option's probability: a softmax of its similarity to the image's words and label."""
