@@ -257,7 +257,7 @@ def load_given_clusters(clustering: ClusteringSettings) -> tuple[ClusterDefiniti
     """
     if clustering.clusters is None:
         return ()
-    given = load_definitions_file(clustering.clusters)
+    given = load_definitions_file(clustering.clusters, allow_none=clustering.allow_none)
     if "num_clusters" in clustering.model_fields_set and clustering.num_clusters != len(given):
         raise ConfigError(
             f"--num_clusters {clustering.num_clusters}, and --clusters {clustering.clusters} has {len(given)}; "

@@ -176,12 +176,13 @@ class Assignment:
     """The one cluster of one image (Step 3).
 
     Attributes:
-        confidence: probability of the cluster among the K, in [0, 1], where the engine gives scores.
-        runner_up: the second most probable cluster, where the engine gives scores.
+        cluster_id: None if no cluster fits.
+        confidence: probability of this answer among all that could be given, in [0, 1], where the engine gives scores.
+        runner_up: the cluster that came second, where the engine gives scores; None if "no cluster" did.
     """
 
     image_id: str
-    cluster_id: int
+    cluster_id: int | None
     _: KW_ONLY
     confidence: float | None = None
     runner_up: int | None = None

@@ -81,13 +81,23 @@ def test_all_steps_in_unified_mode_then_other_clusters(tiny_checkpoint: Path, tm
     assert all(2 <= len(label.split()) <= 4 for label in labels)
     check_that_only_one_prompt_was_too_long(tmp_path / "out", "huge")
 
-    tone = ("--criterion", "Emotional Tone", "--num_clusters", "2,3")
+    tone = ("--criterion", "Emotional Tone", "--num_clusters", "2,3", "--allow_none")
     said = recluster_vllm(tmp_path / "out", tmp_path / "ks", tiny_checkpoint, *tone)
     assert said.count("Loading weights took") <= 1
     assert "K=2: Step 2a labels: 0/" in said
     for k in (2, 3):
         check_accounting(tmp_path / "ks" / f"k{k}", 10)
         assert len(load(tmp_path / "ks" / f"k{k}", "step2b_dynamic_clusters.json")) == k
+        check_none(tmp_path / "ks" / f"k{k}", num_options=k + 1)
+
+
+def check_none(out: Path, num_options: int) -> None:
+    """Check that images that no cluster fits are counted apart, and that scores are over all options."""
+    rows, counts = load(out, "ictc_final_results.json")["results"], load(out, "step3_metadata.json")["step3"]
+    none = [row for row in rows if row["cluster"] is None]
+    assert counts == {"done": len(rows) - len(none), **({"none": len(none)} if none else {})}
+    assert all(1 / num_options <= row["confidence"] <= 1 for row in rows)
+    assert all(row["runner_up"] for row in none)
 
 
 def check_that_only_one_prompt_was_too_long(out: Path, image_id: str) -> None:

@@ -105,7 +105,7 @@ class FilterRates:
 
 
 def compute_filter_rates(study: Study) -> FilterRates:
-    """Count by platform and track which images have no cluster: interface only, broken or rejected."""
+    """Count by platform and track which images have no cluster: interface only, broken, rejected, or none fits."""
     counts, overall = {}, {}
     for track in study.tracks:
         run = study.run_of(track)

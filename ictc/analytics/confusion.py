@@ -19,12 +19,33 @@ LARGEST_SIDE_INCHES = 24.0
 
 
 def confusion_matrix(table: pd.DataFrame, matches: dict[Any, Any]) -> pd.DataFrame:
-    """Return images by class (rows, largest first) and cluster (columns), each class's own cluster on the diagonal."""
+    """Return images by class (rows, largest first) and cluster (columns), each class's own cluster on the diagonal.
+
+    Args:
+        table: as from `contingency_table`, clusters by classes.
+        matches: the class that each matched cluster stands for.
+    """
     classes = table.sum().sort_values(ascending=False, kind="stable").index
     cluster_of = {matched: cluster for cluster, matched in matches.items()}
     matched = [cluster_of[name] for name in classes if name in cluster_of]
     rest = [cluster for cluster in table.index if cluster not in matches]
     return table.T.loc[classes, matched + rest]
+
+
+def add_none(matrix: pd.DataFrame, classes: pd.Series, name: str) -> pd.DataFrame:
+    """Return a confusion matrix with a last column for images that no cluster fits, if there are any.
+
+    Args:
+        matrix: as from `confusion_matrix`.
+        classes: of those images; one that no image with a cluster has gets a row at the end.
+        name: of the column.
+    """
+    if classes.empty:
+        return matrix
+    counts = classes.value_counts()
+    rows = [*matrix.index, *(one for one in counts.index if one not in matrix.index)]
+    column = counts.reindex(rows, fill_value=0)
+    return matrix.reindex(rows, fill_value=0).assign(**{name: column})
 
 
 def draw_confusion(matrix: pd.DataFrame, title: str) -> Figure:

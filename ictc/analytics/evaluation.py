@@ -53,6 +53,7 @@ class Evaluation:
         matches: the class that each matched cluster stands for.
         per_class: a row a class: its cluster, its images, and precision, recall and F1 of that cluster for it.
         without_cluster: images with a class but no cluster.
+        fitting_none: classes of those that no cluster fits; index: their ids.
         without_truth: images with a cluster that the truth does not name.
         without_class: images that the truth names without giving them a class.
         notes: what the reader must know to judge the scores.
@@ -63,6 +64,7 @@ class Evaluation:
     scores: Scores
     per_class: pd.DataFrame
     without_cluster: pd.Index
+    fitting_none: pd.Series
     without_truth: pd.Index
     without_class: pd.Index
     notes: tuple[str, ...]
@@ -73,18 +75,19 @@ class Evaluation:
         return int(self.table.to_numpy().sum())
 
 
-def evaluate(clusters: pd.Series, *, truth: pd.Series, others: pd.Index | None = None) -> Evaluation:
+def evaluate(clusters: pd.Series, *, truth: pd.Series, outcomes: pd.Series | None = None) -> Evaluation:
     """Compare clusters with classes.
 
     Args:
         clusters: categorical, index: image ids.
         truth: the class of each image, "" for none; index: image ids, which may be in another Unicode form.
-        others: ids of images without a cluster.
+        outcomes: of images without a cluster, why: "none" if none fits; index: image ids.
 
     Raises:
         InputError: no image has both.
     """
-    renamed = match_ids(truth.index, clusters.index if others is None else clusters.index.append(others))
+    outcomes = pd.Series(dtype=str) if outcomes is None else outcomes
+    renamed = match_ids(truth.index, clusters.index.append(outcomes.index))
     truth = truth.rename(index=renamed)
     classes = truth[truth != ""]
     common = classes.index.intersection(clusters.index, sort=False)
@@ -98,6 +101,7 @@ def evaluate(clusters: pd.Series, *, truth: pd.Series, others: pd.Index | None =
         scores=score(table, num_with_class=len(classes)),
         per_class=score_classes(table, matches),
         without_cluster=classes.index.difference(clusters.index, sort=False),
+        fitting_none=classes[classes.index.isin(outcomes.index[outcomes == "none"])],
         without_truth=clusters.index.difference(truth.index, sort=False),
         without_class=truth.index[truth == ""],
         notes=(*explain_renamed(renamed), *explain_unequal_numbers(table)),

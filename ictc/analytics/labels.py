@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
@@ -17,6 +17,7 @@ from pyarrow import csv
 from ictc.analytics.results import find_single_results, load_results
 from ictc.analytics.tables import printable, unescape_formula
 from ictc.errors import ConfigError, InputError
+from ictc.steps.none_of_these import NONE_NAME
 
 ID_COLUMNS = ("image_id", "id")
 CLUSTER_COLUMNS = ("cluster", "cluster_id")
@@ -31,13 +32,15 @@ class Clustering:
     Attributes:
         name: what was read, for people.
         clusters: categorical, index: image ids.
-        outcomes: of the images that have no cluster, why: "ui_only", "broken" or "rejected"; index: image ids. Empty
-            where nobody says.
+        outcomes: of the images that have no cluster, why: "none" if none fits, "ui_only", "broken" or "rejected";
+            index: image ids. Empty where nobody says.
+        none_name: what images that no cluster fits are called; no cluster is.
     """
 
     name: str
     clusters: pd.Series
     outcomes: pd.Series
+    none_name: str = field(default=NONE_NAME, kw_only=True)
 
 
 def load_clustering(path: Path) -> Clustering:
@@ -58,7 +61,8 @@ def load_clustering(path: Path) -> Clustering:
 def _load_results(path: Path) -> Clustering:
     run = load_results(find_single_results(path), ["image_id"])
     clusters, filtered = run.rows.set_index("image_id")["cluster"], run.filtered
-    return Clustering(f"{run.directory} ({run.name})", clusters, filtered.set_index("image_id")["outcome"])
+    outcomes = filtered.set_index("image_id")["outcome"]
+    return Clustering(f"{run.directory} ({run.name})", clusters, outcomes, none_name=run.none_name)
 
 
 def read_labels(path: Path, columns: Sequence[str]) -> pd.Series:

@@ -14,13 +14,15 @@ from typing import Any
 import orjson
 import pandas as pd
 import pyarrow as pa
+from pyarrow import compute, parquet
 
 from ictc.errors import ConfigError, StorageError
 from ictc.records import ClusterDefinition
-from ictc.steps.assign import METADATA_FILE, ROWS_FILE
+from ictc.steps.assign import ASSIGN, METADATA_FILE, ROWS_FILE
 from ictc.steps.caption import BROKEN_FILE, CAPTION, IMAGES_FILE, UI_ONLY_FILE
 from ictc.steps.exports import REJECTED_FILE
 from ictc.steps.label import LABEL, LABELS_FILE
+from ictc.steps.none_of_these import name_none
 
 FILTERED_COLUMNS = ("image_id", "image_path", "platform", "ad_format", "timestamp", "outcome", "stage", "reason")
 FILTERED_FILES = {"ui_only": UI_ONLY_FILE, "broken": BROKEN_FILE}
@@ -34,8 +36,8 @@ class RunResults:
     Attributes:
         metadata: the settings that the clusters were made by, and how many images left each step in which way.
         definitions: the clusters, in their order.
-        rows: one row an image with a cluster, in the order of the collection, with the columns of `results.parquet`
-            that were asked for; "cluster" is an ordered category in the order of `definitions`.
+        judged: one row an image that has a cluster or fits none, in the order of the collection, with the columns of
+            `results.parquet` that were asked for; "cluster" is an ordered category in the order of `definitions`.
     """
 
     directory: Path
@@ -44,7 +46,34 @@ class RunResults:
     num_clusters: int
     metadata: dict[str, Any]
     definitions: tuple[ClusterDefinition, ...]
-    rows: pd.DataFrame
+    judged: pd.DataFrame
+
+    @cached_property
+    def rows(self) -> pd.DataFrame:
+        """Those of `judged` with a cluster."""
+        fits_none = self.judged["cluster"].isna()
+        if not fits_none.any():
+            return self.judged
+        rows = self.judged[~fits_none].reset_index(drop=True)
+        return rows.astype({"cluster_id": "int32"}) if "cluster_id" in rows else rows
+
+    @cached_property
+    def none(self) -> pd.DataFrame:
+        """Those of `judged` that no cluster fits."""
+        return self.judged[self.judged["cluster"].isna()].reset_index(drop=True)
+
+    @property
+    def named(self) -> pd.DataFrame:
+        """`judged`, where images that no cluster fits have `none_name` for a cluster, the last, if there are any."""
+        cluster = self.judged["cluster"]
+        if not cluster.isna().any():
+            return self.judged
+        return self.judged.assign(cluster=cluster.cat.add_categories(self.none_name).fillna(self.none_name))
+
+    @property
+    def none_name(self) -> str:
+        """What people are told of images that no cluster fits; no cluster is called so."""
+        return name_none(definition.name for definition in self.definitions)
 
     @property
     def name(self) -> str:
@@ -55,8 +84,8 @@ class RunResults:
     def filtered(self) -> pd.DataFrame:
         """One row an image without a cluster, read when first asked for.
 
-        `outcome` is "ui_only", "broken" or "rejected"; `stage` is the step that set the image apart, as in
-        `rejected.jsonl`. An image whose label alone was rejected has a cluster and is not here.
+        `outcome` is "none" if no cluster fits, else "ui_only", "broken" or "rejected"; `stage` is the step that set the
+        image apart, as in `rejected.jsonl`. An image whose label alone was rejected has a cluster and is not here.
 
         Raises:
             StorageError: a file is missing or damaged.
@@ -119,7 +148,7 @@ def load_results(directory: Path, columns: Sequence[str] | None = None) -> RunRe
         num_clusters=metadata["num_clusters"],
         metadata=metadata,
         definitions=definitions,
-        rows=_read_rows(directory / ROWS_FILE, columns, definitions),
+        judged=_read_rows(directory / ROWS_FILE, columns, definitions),
     )
 
 
@@ -150,10 +179,12 @@ def _read_rows(path: Path, columns: Sequence[str] | None, definitions: Sequence[
     try:
         rows = pd.read_parquet(path, columns=wanted)
     except (pa.ArrowException, OSError) as error:
-        raise StorageError(f"cannot read {path}: {' '.join(str(error).split())[:200]}") from None
+        raise _damaged(path, error) from None
     names = [definition.name for definition in definitions]
-    if not rows["cluster"].isin(names).all():
+    if not rows["cluster"].isin([*names, None]).all():
         raise StorageError(f"{path} names clusters that {METADATA_FILE} does not: the files are of different runs")
+    if "cluster_id" in rows and rows["cluster_id"].isna().any():  # pandas has made floats of them
+        rows = rows.astype({"cluster_id": "Int32"})
     return rows.assign(cluster=pd.Categorical(rows["cluster"], categories=names, ordered=True))
 
 
@@ -196,12 +227,31 @@ def load_filtered(directory: Path) -> pd.DataFrame:
 
 def _iter_reasons(directory: Path) -> Iterator[tuple[str, str, str, str]]:
     """Yield the id of each image without a cluster, its outcome, the stage and the reason."""
+    for image_id, nearest in _iter_none(directory / ROWS_FILE):
+        yield image_id, "none", ASSIGN.name, f"no cluster fits; nearest: {nearest}" if nearest else "no cluster fits"
     for outcome, name in FILTERED_FILES.items():
         for image_id, image in _read_json(directory / name).items():
             yield image_id, outcome, CAPTION.name, image["reason"]
     for rejection in _iter_json_lines(directory / REJECTED_FILE):
         if rejection["stage"] != LABEL.name:  # without one, it has a cluster all the same
             yield rejection["image_id"], "rejected", rejection["stage"], rejection["reason"]
+
+
+def _iter_none(path: Path) -> Iterator[tuple[str, str | None]]:
+    """Yield the id of each image that no cluster fits, with the nearest cluster where that is known."""
+    if not path.is_file():  # Step 3 has not finished
+        return
+    try:
+        table = parquet.read_table(
+            path, columns=["image_id", "runner_up"], filters=compute.field("cluster_id").is_null()
+        )
+    except (pa.ArrowException, OSError) as error:
+        raise _damaged(path, error) from None
+    yield from zip(*(column.to_pylist() for column in table.columns), strict=True)
+
+
+def _damaged(path: Path, error: Exception) -> StorageError:
+    return StorageError(f"cannot read {path}: {' '.join(str(error).split())[:200]}")
 
 
 def _find_images(path: Path, image_ids: Iterable[str]) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -48,7 +48,7 @@ def evaluate(
 ) -> None:
     """Compare clusters with the true classes: accuracy, NMI, ARI, AMI, BCubed, each class and the confusion matrix.
 
-    Images without a cluster or without a class are counted and told. Examples:
+    Images without a cluster, also those that no cluster fits, or without a class are counted and told. Examples:
 
     ictc evaluate out --truth truth.csv
 
@@ -63,7 +63,7 @@ def evaluate(
         from ictc.analytics.evaluation import evaluate as compare
         from ictc.analytics.labels import load_clustering, read_labels
     clustering = load_clustering(path)
-    evaluation = compare(clustering.clusters, truth=read_labels(truth, (column,)), others=clustering.outcomes.index)
+    evaluation = compare(clustering.clusters, truth=read_labels(truth, (column,)), outcomes=clustering.outcomes)
     print_evaluation(evaluation, clustering, truth)
     if output_dir is not None:
         write_evaluation(evaluation, clustering, output_dir)
@@ -102,7 +102,7 @@ def describe_missing(evaluation: Evaluation, clustering: Clustering) -> list[str
 
 def describe_counts(counts: dict[str, int]) -> str:
     """Return counts in brackets, such as " (3 ui_only, 4 broken)", "" if all are 0."""
-    parts = [f"{count:,} {name}" for name, count in counts.items() if count]
+    parts = [f"{count:,} {'no cluster fits' if name == 'none' else name}" for name, count in counts.items() if count]
     return f" ({', '.join(parts)})" if parts else ""
 
 
@@ -116,18 +116,20 @@ def score_lines(scores: Scores) -> list[str]:
 
 def write_evaluation(evaluation: Evaluation, clustering: Clustering, output_dir: Path) -> None:
     """Write the scores as JSON, the tables as CSV and the confusion matrix as a figure."""
-    from ictc.analytics.confusion import confusion_matrix, draw_confusion
+    from ictc.analytics.confusion import add_none, confusion_matrix, draw_confusion
     from ictc.analytics.figures import save_figure
     from ictc.analytics.tables import to_records, write_csv
     from ictc.storage.json_files import write_json
 
-    matrix = confusion_matrix(evaluation.table, evaluation.matches)
+    matched = confusion_matrix(evaluation.table, evaluation.matches)
+    matrix = add_none(matched, evaluation.fitting_none, clustering.none_name)
     num_clusters, num_classes = evaluation.table.shape
     summary = {
         "images": evaluation.num_images,
         "clusters": num_clusters,
         "classes": num_classes,
         "with_class_without_cluster": len(evaluation.without_cluster),
+        "with_class_fitting_none": len(evaluation.fitting_none),
         "with_cluster_not_in_truth": len(evaluation.without_truth),
         "empty_class": len(evaluation.without_class),
         "scores": asdict(evaluation.scores),

@@ -22,7 +22,7 @@ def sample(
 ) -> None:
     """Draw ads of every cluster at random: as a CSV file and, where there are images, on one sheet of pictures.
 
-    The same seed draws the same ads. Examples:
+    So it does of the ads that no cluster fits, if there are any. The same seed draws the same ads. Examples:
 
     ictc sample out --per_cluster 10 --seed 42
 
@@ -46,4 +46,5 @@ def sample(
     words = words_for(results.metadata)
     written = [TABLE] if words is TEXTS else [TABLE, SHEET]
     where = ", ".join(str(folder / name) for name in written)
-    print(f"{count:,} {words.many} of {len(results.definitions)} clusters: {where}")
+    beside = "" if results.none.empty else " and of those that none fits"
+    print(f"{count:,} {words.many} of {len(results.definitions)} clusters{beside}: {where}")

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
+from itertools import compress
 from pathlib import Path
 from typing import Annotated
 
@@ -19,8 +20,11 @@ from ictc.runs.waits import describe_waits
 from ictc.runs.watch import RunStatus, RunWatcher, StepStatus
 from ictc.steps.table import find_step
 
-COLUMNS = ("RUN", "STATE", "STEP", "DONE", "OF", "", "IMAGES/S", "ETA", "LAST", "REJECTED")
+COLUMNS = ("RUN", "STATE", "STEP", "DONE", "OF", "", "IMAGES/S", "ETA", "LAST", "NO CLUSTER", "REJECTED")
 LEFT_ALIGNED = ("RUN", "STATE", "STEP", "REJECTED")
+ONLY_IF_USED = ("NO CLUSTER",)
+"""Columns that are left out where all of their cells are empty."""
+
 CLEAR_SCREEN = "\x1b[H\x1b[J"
 
 Row = tuple[tuple[str, ...], str]
@@ -70,12 +74,13 @@ def describe(run: RunStatus) -> dict[str, object]:
 
 def table(runs: Sequence[RunStatus]) -> list[str]:
     """Return the lines of the table: a row for each step, then who is behind runs that have not finished."""
-    rows: list[Row] = [(COLUMNS, ""), *(row for run in runs for row in run_rows(run))]
+    rows = drop_unused([(COLUMNS, ""), *(row for run in runs for row in run_rows(run))])
+    columns = rows[0][0]
     widths = [max(map(len, column)) for column in zip(*(cells for cells, _ in rows), strict=True)]
     indent = " " * (widths[0] + widths[1] + 4)
     lines = []
     for cells, below in rows:
-        aligned = zip(cells, widths, COLUMNS, strict=True)
+        aligned = zip(cells, widths, columns, strict=True)
         text = [cell.ljust(width) if title in LEFT_ALIGNED else cell.rjust(width) for cell, width, title in aligned]
         lines += ["  ".join(text).rstrip(), *([indent + below] if below else [])]
     lines += [f"{run.directory}: {run.state}: {run.owner}" for run in runs if run.state != "finished"]
@@ -84,6 +89,13 @@ def table(runs: Sequence[RunStatus]) -> list[str]:
         for run in runs
         if run.stale_exports
     ]
+
+
+def drop_unused(rows: Sequence[Row]) -> list[Row]:
+    """Return the rows, the titles first, without the columns that are `ONLY_IF_USED` and are not."""
+    (titles, _), *others = rows
+    kept = [title not in ONLY_IF_USED or any(cells[at] for cells, _ in others) for at, title in enumerate(titles)]
+    return [(tuple(compress(cells, kept)), below) for cells, below in rows]
 
 
 def run_rows(run: RunStatus) -> list[Row]:
@@ -106,5 +118,6 @@ def step_row(step: StepStatus) -> tuple[str, ...]:
         "" if step.images_per_second is None else f"{step.images_per_second:,.1f}",
         "" if step.eta_s is None else format_seconds(step.eta_s),
         "" if step.last_result_s is None else f"{format_seconds(step.last_result_s)} ago",
+        f"{step.none:,}" if step.none else "",
         ", ".join(f"{count:,} {kind}" for kind, count in rejected),
     )

@@ -4,32 +4,47 @@ from __future__ import annotations
 
 import shutil
 import textwrap
+from collections.abc import Sequence
 
 from ictc.interface.outcome import describe_track, iter_rejections
-from ictc.records import Caption
-from ictc.runs.summary import ClusterSummary, TrackSummary
+from ictc.records import Caption, LabeledCaption
+from ictc.runs.summary import ClusterSummary, NoneSummary, TrackSummary
+
+INDENT = " " * 15
 
 
 def print_summary(summary: TrackSummary) -> None:
     """Print what came out of one track."""
     width = min(shutil.get_terminal_size((100, 24)).columns, 100)
     print(f"\n{describe_track(summary)}")
-    total = sum(cluster.size for cluster in summary.clusters)
+    total = sum(cluster.size for cluster in summary.clusters) + (summary.none.size if summary.none else 0)
     for cluster in summary.clusters:
         print_cluster(cluster, total=total, width=width)
+    if summary.none is not None:
+        print_none(summary.none, total=total, width=width)
     for line in iter_rejections(summary):
         print(line)
     print(f"Results: {summary.directory}")
 
 
 def print_cluster(cluster: ClusterSummary, *, total: int, width: int) -> None:
-    """Print one cluster with its share of all assigned images and its surest members."""
+    """Print one cluster with its share of all images that were judged, and its surest members."""
     share = cluster.size / total if total else 0.0
     print(f"\n{cluster.size:>7,}  {share:>4.0%}  {cluster.definition.name}")
-    indent = " " * 15
-    print(textwrap.fill(cluster.definition.description, width, initial_indent=indent, subsequent_indent=indent))
-    for example in cluster.examples:
-        print(indent + textwrap.shorten(f"- {describe_example(*example)}", width - len(indent), placeholder=" …"))
+    print(textwrap.fill(cluster.definition.description, width, initial_indent=INDENT, subsequent_indent=INDENT))
+    print_examples(cluster.examples, width)
+
+
+def print_none(none: NoneSummary, *, total: int, width: int) -> None:
+    """Print the images that no cluster fits, in a row of their own."""
+    print(f"\n{none.size:>7,}  {none.size / total:>4.0%}  {none.name}: no cluster fits")
+    print_examples(none.examples, width)
+
+
+def print_examples(examples: Sequence[LabeledCaption], width: int) -> None:
+    """Print a few members, a line each."""
+    for example in examples:
+        print(INDENT + textwrap.shorten(f"- {describe_example(*example)}", width - len(INDENT), placeholder=" …"))
 
 
 def describe_example(caption: Caption, label: str) -> str:

@@ -47,7 +47,7 @@ def trends(
         from ictc.analytics.results import find_single_results, load_results
         from ictc.analytics.trends import measure_trends
     run = load_results(find_single_results(directory), ["brand" if by == "brand" else "timestamp"])
-    measured = measure_trends(run.rows, by, min_ads)
+    measured = measure_trends(run.named, by, min_ads)
     print_trends(run, measured, min_ads)
     if output_dir is not None:
         write_trends(run, measured, output_dir)

@@ -206,6 +206,9 @@ class ClusteringSettings(SettingsGroup):
         description="JSON file of clusters, such as an edited step2b_dynamic_clusters.json: Step 2b takes them as they "
         "are.",
     )
+    allow_none: bool = Field(
+        False, description="Let Step 3 say that no cluster fits an image; such images are counted apart."
+    )
 
     @property
     def num_proposals(self) -> int:

@@ -91,7 +91,8 @@ class GenerationRequest:
             name: `criterion, labels` (of a group, as above), `examples` (captions), `others` (labels of each of the
             other groups) and `taken` (names of other groups);
             assign: as label, with `label` ("" if there is none) and `options`
-            (from each option of the `ChoiceAnswer` to `{name, description}`);
+            (from each option of the `ChoiceAnswer` to `{cluster_id, name, description}`; `cluster_id` is None for the
+            option that no cluster fits);
             suggest: `images` (what label is given of each, but the criterion), `known` (criteria that there are) and
             `num_criteria` (most that are wanted).
     """

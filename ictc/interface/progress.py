@@ -112,7 +112,7 @@ class Tally:
     @property
     def exceptions_text(self) -> str:
         """What did not go the usual way, such as "2 broken, 1 rejected"."""
-        others = (Status.UI_ONLY, Status.BROKEN, Status.REJECTED)
+        others = (Status.NONE, Status.UI_ONLY, Status.BROKEN, Status.REJECTED)
         return ", ".join(f"{self.statuses[status]} {status}" for status in others if self.statuses[status])
 
 

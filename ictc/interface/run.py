@@ -141,6 +141,20 @@ class Run:
 
     @cached_property
     @telling_errors
+    def none(self) -> pd.DataFrame:
+        """A row an image that no cluster fits, with the columns of `results` but the cluster; `rejected` has them, too.
+
+        Raises:
+            ConfigError: Step 3 has not finished, or pandas is missing.
+            StorageError: a file is damaged.
+        """
+        with analysis_packages():
+            from ictc.analytics.results import load_results
+
+            return load_results(self.directory).none.drop(columns=["cluster_id", "cluster"])
+
+    @cached_property
+    @telling_errors
     def clusters(self) -> pd.DataFrame:
         """A row a cluster, in their order: cluster_id, name, description, and size, the number of its images.
 
@@ -172,8 +186,8 @@ class Run:
     def rejected(self) -> pd.DataFrame:
         """A row an image without a cluster: what it is, and in "reason" why.
 
-        The columns are image_id, image_path, platform, ad_format, timestamp, outcome ("ui_only", "broken" or
-        "rejected"), stage and reason.
+        The columns are image_id, image_path, platform, ad_format, timestamp, outcome ("none" if no cluster fits,
+        "ui_only", "broken" or "rejected"), stage and reason.
 
         Raises:
             ConfigError: pandas is missing.

@@ -37,6 +37,7 @@ class ClusterCard:
     """One cluster as the page shows it.
 
     Attributes:
+        share: of all images that were judged, those that no cluster fits included.
         breakdowns: for each kind of metadata that the collection has, its most frequent values here.
         examples: for each kind of example, positions of rows in the results.
     """
@@ -67,7 +68,7 @@ def build_cards(run: RunReport) -> list[ClusterCard]:
             name=clip(definition.name),
             description=clip(definition.description),
             size=sizes[code],
-            share=sizes[code] / sum(sizes),
+            share=sizes[code] / len(results.judged),
             color=cluster_color(code),
             marker=cluster_marker(code),
             labels=labels[code],

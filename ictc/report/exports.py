@@ -49,7 +49,7 @@ class ExportSummary:
     """What an export holds.
 
     Attributes:
-        num_left_out: ads that are not in it, as their image was not found or as a sample was drawn.
+        num_left_out: ads that are not in it, as their image was not found, no cluster fits or a sample was drawn.
     """
 
     num_exported: int
@@ -57,9 +57,12 @@ class ExportSummary:
 
 
 def export_csv(results: RunResults, _: ImageFinder, output: Path, __: PageOptions) -> ExportSummary:
-    """Write all results as one CSV file; no cell is a formula to a spreadsheet."""
-    write_csv(results.rows, output)
-    return ExportSummary(num_exported=len(results.rows), num_left_out=0)
+    """Write all results as one CSV file; no cell is a formula to a spreadsheet.
+
+    It holds images that no cluster fits, too, without a cluster.
+    """
+    write_csv(results.judged, output)
+    return ExportSummary(num_exported=len(results.judged), num_left_out=0)
 
 
 def export_huggingface(results: RunResults, finder: ImageFinder, output: Path, _: PageOptions) -> ExportSummary:
@@ -74,7 +77,7 @@ def export_huggingface(results: RunResults, finder: ImageFinder, output: Path, _
     table = pa.Table.from_pandas(rows.astype({"cluster": str}), preserve_index=False).replace_schema_metadata()
     with atomic_writer(output / "train" / "metadata.parquet") as file:
         parquet.write_table(table, file)
-    return ExportSummary(num_exported=len(rows), num_left_out=len(results.rows) - len(rows))
+    return ExportSummary(num_exported=len(rows), num_left_out=len(results.judged) - len(rows))
 
 
 def export_fiftyone(results: RunResults, finder: ImageFinder, output: Path, _: PageOptions) -> ExportSummary:
@@ -97,7 +100,7 @@ def export_fiftyone(results: RunResults, finder: ImageFinder, output: Path, _: P
     }
     classes = [definition.name for definition in results.definitions]
     write_json(output / "labels.json", {"classes": classes, "labels": labels})
-    return ExportSummary(num_exported=len(rows), num_left_out=len(results.rows) - len(rows))
+    return ExportSummary(num_exported=len(rows), num_left_out=len(results.judged) - len(rows))
 
 
 def export_datamap(results: RunResults, _: ImageFinder, output: Path, options: PageOptions) -> ExportSummary:
@@ -125,7 +128,7 @@ def export_datamap(results: RunResults, _: ImageFinder, output: Path, options: P
         "points": to_records(points.astype({"x": float, "y": float})),
     }
     write_json(output, content)
-    return ExportSummary(num_exported=len(rows), num_left_out=len(results.rows) - len(rows))
+    return ExportSummary(num_exported=len(rows), num_left_out=len(results.judged) - len(rows))
 
 
 Exporter = Callable[[RunResults, ImageFinder, Path, PageOptions], ExportSummary]

@@ -16,6 +16,7 @@ MAX_LISTED = 200
 """Most images listed for each way to have no cluster."""
 
 UI_ONLY = ("Interface only", "Screens that show nothing but the interface of an app.")
+NONE = "The model found that no cluster fits."
 REJECTED = ("Rejected", "What the model gave no valid answer for, after several tries.")
 
 IMPORTS = {"texts": "a table of texts", "captions": "a table of captions", "reference": "a directory of the reference"}
@@ -63,7 +64,8 @@ class Prompt:
 def build_outcomes(run: RunReport) -> list[Outcome]:
     """Return each way in which images ended without a cluster, if any did."""
     filtered = run.results.filtered
-    told = {"ui_only": UI_ONLY, "broken": run.words.broken, "rejected": REJECTED}
+    none = (run.results.none_name, NONE)
+    told = {"none": none, "ui_only": UI_ONLY, "broken": run.words.broken, "rejected": REJECTED}
     groups = ((key, filtered[filtered["outcome"] == key]) for key in told)
     return [build_outcome(key, images, told=told[key]) for key, images in groups if len(images)]
 
@@ -106,6 +108,7 @@ def build_facts(run: RunReport) -> dict[str, str]:
         "Criterion": run.results.criterion,
         "Track": run.results.track,
         "Clusters": f"{run.results.num_clusters} (K)",
+        "No cluster": "allowed where none fits" if metadata.get("allow_none") else "",
         "Imported": IMPORTS.get(imported, ""),
         "Model": describe_models(metadata),
         "Engine": str(metadata.get("engine", "")),

@@ -62,14 +62,24 @@ class RunSection:
         return len(self.results.rows) + len(self.results.filtered)
 
     @property
+    def num_none(self) -> int:
+        """Images that no cluster fits."""
+        return len(self.results.none)
+
+    @property
+    def none_share(self) -> float:
+        """Their share of all that were judged."""
+        return self.num_none / len(self.results.judged)
+
+    @property
     def criterion(self) -> str:
         """The criterion, as short as a sentence can bear."""
         return clip(self.results.criterion, 200)
 
     @property
     def largest_share(self) -> float:
-        """Share of the largest cluster."""
-        return max(card.share for card in self.cards)
+        """Share of the largest cluster, or of the images that none fits if they are more."""
+        return max(self.none_share, *(card.share for card in self.cards))
 
     @property
     def cards_by_size(self) -> list[ClusterCard]:

@@ -40,8 +40,8 @@ class Fonts:
 
 
 def draw_sample(results: RunResults, *, per_cluster: int, seed: int) -> pd.DataFrame:
-    """Return a simple random sample of `per_cluster` rows of each cluster, by cluster."""
-    rows = results.rows
+    """Return a simple random sample of `per_cluster` rows of each cluster, by cluster; last, of those that fit none."""
+    rows = results.named
     drawn = rows[random_ranks(rows["cluster"], seed) < per_cluster]
     return drawn.sort_values("cluster", kind="stable")
 
@@ -57,7 +57,7 @@ def write_sample(results: RunResults, finder: ImageFinder, output_dir: Path, *, 
     if words_for(results.metadata) is TEXTS:
         write_csv(sample, output_dir / TABLE)
         return len(sample)
-    sizes = results.rows["cluster"].value_counts()
+    sizes = results.named["cluster"].value_counts()
     sheet = draw_contact_sheet(sample, sizes, find_images(sample, finder))
     write_csv(sample, output_dir / TABLE)
     buffer = io.BytesIO()

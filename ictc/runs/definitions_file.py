@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ictc.errors import ConfigError
 from ictc.records import ClusterDefinition
+from ictc.steps.none_of_these import is_named_none
 from ictc.tracks.base import clean_text
 from ictc.tracks.spelling import plain_form
 
@@ -27,10 +28,13 @@ class DefinitionRow(BaseModel):
     description: str = Field("", max_length=4000)
 
 
-def load_definitions_file(path: Path) -> tuple[ClusterDefinition, ...]:
+def load_definitions_file(path: Path, *, allow_none: bool = False) -> tuple[ClusterDefinition, ...]:
     """Return the clusters of a file such as `step2b_dynamic_clusters.json`: a JSON list of objects with a name each.
 
     Clusters without a `cluster_id` are numbered as they stand.
+
+    Args:
+        allow_none: whether an image may end in no cluster, so that none may be called like that outcome.
 
     Raises:
         ConfigError: with the file, the line and what is wrong there.
@@ -44,6 +48,8 @@ def load_definitions_file(path: Path) -> tuple[ClusterDefinition, ...]:
     for line, value in _iter_elements(path, text):
         rows.append((line, _parse_row(path, line, value)))
         _check_distinct(path, rows)
+        if allow_none:
+            _check_is_no_outcome(path, *rows[-1])
     if not MIN_CLUSTERS <= len(rows) <= MAX_CLUSTERS:
         raise ConfigError(f"--clusters {path}: {len(rows)} clusters; there must be {MIN_CLUSTERS} to {MAX_CLUSTERS}")
     return tuple(_number(path, rows))
@@ -100,6 +106,14 @@ def _check_distinct(path: Path, rows: Sequence[tuple[int, DefinitionRow]]) -> No
     for earlier_line, earlier in earlier_rows:
         if plain_form(earlier.name) == plain_form(row.name):
             raise ConfigError(f"--clusters {path}: line {line}: the name {row.name!r} is that of line {earlier_line}")
+
+
+def _check_is_no_outcome(path: Path, line: int, row: DefinitionRow) -> None:
+    if is_named_none(row.name):
+        raise ConfigError(
+            f"--clusters {path}: line {line}: {row.name!r} is what --allow_none calls images that no cluster fits; "
+            "leave the cluster out, give it another name, or leave out --allow_none"
+        )
 
 
 def _number(path: Path, rows: Sequence[tuple[int, DefinitionRow]]) -> Iterator[ClusterDefinition]:

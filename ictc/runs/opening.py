@@ -100,6 +100,7 @@ def make_config(
         given=given,
         combined=combined,
         dedupe=control.dedupe,
+        allow_none=clustering.allow_none,
         is_part=settings.input.is_part,
         has_imported_labels=has_imported_labels,
     )

@@ -11,6 +11,7 @@ from ictc.records import Assignment, ClusterDefinition, LabeledCaption
 from ictc.steps.assign import ASSIGN, iter_assignments, labeled_caption_of
 from ictc.steps.base import Results
 from ictc.steps.caption import find_duplicates
+from ictc.steps.none_of_these import name_none
 from ictc.steps.synthesize import definitions_of
 
 EXAMPLES_PER_CLUSTER = 3
@@ -25,6 +26,15 @@ class ClusterSummary:
     examples: list[LabeledCaption]
 
 
+@dataclass(frozen=True)
+class NoneSummary:
+    """The images that no cluster fits: what that is called, how many there are, and those of which it is most sure."""
+
+    name: str
+    size: int
+    examples: list[LabeledCaption]
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrackSummary:
     """What came out of one track.
@@ -33,6 +43,7 @@ class TrackSummary:
         statuses: per step that has run, how many images left it in which way.
         num_duplicates: images that are the same as an earlier one.
         clusters: largest first.
+        none: None if no image fits no cluster.
         wants_report: whether a page about it is to be written.
         imported: what was imported in place of images, "" if nothing was.
     """
@@ -44,27 +55,27 @@ class TrackSummary:
     num_duplicates: int
     statuses: dict[str, dict[str, int]]
     clusters: list[ClusterSummary]
+    none: NoneSummary | None = None
     wants_report: bool = False
     imported: str = ""
 
 
-def summarize_clusters(results: Results) -> list[ClusterSummary]:
-    """Return the clusters, largest first."""
-    sizes: Counter[int] = Counter()
-    surest: dict[int, list[Assignment]] = {definition.cluster_id: [] for definition in definitions_of(results)}
+def summarize_clusters(results: Results) -> tuple[list[ClusterSummary], NoneSummary | None]:
+    """Return the clusters, largest first, and the images that none fits."""
+    sizes: Counter[int | None] = Counter()
+    surest: dict[int | None, list[Assignment]] = {}
     for assignment in iter_assignments(results):
         sizes[assignment.cluster_id] += 1
-        best = surest[assignment.cluster_id]
+        best = surest.get(assignment.cluster_id, [])
         surest[assignment.cluster_id] = nlargest(EXAMPLES_PER_CLUSTER, [*best, assignment], key=_confidence)
-    summaries = [
-        ClusterSummary(
-            definition,
-            sizes[definition.cluster_id],
-            [labeled_caption_of(results, assignment.image_id) for assignment in surest[definition.cluster_id]],
-        )
-        for definition in definitions_of(results)
-    ]
-    return sorted(summaries, key=lambda summary: -summary.size)
+    examples = {
+        cluster_id: [labeled_caption_of(results, assignment.image_id) for assignment in best]
+        for cluster_id, best in surest.items()
+    }
+    definitions = definitions_of(results)
+    summaries = [ClusterSummary(one, sizes[one.cluster_id], examples.get(one.cluster_id, [])) for one in definitions]
+    none = NoneSummary(name_none(one.name for one in definitions), sizes[None], examples.get(None, []))
+    return sorted(summaries, key=lambda summary: -summary.size), none if none.size else None
 
 
 def _confidence(assignment: Assignment) -> float:
@@ -73,6 +84,7 @@ def _confidence(assignment: Assignment) -> float:
 
 def summarize(*, track: str, criterion: str, directory: Path, results: Results, wants_report: bool) -> TrackSummary:
     """Return what came out of one track."""
+    clusters, none = summarize_clusters(results) if ASSIGN in results.journals else ([], None)
     return TrackSummary(
         track=track,
         criterion=criterion,
@@ -80,7 +92,8 @@ def summarize(*, track: str, criterion: str, directory: Path, results: Results, 
         num_images=results.manifest.num_images,
         num_duplicates=len(find_duplicates(results)),
         statuses={step.name: results.describe_statuses(step) for step in results.journals},
-        clusters=summarize_clusters(results) if ASSIGN in results.journals else [],
+        clusters=clusters,
+        none=none,
         wants_report=wants_report,
         imported=results.manifest.key.get("imported", ""),
     )

@@ -1,7 +1,8 @@
 """What `ictc status` tells of a run directory: how far each step is, how fast, what went wrong, who is at work.
 
 Everything is read from files that any machine may see; nothing is written. Counts come from the progress file,
-or from the journals where that says nothing about the result in use; rejections always come from the journals.
+or from the journals where that says nothing about the result in use; what was rejected or fits nothing is always
+counted in the journals.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ class StepStatus:
         images_per_second, eta_s: None where nothing runs or nothing is known.
         last_result_s: seconds since an image last left the step.
         rejected: how many images by kind of reason.
+        none: how many images fit none of what there was to choose from; they are part of `done`.
         waited: share of the time that it waited for what (`ictc.records.Wait`), of the last run that worked on it; they
             sum to 1. None where nothing is known.
         computing: share of that time in which its main thread computed.
@@ -59,6 +61,7 @@ class StepStatus:
     eta_s: float | None = None
     last_result_s: float | None = None
     rejected: Mapping[str, int] = field(default_factory=dict)
+    none: int = 0
     waited: Mapping[str, float] | None = None
     computing: float | None = None
 
@@ -87,7 +90,7 @@ class RunWatcher:
 
     def __init__(self, directory: RunDirectory) -> None:
         self._directory = directory
-        self._rejections: dict[Path, RejectionReader] = {}
+        self._outcomes: dict[Path, OutcomeReader] = {}
 
     def look(self) -> RunStatus:
         """Return how far the run is now."""
@@ -121,7 +124,7 @@ class RunWatcher:
                 total=total,
             )
         assert isinstance(step, MapStep)
-        rejected = self._rejected(step, key)
+        outcomes = self._read_outcomes(step, key)
         if record is None or record.key != digest(key):
             done, count = count_results(self._directory, step)
             return StepStatus(
@@ -129,7 +132,8 @@ class RunWatcher:
                 state=state_of_step(done=done, total=count, run=state, at_work=False),
                 done=done,
                 total=count,
-                rejected=rejected,
+                rejected=outcomes.rejected,
+                none=outcomes.num_none,
             )
         step_state = state_of_step(done=record.done, total=record.total, run=state, at_work=record.ended_at is None)
         rate = record.images_per_second or None
@@ -141,19 +145,24 @@ class RunWatcher:
             images_per_second=rate,
             eta_s=(record.total - record.done) / rate if rate and step_state == "running" else None,
             last_result_s=seconds_since(record.last_result_at),
-            rejected=rejected,
+            rejected=outcomes.rejected,
+            none=outcomes.num_none,
             waited=record.waited or None,
             computing=record.computing,
         )
 
-    def _rejected(self, step: Step, key: StageKey) -> dict[str, int]:
+    def _read_outcomes(self, step: Step, key: StageKey) -> OutcomeReader:
         path = self._directory.result_path(step.name, key)
-        reader = self._rejections.setdefault(path, RejectionReader(path))
-        return dict(reader.read())
+        reader = self._outcomes.setdefault(path, OutcomeReader(path))
+        reader.read()
+        return reader
 
 
-class RejectionReader:
-    """Counts what a journal has rejected, without keeping the rest of it; reading again reads what is new."""
+class OutcomeReader:
+    """Counts the images of a journal that were rejected, or fit nothing, without keeping the rest of it.
+
+    The last record of an image counts; reading again reads what is new.
+    """
 
     _ID = re.compile(rb'[0-9a-f]{8} \{"id":("(?:[^"\\]|\\.)*")')
 
@@ -161,17 +170,28 @@ class RejectionReader:
         self._directory = directory
         self._offsets: dict[Path, int] = {}
         self._reasons: dict[bytes, str] = {}
+        self._none: set[bytes] = set()
 
-    def read(self) -> Counter[str]:
-        """Return how many images are rejected, by the kind of reason; the last record of an image counts."""
+    @property
+    def rejected(self) -> dict[str, int]:
+        """How many images are rejected, by the kind of reason."""
+        return dict(Counter(self._reasons.values()))
+
+    @property
+    def num_none(self) -> int:
+        """How many images fit nothing."""
+        return len(self._none)
+
+    def read(self) -> None:
+        """Read what is new."""
         with suppress(FileNotFoundError):  # --force_steps deletes the journal
             sizes = {path: path.stat().st_size for path in list_segments(self._directory)}
             if any(sizes.get(path, 0) < offset for path, offset in self._offsets.items()):
                 self._offsets.clear()
                 self._reasons.clear()
+                self._none.clear()
             for path in sizes:
                 self._read_segment(path)
-        return Counter(self._reasons.values())
 
     def _read_segment(self, path: Path) -> None:
         offset = self._offsets.get(path, 0)
@@ -188,12 +208,17 @@ class RejectionReader:
         match = self._ID.match(line)
         if match is None:
             return
-        if b'"status":"rejected"' in line:
-            record = parse_record(line)
-            if record.get("status") == Status.REJECTED:
-                self._reasons[match[1]] = reason_kind(record["data"]["reason"])
-        else:
-            self._reasons.pop(match[1], None)
+        is_counted = b'"status":"rejected"' in line or b'"status":"none"' in line
+        record = parse_record(line) if is_counted else None
+        if record == {}:
+            return
+        self._reasons.pop(match[1], None)
+        self._none.discard(match[1])
+        status = record and record.get("status")
+        if record and status == Status.REJECTED:
+            self._reasons[match[1]] = reason_kind(record["data"]["reason"])
+        elif status == Status.NONE:
+            self._none.add(match[1])
 
 
 def parse_record(line: bytes) -> dict[str, Any]:

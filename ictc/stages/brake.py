@@ -64,7 +64,7 @@ class Tally:
     @property
     def num_good(self) -> int:
         """How many images have something to show for."""
-        return self.statuses[Status.DONE] + self.statuses[Status.UI_ONLY]
+        return self.statuses[Status.DONE] + self.statuses[Status.NONE] + self.statuses[Status.UI_ONLY]
 
     def check(self, title: str, tolerance: Tolerance) -> None:
         """Raise StageError if there are more bad images than a user puts up with."""
@@ -79,8 +79,8 @@ class Tally:
                 )
 
     def check_any(self, title: str, tolerance: Tolerance) -> None:
-        """Raise StageError if no image is left for the steps to come."""
-        if self.statuses[Status.DONE]:
+        """Raise StageError if no image is left to be clustered, or has come to a cluster or to fit none."""
+        if self.statuses[Status.DONE] or self.statuses[Status.NONE]:
             return
         ways = ", ".join(f"{count:,} {status.replace('_', ' ')}" for status, count in sorted(self.statuses.items()))
         bad = max(RETRIED, key=lambda status: self.statuses[status])

@@ -16,6 +16,8 @@ class Status(StrEnum):
     """How one image left a stage; every image leaves every stage it enters in exactly one way."""
 
     DONE = "done"
+    NONE = "none"
+    """It fits nothing of what there was to choose from: an answer like any other, so it is not tried again."""
     UI_ONLY = "ui_only"
     BROKEN = "broken"
     REJECTED = "rejected"

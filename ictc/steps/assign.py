@@ -1,4 +1,4 @@
-"""Step 3: every valid ad gets exactly one of the K clusters, by a closed choice."""
+"""Step 3: every valid ad gets exactly one of the K clusters by a closed choice; with `--allow_none`, or none."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from ictc.steps.caption import CAPTION, caption_of, find_duplicates
 from ictc.steps.config import StepConfig
 from ictc.steps.finding import Finding
 from ictc.steps.label import LABEL, has_label, label_of, shorten
+from ictc.steps.none_of_these import NONE_DESCRIPTION, NONE_NAME, name_none
 from ictc.steps.options import shuffle_options
 from ictc.steps.result_rows import ResultRow, metadata_types, result_fields, write_parquet
 from ictc.steps.synthesize import SYNTHESIZE, definitions_of, say_settings
@@ -29,6 +30,9 @@ from ictc.storage.keys import StageKey, digest
 from ictc.tracks.base import Track, image_inputs, image_json
 from ictc.tracks.context import CLUSTER, IMAGE, ContextNeed, Size, count_prompt, count_tokens
 from ictc.tracks.typical import TYPICAL_CLUSTER, TYPICAL_LABEL, typical_ad
+
+JUDGED = (Status.DONE, Status.NONE)
+"""How an image leaves that has its answer: a cluster, or that none fits."""
 
 MAX_TOKENS = 16
 CONFIDENCE_DIGITS = 4
@@ -40,8 +44,9 @@ ROWS_FILE = "results.parquet"
 
 
 def iter_names(view: View) -> Iterator[Entry]:
-    """Yield the name of the cluster of each image that has one."""
-    names = {definition.cluster_id: definition.name for definition in definitions_of(view.results)}
+    """Yield the name of the cluster of each image that was judged, null if none fits."""
+    names: dict[int | None, str | None] = {one.cluster_id: one.name for one in definitions_of(view.results)}
+    names[None] = None
     return ((one.image_id, names[one.cluster_id]) for one in iter_assignments(view.results))
 
 
@@ -56,22 +61,23 @@ def say_counts(view: View) -> dict[str, Any]:
     """Return what a run says of itself, with how many images left each step in which way."""
     results = view.results
     return {
-        **{name: value for name, value in say_settings(view).items() if name != "clusters"},
+        **{name: value for name, value in say_settings(view).items() if name not in ("clusters", "allow_none")},
         "images": results.manifest.num_images,
         "duplicates": len(find_duplicates(results)),
         **{f"step{step.number}": results.describe_statuses(step) for step in (CAPTION, LABEL, ASSIGN)},
+        **({"allow_none": True} if "allow_none" in view.keys[ASSIGN] else {}),
     }
 
 
 def iter_table(view: View) -> Iterator[Entry]:
-    """Yield what the results were made by, the clusters, and all that is known of each image that has one."""
+    """Yield what the results were made by, the clusters, and all that is known of each image that was judged."""
     yield "metadata", say_counts(view)
     yield "cluster_definitions", [asdict(definition) for definition in definitions_of(view.results)]
     yield from iter_rows(view)
 
 
 def iter_rows(view: View) -> Iterator[Entry]:
-    """Yield all that is known of each image that has a cluster."""
+    """Yield all that is known of each image that was judged."""
     own_columns = view.results.once(own_types)
     return (row_entry(result_fields(row, own_columns)) for row in iter_result_rows(view.results))
 
@@ -116,7 +122,8 @@ class AssignStep(MapStep[LabeledCaption]):
     def key(self, config: StepConfig, results: Results) -> StageKey:
         prompt = config.track.prompts[self.name]
         common = config.model_key(self.role, prompt, uses_criterion=config.track.assign.uses("criterion"))
-        return {**common, "clusters": digest(definitions_of(results))}
+        none = {"allow_none": digest([NONE_NAME, NONE_DESCRIPTION])} if config.allow_none else {}
+        return {**common, **none, "clusters": digest(definitions_of(results))}
 
     def must_have(self, config: StepConfig) -> tuple[MapStep[Any], ...]:
         return (self,) if config.is_part else (CAPTION, self)
@@ -133,7 +140,7 @@ class AssignStep(MapStep[LabeledCaption]):
     def stage(self, config: StepConfig, results: Results, reader: ImageReader | None) -> AssignStage:
         return AssignStage(
             items=partial(self.iter_items, results),
-            clusters=definitions_of(results),
+            options=make_options(definitions_of(results), allow_none=config.allow_none),
             track=config.track,
             criterion=config.criterion,
             seed=config.seed,
@@ -145,15 +152,18 @@ class AssignStep(MapStep[LabeledCaption]):
         if config.given:
             tokens = count_tokens("\n".join(f"AA. {one.name}: {one.description}" for one in config.given))
             clusters = Size(least=tokens, ample=tokens)
+        around += count_tokens(list_options({"AA": NONE})) if config.allow_none else 0
         return ContextNeed(
             self.number, least=around + clusters.least + IMAGE.least, ample=around + clusters.ample + IMAGE.ample
         )
 
     def examples(self, config: StepConfig) -> Sequence[TypicalRequest]:
         name, description = TYPICAL_CLUSTER
+        typical = Option(cluster_id=1, name=name, description=description)
+        options = [typical] * config.num_clusters + [NONE] * config.allow_none
         prompt = config.track.assign.render(
             criterion=config.criterion,
-            clusters="\n".join(f"A. {name}: {description}" for _ in range(config.num_clusters)),
+            clusters="\n".join(list_options({"A": option}) for option in options),
             image=image_json(typical_ad(config.track), TYPICAL_LABEL),
         )
         return [TypicalRequest(prompt=prompt, answer="A")]
@@ -162,10 +172,18 @@ class AssignStep(MapStep[LabeledCaption]):
         if key["clusters"] != digest(definitions_of(results)):
             problem = "is out of date: it assigns to other clusters than those in use; run again"
             yield Finding("key", folder, problem)
+        if "allow_none" not in key and (count := results.count_statuses(self)[Status.NONE]):
+            problem = (
+                f"{count:,} images fit no cluster, which the key does not allow; run Step 3 again (--force_steps 3)"
+            )
+            yield Finding("accounting", folder, problem)
 
     def sense_of(self, results: Results) -> Callable[[Mapping[str, Any]], bool]:
-        cluster_ids = {definition.cluster_id for definition in definitions_of(results)}
-        return lambda record: record["status"] == Status.DONE and record["data"].get("cluster_id") in cluster_ids
+        meant: dict[str, set[int | None]] = {
+            Status.DONE: {definition.cluster_id for definition in definitions_of(results)},
+            Status.NONE: {None},
+        }
+        return lambda record: record["data"].get("cluster_id", 0) in meant.get(record["status"], ())
 
 
 ASSIGN = AssignStep()
@@ -177,15 +195,16 @@ def labeled_caption_of(results: Results, image_id: str) -> LabeledCaption:
 
 
 def iter_assignments(results: Results) -> Iterator[Assignment]:
-    """Yield the assignment of each image that has its cluster, reading nothing else of it."""
-    return (Assignment(image_id, **data) for image_id, data in results.iter_data(ASSIGN, Status.DONE))
+    """Yield the assignment of each image that was judged, reading nothing else of it."""
+    return (Assignment(image_id, **data) for image_id, data in results.iter_data(ASSIGN, *JUDGED))
 
 
 def iter_result_rows(results: Results) -> Iterator[ResultRow]:
-    """Yield everything known about each image that has its cluster."""
+    """Yield everything known about each image that was judged."""
     duplicates = find_duplicates(results)
-    clusters = {definition.cluster_id: definition for definition in definitions_of(results)}
-    for image in results.iter_images(ASSIGN, Status.DONE):
+    clusters: dict[int | None, ClusterDefinition | None] = {one.cluster_id: one for one in definitions_of(results)}
+    clusters[None] = None
+    for image in results.iter_images(ASSIGN, *JUDGED):
         image_id = image.image_id
         caption, label = labeled_caption_of(results, image_id)
         assignment = Assignment(image_id, **results.record(ASSIGN, image_id)["data"])
@@ -195,21 +214,50 @@ def iter_result_rows(results: Results) -> Iterator[ResultRow]:
             label=label,
             assignment=assignment,
             cluster=clusters[assignment.cluster_id],
-            runner_up=clusters.get(assignment.runner_up or 0),
+            runner_up=clusters.get(assignment.runner_up),
             duplicate_of=duplicates.get(image_id),
         )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Option:
+    """An answer that can be given.
+
+    Attributes:
+        cluster_id: None for the answer that no cluster fits.
+    """
+
+    cluster_id: int | None
+    name: str
+    description: str
+
+
+NONE = Option(cluster_id=None, name=NONE_NAME, description=NONE_DESCRIPTION)
+
+
+def make_options(clusters: Sequence[ClusterDefinition], *, allow_none: bool) -> tuple[Option, ...]:
+    """Return an option for each cluster and, if it is allowed, one more, which has the name of no cluster."""
+    options = tuple(Option(**asdict(cluster)) for cluster in clusters)
+    none = replace(NONE, name=name_none(cluster.name for cluster in clusters))
+    return (*options, none) if allow_none else options
+
+
+def list_options(options: Mapping[str, Option]) -> str:
+    """Return what a prompt says of options by their letters, a line each."""
+    return "\n".join(f"{letters}. {option.name}: {option.description}" for letters, option in options.items())
 
 
 @dataclass(frozen=True, kw_only=True)
 class AssignStage:
     """Asks for the cluster of every caption.
 
-    The clusters stand in another order for each caption, drawn from the seed and its words, so that a model's liking
-    for the first or last option evens out, and equal captions get equal requests.
+    The options stand in another order for each caption, drawn from the seed and its words, so that a model's liking
+    for the first or last one evens out, and equal captions get equal requests. So does the one that no cluster fits:
+    at the end of every list it would be chosen as often as a model likes what comes last.
     """
 
     items: Callable[[], Iterator[WorkItem[LabeledCaption]]]
-    clusters: tuple[ClusterDefinition, ...]
+    options: tuple[Option, ...]
     track: Track
     criterion: str
     seed: int
@@ -220,8 +268,8 @@ class AssignStage:
         return replace(self, items=no_items)
 
     @cached_property
-    def _described(self) -> dict[int, dict[str, Any]]:
-        return {cluster.cluster_id: asdict(cluster) for cluster in self.clusters}
+    def _described(self) -> dict[int | None, dict[str, Any]]:
+        return {option.cluster_id: asdict(option) for option in self.options}
 
     def iter_items(self) -> Iterator[WorkItem[LabeledCaption]]:
         return self.items()
@@ -231,37 +279,35 @@ class AssignStage:
 
     async def build_request(self, item: LabeledCaption, attempt: Attempt) -> GenerationRequest | Outcome:
         caption, label = shorten(item[0], attempt.text_share), item[1]
-        options = self._options(item)
-        lines = (f"{letters}. {cluster.name}: {cluster.description}" for letters, cluster in options.items())
+        options = self._by_letters(item)
         return GenerationRequest(
             request_id=caption.image_id,
             task=Task.ASSIGN,
             messages=self.track.assign.render(
-                criterion=self.criterion, clusters="\n".join(lines), image=image_json(caption, label)
+                criterion=self.criterion, clusters=list_options(options), image=image_json(caption, label)
             ),
             answer=ChoiceAnswer(tuple(options)),
             sampling=attempt.sampling(max_tokens=MAX_TOKENS, seed=self.seed),
             inputs={
                 "criterion": self.criterion,
                 **image_inputs(caption, label),
-                "options": {letters: self._described[cluster.cluster_id] for letters, cluster in options.items()},
+                "options": {letters: self._described[option.cluster_id] for letters, option in options.items()},
             },
         )
 
     def parse_answer(self, item: LabeledCaption, answer: Answer) -> Outcome:
-        options = self._options(item)
-        cluster = options.get(answer.text)
-        if cluster is None:
-            raise InvalidAnswer(f"{answer.text[:40]!r} is none of the {len(self.clusters)} clusters")
+        options = self._by_letters(item)
+        chosen = options.get(answer.text)
+        if chosen is None:
+            raise InvalidAnswer(f"{answer.text[:40]!r} is none of the {len(options)} options")
         confidence = runner_up = None
         if answer.scores is not None:
             confidence = round(answer.scores[answer.text], CONFIDENCE_DIGITS)
             others = [letters for letters in options if letters != answer.text]
             runner_up = options[max(others, key=answer.scores.__getitem__)].cluster_id
-        return Outcome(
-            Status.DONE, {"cluster_id": cluster.cluster_id, "confidence": confidence, "runner_up": runner_up}
-        )
+        status = Status.NONE if chosen.cluster_id is None else Status.DONE
+        return Outcome(status, {"cluster_id": chosen.cluster_id, "confidence": confidence, "runner_up": runner_up})
 
-    def _options(self, item: LabeledCaption) -> dict[str, ClusterDefinition]:
-        """Return the clusters by their letters, in the order for these words."""
-        return shuffle_options(self.clusters, f"{self.seed}/{digest(image_inputs(*item))}")
+    def _by_letters(self, item: LabeledCaption) -> dict[str, Option]:
+        """Return the options by their letters, in the order for these words."""
+        return shuffle_options(self.options, f"{self.seed}/{digest(image_inputs(*item))}")

@@ -332,19 +332,19 @@ class Results:
         entered = (status == Status.DONE for status in self.iter_statuses(step.follows))
         return (status if enters else None for status, enters in zip(statuses, entered, strict=True))
 
-    def iter_ids(self, step: MapStep[Any], status: Status) -> Iterator[str]:
-        """Yield the ids of the images that left a step in this way, in the order of the manifest."""
+    def iter_ids(self, step: MapStep[Any], *ways: Status) -> Iterator[str]:
+        """Yield the ids of the images that left a step in one of these ways, in the order of the manifest."""
         statuses = zip(self.image_ids, self.iter_statuses(step), strict=True)
-        return (image_id for image_id, left in statuses if left == status)
+        return (image_id for image_id, left in statuses if left in ways)
 
-    def iter_images(self, step: MapStep[Any], status: Status) -> Iterator[ImageRecord]:
-        """Yield the images that left a step in this way."""
+    def iter_images(self, step: MapStep[Any], *ways: Status) -> Iterator[ImageRecord]:
+        """Yield the images that left a step in one of these ways."""
         pairs = zip(self.manifest, self.iter_statuses(step), strict=True)
-        return (image for image, left in pairs if left == status)
+        return (image for image, left in pairs if left in ways)
 
-    def iter_data(self, step: MapStep[Any], status: Status) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Yield id and data of the images that left a step in this way, in the order of the manifest."""
-        for image_id in self.iter_ids(step, status):
+    def iter_data(self, step: MapStep[Any], *ways: Status) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Yield id and data of the images that left a step in one of these ways, in the order of the manifest."""
+        for image_id in self.iter_ids(step, *ways):
             yield image_id, self.record(step, image_id)["data"]
 
     def count_statuses(self, step: MapStep[Any]) -> Counter[str]:

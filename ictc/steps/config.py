@@ -29,6 +29,7 @@ class StepConfig:
         given: clusters to take instead of making some, () if there are none.
         combined: digest of the one request that captions are asked by for several tracks, "" if each has its own.
         dedupe: what shares an answer.
+        allow_none: whether an image may end in no cluster, as none fits.
         is_part: whether the images are a part of a collection.
         has_imported_labels: whether some labels were imported, so that a model makes those of the others only.
     """
@@ -46,6 +47,7 @@ class StepConfig:
     guide: Guide = field(default_factory=Guide)
     combined: str = ""
     dedupe: Literal["off", "exact", "near"] = "exact"
+    allow_none: bool = False
     is_part: bool = False
     has_imported_labels: bool = False
 

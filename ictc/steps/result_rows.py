@@ -36,9 +36,10 @@ METADATA_PREFIX = "metadata."
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResultRow:
-    """Everything known about one clustered image.
+    """Everything known about one image that Step 3 has judged.
 
     Attributes:
+        cluster: None if none fits.
         runner_up: the cluster that came second, where the engine gave scores.
         duplicate_of: the first image of the collection that is the same, None if this is the first.
     """
@@ -47,7 +48,7 @@ class ResultRow:
     caption: Caption
     label: str
     assignment: Assignment
-    cluster: ClusterDefinition
+    cluster: ClusterDefinition | None
     runner_up: ClusterDefinition | None = None
     duplicate_of: str | None = None
 
@@ -62,8 +63,8 @@ def result_fields(row: ResultRow, own_columns: Iterable[str]) -> dict[str, Any]:
     values = (
         *(image.image_id, image.path, image.platform, image.ad_format, image.timestamp),
         *(caption.category, caption.brand, caption.text, caption.summary),
-        *(row.label, assignment.cluster_id, row.cluster.name, assignment.confidence),
-        *(row.runner_up.name if row.runner_up else None, row.duplicate_of),
+        *(row.label, assignment.cluster_id, row.cluster and row.cluster.name, assignment.confidence),
+        *(row.runner_up and row.runner_up.name, row.duplicate_of),
     )
     own = {METADATA_PREFIX + name: value for name, value in (image.metadata or {}).items()}
     return {**dict(zip(RESULT_FIELDS, values, strict=True)), **dict.fromkeys(own_columns), **own}

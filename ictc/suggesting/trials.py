@@ -21,7 +21,7 @@ from ictc.stages.judging import judge
 from ictc.stages.outcome import Outcome, Status
 from ictc.stages.retry import FIRST, next_attempt
 from ictc.stages.work import AskAll, MapStage, no_items
-from ictc.steps.assign import AssignStage
+from ictc.steps.assign import AssignStage, make_options
 from ictc.steps.histogram import build_histogram
 from ictc.steps.label import LabelStage
 from ictc.steps.synthesis.proposing import Aim, Proposer
@@ -140,7 +140,8 @@ class Trials:
             # Values stand in another order for each image, and again for each half: a model that likes the first one
             # would else seem to be sure.
             seed = self.seed + half[1]
-            stage = AssignStage(items=no_items, clusters=clusters, track=self.track, criterion=half[0], seed=seed)
+            options = make_options(clusters, allow_none=False)
+            stage = AssignStage(items=no_items, options=options, track=self.track, criterion=half[0], seed=seed)
             for caption in self.captions if clusters else ():
                 item = caption, of_images.get(caption.image_id, "")
                 name = f"place-{number}-{caption.image_id}"

@@ -33,7 +33,7 @@ def run_of(name: str, clusters: dict[str, str], num_clusters: int | None = None)
         num_clusters=num_clusters or len(names),
         metadata={},
         definitions=(),
-        rows=rows,
+        judged=rows,
     )
 
 

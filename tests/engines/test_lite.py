@@ -111,6 +111,44 @@ def test_an_image_without_text_is_said_to_be_unread(run: Run, engine: Engine) ->
     assert labels["blank"]["label"] == "no readable text"
 
 
+NONE = {"cluster_id": None, "name": "None of these", "description": "No other entry of this list fits."}
+
+
+def choose(run: Run, engine: Engine, text: str, label: str, clusters: dict[str, str]) -> tuple[str, dict[str, float]]:
+    """Return the cluster that a text is put into, "None of these" if none fits, and what each option scores."""
+    described = [{"cluster_id": number, "name": name, "description": f"By {CRITERION}, for example: {examples}."}
+                 for number, (name, examples) in enumerate(clusters.items(), 1)]  # fmt: skip
+    options = dict(zip("ABCDEF", [NONE, *described], strict=False))
+    caption = caption_with(text) if text else {**caption_with(""), "category": "no readable text"}
+    result = run(ask(engine, [assign_request("ad", caption, label, CRITERION, options)]))["ad"]
+    assert isinstance(result, Answer), result
+    assert result.scores is not None
+    assert sum(result.scores.values()) == pytest.approx(1)
+    return options[result.text]["name"], dict(result.scores)
+
+
+FOOD_AND_TRAVEL = {
+    "Food & Dining": "dining and food; pizza and pasta",
+    "Travel": "flights and hotels; beaches and resorts",
+}
+
+
+def test_an_ad_far_from_all_clusters_fits_none(run: Run, engine: Engine) -> None:
+    pizza = ("Wood-fired pizza, two for one. Fresh mozzarella and basil.", "pizza and food")
+    loan = ("A mortgage at 3.1 %. Apply with your bank statement.", "mortgage and banking")
+    assert choose(run, engine, *pizza, FOOD_AND_TRAVEL)[0] == "Food & Dining"
+    assert choose(run, engine, *loan, FOOD_AND_TRAVEL)[0] == "None of these"
+    assert choose(run, engine, *loan, {**FOOD_AND_TRAVEL, "Banking": "loans and banking; mortgage"})[0] == "Banking"
+
+
+def test_an_image_without_words_fits_no_cluster_but_that_of_its_like(run: Run, engine: Engine) -> None:
+    unread = ("", "no readable text")
+    texts = {"Writing & Texts": "writing and texts; letters and documents"}
+    assert choose(run, engine, *unread, FOOD_AND_TRAVEL | texts)[0] == "None of these"
+    like = {"No Readable Text": "no readable text; unknown and text"}
+    assert choose(run, engine, *unread, FOOD_AND_TRAVEL | like)[0] == "No Readable Text"
+
+
 def test_further_caption_fields_are_filled_within_their_lengths(run: Run, engine: Engine) -> None:
     class WithSetting(CaptionAnswer):
         setting: str = Field(max_length=8)

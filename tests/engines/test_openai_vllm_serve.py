@@ -224,9 +224,11 @@ def test_a_whole_run_over_the_server(server_url: str, tmp_path: Path, capsys: py
     # Without seeds: a sampled request with one kills vLLM 0.32 on the CPU.
     tolerant = ("--engine_options", '{"extra_body": {"seed": null}}', "--max_rejected", 1)
     run = ("run", "--ads_dir", ads, "--output_dir", tmp_path / "out", "--track", short_ads_track.__file__)
-    outcome = Ictc(capsys)(*run, *server, *tolerant, "--num_clusters", 2)
+    outcome = Ictc(capsys)(*run, *server, *tolerant, "--num_clusters", 2, "--allow_none")
     assert outcome.exit_code == 0, outcome.stderr
     rejected = (tmp_path / "out" / "rejected.jsonl").read_text().count('"stage":"caption"')
     captions = load(tmp_path / "out", "step1_captions.json")
     assert len(captions) + rejected == 5
-    assert set(load(tmp_path / "out", "step3_final_assignment.json")) == set(captions)
+    assigned = load(tmp_path / "out", "step3_final_assignment.json")
+    assert set(assigned) == set(captions)
+    assert load(tmp_path / "out", "step3_metadata.json")["step3"].get("none", 0) == list(assigned.values()).count(None)

@@ -54,8 +54,9 @@ def options(**scripted: Any) -> tuple[str, str]:
 
 def test_it_gives_what_a_local_run_gives(ictc: Ictc, cluster: TwoNodes, ads: Path, tmp_path: Path) -> None:
     trouble = options(window=8, latency_s=0.01, fail=["ad_002"], invalid=["ad_004"], die_on=["ad_013"])
-    ictc.succeed(ads, tmp_path / "local", *trouble)
-    stderr = run_on(cluster, "run", "--ads_dir", ads, "--output_dir", tmp_path / "ray", *FEW, *trouble, "--replicas", 2)
+    given = (*trouble, "--allow_none")
+    ictc.succeed(ads, tmp_path / "local", *given)
+    stderr = run_on(cluster, "run", "--ads_dir", ads, "--output_dir", tmp_path / "ray", *FEW, *given, "--replicas", 2)
     assert exported_bytes(tmp_path / "ray") == exported_bytes(tmp_path / "local")
     assert "quarantined: the engine died 2 times with this image" in (tmp_path / "ray" / "rejected.jsonl").read_text()
     assert "Step 1 captions: 10 of 62 are equal to others and share their answer" in stderr

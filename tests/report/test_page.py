@@ -84,6 +84,14 @@ def write_small(directory: Path, track: str = "marketing", shift: int = 0) -> Pa
     return directory
 
 
+def write_with_none(directory: Path, name: str) -> Path:
+    """Write results in which every third ad fits no cluster, and one of the clusters has this name."""
+    clusters = {ad: (name, "Trust", None)[number % 3] for number, ad in enumerate(ADS)}
+    columns = {column: by_id([f"{column} {number}" for number in range(36)]) for column in ("text", "summary", "label")}
+    nearest = {ad: None if clusters[ad] else name for ad in ADS}
+    return write_results(directory, clusters, ui_only=("menu_1",), runner_up=nearest, **columns)
+
+
 def write_large(directory: Path, count: int) -> Path:
     """Write results of `count` ads without images."""
     words = random.Random(0)
@@ -151,6 +159,9 @@ def write_pages(root: Path) -> dict[str, Path]:
         "again": ([small], with_images),
         "tracks": ([root / "tracks"], with_images),
         "hostile": ([write_hostile(root / "hostile")], OPTIONS),
+        "none": ([write_with_none(root / "none", f"None of these {ATTACK}")], OPTIONS),
+        "called none": ([write_with_none(root / "called_none", "None of these")], OPTIONS),
+        "with and without": ([root / "none", small], OPTIONS),
     }
     for name, (directories, options) in made.items():
         write_report(directories, root / f"{name}.html", options)
@@ -279,6 +290,39 @@ def test_runs_are_compared_and_switched(browser: Any, pages: dict[str, Path]) ->
 
 def test_equal_results_give_equal_pages(pages: dict[str, Path]) -> None:
     assert pages["small"].read_bytes() == pages["again"].read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("name", "outcome"), [("none", "None of these"), ("called none", "None of these (no cluster)")]
+)
+def test_what_no_cluster_fits_has_a_row_of_its_own(
+    browser: Any, pages: dict[str, Path], name: str, outcome: str
+) -> None:
+    with opened(browser, pages[name]) as page:
+        assert page.locator("article.cluster").count() == 2
+        assert page.locator(".lead").inner_text().startswith("24 of 37 images are ads")
+        rows = [" ".join(row.split()) for row in page.locator(".bars li").all_inner_texts()]
+        assert len(rows) == 3
+        assert all(row.endswith(" 12 33%") for row in rows)
+        assert rows[-1] == f"{outcome} 12 33%"
+        page.locator(".bars li.none a").click()
+        row = page.locator("#left-out details", has_text="The model found that no cluster fits.")
+        row.locator("summary").click()
+        assert " ".join(row.locator("summary").inner_text().split()) == f"{outcome} 12"
+        reasons = row.locator("tbody tr td:first-child").all_inner_texts()
+        assert len(reasons) == 12
+        assert all(reason.startswith("no cluster fits; nearest: None of these") for reason in reasons)
+        assert found_ads(page) == 24
+        assert page.evaluate("window.__pwned") is None
+
+
+def test_an_ad_that_another_run_found_no_cluster_for_is_in_none_there(browser: Any, pages: dict[str, Path]) -> None:
+    with opened(browser, pages["with and without"]) as page:
+        assert "24 ads" in page.locator("#compare summary").inner_text()
+        page.locator("#run-choice").select_option(index=1)
+        page.locator("#search").fill("ad_002")
+        page.locator("#results .tile").click()
+        assert "in no cluster" in page.locator("#detail dl").inner_text()
 
 
 # What a reader does

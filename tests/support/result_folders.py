@@ -14,7 +14,7 @@ from ictc.storage.json_files import write_json, write_lines, write_mapping
 
 def write_results(
     directory: Path,
-    clusters: Mapping[str, str],
+    clusters: Mapping[str, str | None],
     *,
     track: str = "marketing",
     criterion: str = "Marketing Strategy",
@@ -25,12 +25,12 @@ def write_results(
     """Write what a run with these results exports.
 
     Args:
-        clusters: the cluster of each image by its id.
+        clusters: the cluster of each image by its id, None if none fits.
         names: of all clusters, in the order of their definitions; those that occur if left out.
         ui_only: ids of images that show an interface only.
         columns: further fields of the results, by image id.
     """
-    names = names or tuple(dict.fromkeys(clusters.values()))
+    names = names or tuple(dict.fromkeys(filter(None, clusters.values())))
     definitions = [
         ClusterDefinition(number, name=name, description=f"About {name}.") for number, name in enumerate(names, 1)
     ]
@@ -41,7 +41,7 @@ def write_results(
             **{"image_id": image_id, "image_path": images[image_id]["path"], "confidence": 0.5},
             **{name: images[image_id][name] for name in ("platform", "ad_format", "timestamp")},
             **{name: values[image_id] for name, values in columns.items()},
-            **{"cluster": cluster, "cluster_id": names.index(cluster) + 1},
+            **{"cluster": cluster, "cluster_id": None if cluster is None else names.index(cluster) + 1},
         }
         for image_id, cluster in clusters.items()
     )

@@ -39,12 +39,14 @@ class ScriptedRun:
 
     Attributes:
         quickly: without what takes long to start; see `ForkServer.run`.
+        flags: what the command says besides, each time.
     """
 
     server: ForkServer
     ads: Path
     path: Path
     quickly: bool = True
+    flags: tuple[object, ...] = ()
 
     def run(self, *arguments: object, **trouble: Any) -> Finished:
         """Run the command once, in trouble that `ForkServer.run` knows.
@@ -57,7 +59,7 @@ class ScriptedRun:
         economy = ("--decode_workers", 1, "--ckpt_vlm", 5, "--ckpt_llm", 5)
         clusters = () if "--num_clusters" in arguments else ("--num_clusters", 3)
         before = self._results()
-        command = ("run", *common, *economy, *clusters, *arguments)
+        command = ("run", *common, *economy, *clusters, *self.flags, *arguments)
         finished = self.server.run(*command, root=self.path, quickly=self.quickly, **trouble)
         asked = [(self._result_in_use(stage), image_id) for stage, image_id in map(str.split, finished.asked)]
         assert len(set(asked)) == len(asked), "asked twice"

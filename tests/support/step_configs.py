@@ -18,6 +18,7 @@ def make_config(
     given: tuple[ClusterDefinition, ...] = (),
     combined: str = "",
     dedupe: Literal["off", "exact", "near"] = "exact",
+    allow_none: bool = False,
 ) -> StepConfig:
     """Return the configuration of a track of the default models."""
     engine = EngineSettings()
@@ -32,4 +33,5 @@ def make_config(
         given=given,
         combined=combined,
         dedupe=dedupe,
+        allow_none=allow_none,
     )
