@@ -10,7 +10,7 @@ group, itself included, the share that a proposal puts together with it, on aver
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +30,8 @@ from ictc.grouping.profiles import Profiles, build_profiles
 
 NUM_STARTS = 20
 MAX_ROUNDS = 100
+CORE = 5_000
+"""So many units, the heaviest, decide where to start from: more of them would only take longer."""
 
 
 def find_consensus(
@@ -44,8 +46,9 @@ def find_consensus(
     """Return the grouping that agrees best with the proposals.
 
     It starts from each of the proposals that agree best with all others, moves labels while that helps (k-means on
-    `ictc.grouping.profiles`), and takes the best end. There is no chance in it, and neither the order of labels nor of
-    proposals, nor how these number their clusters, changes a byte.
+    `ictc.grouping.profiles`), and takes the best end; of very many labels, the frequent ones decide where to start.
+    There is no chance in it, and neither the order of labels nor of proposals, nor how these number their clusters,
+    changes a byte.
 
     Args:
         placements: in which cluster of each of R ≥ 1 proposals each of N labels is, -1 where a proposal says nothing of
@@ -59,14 +62,32 @@ def find_consensus(
     Raises:
         GroupingError: labels, counts, placements or indices are wrong, or no grouping keeps what must be.
     """
+    from threadpoolctl import threadpool_limits
+
     known = order_labels(labels, weights)
     proposals = order_proposals(placements, known)
     task = _build_task(known, labels=labels, num_groups=num_groups, together=together, apart=apart)
     profiles = build_profiles(proposals, units=task.units, weights=known.weights)
-    best = min((_improve(task, profiles, start) for start in _iter_starts(task, profiles, proposals)), key=_loss)
-    members = number_by_weight(best.members[task.units], known.weights)
+    with threadpool_limits(1):  # sums in one order
+        units = _group_units(task, profiles, proposals)
+    members = number_by_weight(units[task.units], known.weights)
     support = measure_support(members, proposals=proposals, weights=known.weights)
     return Grouping(members=known.to_given(members), support=known.to_given(support))
+
+
+def _group_units(task: _Task, profiles: Profiles, proposals: Integers) -> Integers:
+    """Return the group of each unit, shape (U,)."""
+    core = _find_core(task, profiles)
+    best = min(
+        (_improve(core.task, core.profiles, start) for start in _iter_starts(core, proposals)),
+        key=_loss,
+    )
+    if len(core.units) == profiles.num_units:
+        return best.members
+    members = np.full(profiles.num_units, -1)
+    members[core.units] = best.members
+    costs = profiles.costs(profiles.centers(members, task.num_groups))
+    return _improve(task, profiles, assign_apart(costs, task.apart)).members
 
 
 def order_proposals(placements: npt.ArrayLike, known: OrderedLabels) -> Integers:
@@ -177,28 +198,57 @@ def join_pairs(num_labels: int, pairs: Sequence[Pair]) -> Integers:
     return number_by_appearance(connected_components(graph, directed=False)[1])
 
 
-def _iter_starts(task: _Task, profiles: Profiles, proposals: Integers) -> Iterator[Integers]:
-    """Yield beginnings, shape (U,), -1 where the first round has to place a unit: the best proposals, as they fit.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Core:
+    """The units that decide between starts: the heaviest, and all that must be apart from others.
 
-    That one of the proposals, the one that agrees best with all, is a good consensus and a better beginning: Goder and
-    Filkov 2008, ALENEX.
+    Attributes:
+        units: which of all units they are, shape (V,), in the order of these.
+        firsts: a label of each, shape (V,).
+        task: their own; its `units` is not used.
+        profiles: their own.
     """
-    starts = [_fit_start(task, profiles, row) for row in np.unique(proposals, axis=0)]
-    order = np.argsort([_improve(task, profiles, start, max_rounds=1).loss for start in starts], kind="stable")
-    yield from (starts[index] for index in order[:NUM_STARTS])
+
+    units: Integers
+    firsts: Integers
+    task: _Task
+    profiles: Profiles
 
 
-def _fit_start(task: _Task, profiles: Profiles, row: Integers) -> Integers:
-    """Return the K heaviest clusters of a proposal, each of K groups with a unit, shape (U,)."""
-    clusters = row[np.unique(task.units, return_index=True)[1]]
+def _find_core(task: _Task, profiles: Profiles) -> _Core:
+    heavy = np.argsort(-profiles.weights, kind="stable")[: max(CORE, task.num_groups)]
+    units = np.union1d(heavy, np.array(task.apart, np.int64).ravel())
+    place = {unit: index for index, unit in enumerate(units.tolist())}
+    apart = tuple((place[a], place[b]) for a, b in task.apart)
+    return _Core(
+        units=units,
+        firsts=np.unique(task.units, return_index=True)[1][units],
+        task=replace(task, apart=apart),
+        profiles=profiles.take(units),
+    )
+
+
+def _iter_starts(core: _Core, proposals: Integers) -> Iterator[Integers]:
+    """Yield groupings of the core to begin with: the proposals that agree best with all, as they fit.
+
+    That one of the proposals is a good consensus, and a better beginning than chance: Goder and Filkov 2008, ALENEX.
+    """
+    rows = np.unique(proposals[:, core.firsts], axis=0)
+    starts = [_fit_start(row, profiles=core.profiles, num_groups=core.task.num_groups) for row in rows]
+    losses = [_improve(core.task, core.profiles, start, max_rounds=1).loss for start in starts]
+    yield from (starts[index] for index in np.argsort(losses, kind="stable")[:NUM_STARTS])
+
+
+def _fit_start(clusters: Integers, *, profiles: Profiles, num_groups: int) -> Integers:
+    """Return the K heaviest of a proposal's clusters of the units, each of K groups with a unit, shape (U,)."""
     values, numbers = np.unique(clusters, return_inverse=True)
     order = np.lexsort((-np.bincount(numbers, profiles.weights), values < 0))
-    kept = order[values[order] >= 0][: task.num_groups]
+    kept = order[values[order] >= 0][:num_groups]
     number_of = np.full(len(values), -1)
     number_of[kept if len(kept) else order[:1]] = np.arange(max(len(kept), 1))
     members = number_of[numbers]
     costs = profiles.costs(profiles.centers(members, int(members.max()) + 1))
-    return _fill(costs.argmin(axis=1), costs, task.num_groups)
+    return _fill(costs.argmin(axis=1), costs, num_groups)
 
 
 def _improve(task: _Task, profiles: Profiles, members: Integers, max_rounds: int = MAX_ROUNDS) -> _State:

@@ -42,12 +42,24 @@ class Profiles:
         """The share that each unit's own clusters take of it, summed over proposals: the square of its length, (U,)."""
         return np.asarray(self.shares.multiply(self.shares).sum(axis=1), np.float64).ravel()
 
+    def take(self, units: Integers) -> Profiles:
+        """Return the profiles of some units."""
+        return Profiles(
+            shares=self.shares[units],
+            placed=self.placed[units],
+            starts=self.starts,
+            weights=self.weights[units],
+        )
+
     def centers(self, members: Integers, num_groups: int) -> Centers:
         """Return what the proposals say of each group; units of group -1 count for none."""
         from scipy.sparse import csr_matrix
 
         used = np.flatnonzero(members >= 0)
-        picks = csr_matrix((self.weights[used], (members[used], used)), shape=(num_groups, self.num_units))
+        picks = csr_matrix(
+            (self.weights[used], (members[used], used)),
+            shape=(num_groups, self.num_units),
+        )
         sums = (picks @ self.shares).toarray()
         placed = picks @ self.placed
         widths = np.diff([*self.starts, sums.shape[1]])
@@ -62,7 +74,10 @@ class Profiles:
         """
         near = self.shares @ centers.shares.T
         lengths = self.placed @ centers.squares.T
-        return np.asarray((self.squares[:, None] + lengths - 2 * near) * self.weights[:, None], np.float64)
+        return np.asarray(
+            (self.squares[:, None] + lengths - 2 * near) * self.weights[:, None],
+            np.float64,
+        )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -95,5 +110,8 @@ def build_profiles(placements: Integers, *, units: Integers, weights: Floats) ->
     share = weights[label] / of_unit[units[label]]
     columns = starts[proposal] + placements[proposal, label]
     shares = csr_matrix((share, (units[label], columns)), shape=(len(of_unit), int(starts[-1])))
-    placed = np.stack([np.bincount(units, np.where(row >= 0, weights, 0)) / of_unit for row in placements], axis=1)
+    placed = np.stack(
+        [np.bincount(units, np.where(row >= 0, weights, 0)) / of_unit for row in placements],
+        axis=1,
+    )
     return Profiles(shares=shares, placed=placed, starts=starts[:-1], weights=of_unit)

@@ -14,7 +14,13 @@ from ictc.grouping.base import Floats, Integers, order_labels
 
 EXTRA_DIMENSIONS = 3
 """Principal components kept beyond K: enough to hold K directions, few enough to drop what labels say by accident."""
+MAX_DIMENSIONS = 100
+"""K-means of any K keeps its meaning in so few: they need to grow with log K only (Makarychev et al. 2019, STOC)."""
 ROWS_AT_ONCE = 8192
+BAG_PER_GROUP, MIN_BAG = 200, 20_000
+"""Images in a bag at most, where there are more: fewer than all make a bag too (Bickel, Götze and van Zwet 1997)."""
+MAX_PROPOSALS, MIN_PROPOSALS, MAX_CLUSTERS = 200, 10, 5_000
+"""How many proposals there are, unless told: with more than so many clusters in all, fewer, but some."""
 
 Vectors = npt.NDArray[np.floating[Any]]
 
@@ -25,8 +31,8 @@ def propose_groupings(
     labels: Sequence[str],
     weights: npt.ArrayLike,
     num_groups: int,
-    num_proposals: int,
     seed: int,
+    num_proposals: int | None = None,
 ) -> npt.NDArray[np.int64]:
     """Return proposals of where labels belong, shape (R, N), for `ictc.grouping.consensus.find_consensus`.
 
@@ -40,8 +46,8 @@ def propose_groupings(
         labels: the N labels, all distinct.
         weights: how many images have each label, shape (N,).
         num_groups: K; fewer where there are fewer distinct vectors.
-        num_proposals: R.
         seed: equal seeds give equal proposals.
+        num_proposals: R; enough for a consensus unless told.
 
     Raises:
         GroupingError: labels, counts or vectors are wrong.
@@ -49,13 +55,18 @@ def propose_groupings(
     known = order_labels(labels, weights)
     if vectors.ndim != 2 or len(vectors) != len(labels) or not np.isfinite(vectors).all():
         raise GroupingError(f"each of the {len(labels):,} labels needs one vector of finite numbers")
+    if num_proposals is None:
+        num_proposals = min(max(MAX_CLUSTERS // max(num_groups, 1), MIN_PROPOSALS), MAX_PROPOSALS)
     if num_groups < 1 or num_proposals < 1:
         raise GroupingError(f"{num_proposals} proposals of {num_groups} groups can't be made; ask for 1 or more")
+    import sklearn.cluster  # noqa: F401  before the limit, which holds for the libraries that are loaded
     from threadpoolctl import threadpool_limits
 
     with threadpool_limits(1):  # sums in one order
         directions = find_directions(
-            vectors[known.order], weights=known.weights, num_dimensions=num_groups + EXTRA_DIMENSIONS
+            vectors[known.order],
+            weights=known.weights,
+            num_dimensions=min(num_groups + EXTRA_DIMENSIONS, MAX_DIMENSIONS),
         )
         rng = np.random.default_rng(seed)
         proposals = [
@@ -87,7 +98,8 @@ def _cluster_bag(directions: Floats, *, weights: Floats, num_groups: int, rng: n
     from sklearn.cluster import KMeans
     from sklearn.exceptions import ConvergenceWarning
 
-    times = rng.multinomial(round(weights.sum()), weights / weights.sum())
+    size = max(min(round(weights.sum()), max(MIN_BAG, BAG_PER_GROUP * num_groups)), 1)
+    times = rng.multinomial(size, weights / weights.sum())
     drawn = np.flatnonzero(times)
     model = KMeans(min(num_groups, len(drawn)), n_init=1, random_state=int(rng.integers(2**31)))
     with warnings.catch_warnings():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from itertools import pairwise
+from itertools import combinations, pairwise
 from random import Random
 
 import numpy as np
@@ -17,7 +17,7 @@ from sklearn.metrics import adjusted_rand_score
 from ictc.errors import GroupingError
 from ictc.grouping.consensus import find_consensus
 from ictc.grouping.levels import find_levels, parents_of
-from ictc.grouping.number import adjusted_rand, choose_number
+from ictc.grouping.number import choose_number, measure_agreement, measure_stability
 from ictc.grouping.vectors import propose_groupings
 
 Vectors = npt.NDArray[np.float64]
@@ -81,15 +81,27 @@ def test_the_number_of_groups_is_found(num_blobs: int) -> None:
 
 
 @given(st.data())
-def test_agreement_is_that_of_images(data: st.DataObject) -> None:
-    rows = st.lists(st.integers(0, 3), min_size=8, max_size=8).map(np.array)
-    first, second, weights = (
-        data.draw(rows),
-        data.draw(rows),
-        data.draw(st.lists(st.integers(1, 4), min_size=8, max_size=8)),
-    )
-    expected = adjusted_rand_score(first.repeat(weights), second.repeat(weights))
-    assert adjusted_rand(first, second, weights=np.array(weights, float)) == pytest.approx(expected)
+def test_agreement_is_what_counting_pairs_gives(data: st.DataObject) -> None:
+    rows = st.lists(st.integers(-1, 3), min_size=8, max_size=8)
+    first, second = data.draw(rows), data.draw(rows)
+    pairs = list(combinations([pair for pair in zip(first, second, strict=True) if min(pair) >= 0], 2))
+    in_first = [a[0] == b[0] for a, b in pairs]
+    in_second = [a[1] == b[1] for a, b in pairs]
+    shared = sum(a and b for a, b in zip(in_first, in_second, strict=True))
+    ways = [
+        (shared / sum(one) - sum(other) / len(pairs))
+        for one, other in ((in_first, in_second), (in_second, in_first))
+        if any(one)
+    ]
+    assert measure_agreement(np.array(first), np.array(second)) == pytest.approx(sum(ways) / 2)
+
+
+def test_equal_proposals_are_as_stable_as_can_be_and_random_ones_not_at_all() -> None:
+    rng = np.random.default_rng(0)
+    equal = np.tile(np.arange(60) % 4, (9, 1))
+    assert measure_stability(equal) == pytest.approx((1 - 14 / 59, 0))
+    stability, error = measure_stability(rng.integers(0, 4, (30, 60)))
+    assert abs(stability) < 5 * error < 0.05
 
 
 def test_levels_nest_and_the_coarsest_is_what_it_would_be_alone() -> None:
