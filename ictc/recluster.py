@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ictc.config import RunSettings
+from ictc.config.groups import NumClusters
 from ictc.errors import ConfigError
 from ictc.importing.reference import Reference, is_reference
 from ictc.importing.run import Clustering, build_settings, import_into, open_reference
@@ -42,7 +43,7 @@ class ReclusterRequest:
 
     Attributes:
         track: which track of the source; None if it holds one only.
-        num_clusters: every K to make clusters for; () for that of the source, or of the clusters that are given.
+        num_clusters: every K to make clusters for, or "auto"; () for that of the source, or of clusters that are given.
         redo_labels: make labels again whatever there is; None: only for a new criterion.
         overrides: settings by flag that differ from those of the source.
     """
@@ -50,7 +51,7 @@ class ReclusterRequest:
     source_dir: Path
     output_dir: Path
     track: str | None = None
-    num_clusters: Sequence[int] = ()
+    num_clusters: Sequence[NumClusters] = ()
     redo_labels: bool | None = None
     overrides: Mapping[str, Any] = field(default_factory=dict)
 
@@ -70,7 +71,7 @@ class Target:
     """Where the result for one K goes; `num_clusters` None stands for the source's."""
 
     directory: RunDirectory
-    num_clusters: int | None
+    num_clusters: NumClusters | None
     title_prefix: str = ""
 
 

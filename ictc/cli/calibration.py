@@ -61,7 +61,7 @@ def trial_settings(settings: RunSettings, track: str, folder: Path) -> RunSettin
     """
     chosen = steps_of(settings)
     control = {"steps": name_numbers([*find_needed(chosen), *chosen]), "force_steps": None, "dedupe": "off"}
-    clusters = save_clusters(settings.clustering.num_clusters, folder / "clusters.json")
+    clusters = save_clusters(settings.clustering.most_clusters, folder / "clusters.json")
     return settings.model_copy(
         update={
             "input": InputSettings(ads_dir=folder / "ads", layout="flat"),

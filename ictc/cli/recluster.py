@@ -23,6 +23,7 @@ def recluster(
     output_dir: Annotated[Path, Parameter(group=OWN)],
     track: Annotated[str | None, Parameter(group=OWN)] = None,
     num_clusters: Annotated[str | None, Parameter(group=OWN)] = None,
+    max_clusters: Annotated[int | None, Parameter(group=OWN)] = None,
     criterion: Annotated[str | None, Parameter(group=OWN)] = None,
     clusters: Annotated[Path | None, Parameter(group=OWN)] = None,
     redo_2a: Annotated[bool, Parameter(group=OWN)] = False,
@@ -51,7 +52,9 @@ def recluster(
         source_dir: --output_dir of a run whose Steps 1 and 2a are finished.
         output_dir: New folder for the results, or for one folder each if several K are given.
         track: Which track of the source, if it holds several.
-        num_clusters: K, or several, separated by commas. Unset: 10.
+        num_clusters: K, or several, separated by commas, or auto: the fewest on which several sets of clusters agree
+            best. Unset: 10.
+        max_clusters: With --num_clusters auto: the most that are tried. Unset: as in the source.
         criterion: What to cluster by, in words. Unset: as in the source.
         clusters: JSON file of clusters, such as an edited step2b_dynamic_clusters.json, to assign to.
         redo_2a: Make the labels again.
@@ -65,6 +68,7 @@ def recluster(
     """
     own = {
         "criterion": criterion,
+        "max_clusters": max_clusters,
         "clusters": clusters,
         "top_hooks": top_hooks,
         "synthesize_runs": synthesize_runs,

@@ -9,12 +9,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from cyclopts import Parameter
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, TypeAdapter, model_validator
 
 from ictc.config.base import SettingsGroup
 
 DEFAULT_TOP_HOOKS = 60
 DEFAULT_NUM_PROPOSALS = 5
+MIN_CLUSTERS, MAX_CLUSTERS = 2, 100
+LEAST_TO_COMPARE = 3
+"""Fewer sets of clusters don't tell how far they agree."""
+AUTO = "auto"
 
 
 def parse_location(value: Any) -> Any:
@@ -170,6 +174,21 @@ class OutputSettings(SettingsGroup):
         return {**values, "output_dir": work_dir, "work_dir": work_dir, "upload_url": location}
 
 
+def parse_num_clusters(value: Any) -> Any:
+    """Return K, or "auto"; of anything else pydantic says what is wrong.
+
+    >>> parse_num_clusters("Auto"), parse_num_clusters("7")
+    ('auto', 7)
+    """
+    if isinstance(value, str) and value.strip().lower() == AUTO:
+        return AUTO
+    return TypeAdapter(Annotated[int, Field(ge=MIN_CLUSTERS, le=MAX_CLUSTERS)]).validate_python(value)
+
+
+NumClusters = Annotated[int | Literal["auto"], BeforeValidator(parse_num_clusters)]
+"""A number of clusters, or "auto"."""
+
+
 class ClusteringSettings(SettingsGroup):
     """What to cluster by."""
 
@@ -182,19 +201,24 @@ class ClusteringSettings(SettingsGroup):
     criterion: str | None = Field(
         None, min_length=1, description="What to cluster by, in words. Unset: the track's own."
     )
-    num_clusters: int = Field(5, ge=2, le=100, description="K, the number of clusters.")
+    num_clusters: NumClusters = Field(
+        5, description="K, the number of clusters; auto: the fewest on which several sets of clusters agree best."
+    )
+    max_clusters: int = Field(
+        12, ge=MIN_CLUSTERS, le=MAX_CLUSTERS, description="With --num_clusters auto: the most that are tried."
+    )
     top_hooks: int | None = Field(
         None,
         ge=2,
-        description="How many of the most frequent labels Step 2b reads. Unset: 60, or twice --num_clusters if that is "
-        "more.",
+        description="How many of the most frequent labels Step 2b reads. Unset: 60, or twice K if that is more.",
     )
     synthesize_runs: int | None = Field(
         None,
         ge=1,
         le=100,
         description="How many sets of clusters Step 2b asks for, each from another sample of the labels. Of several, "
-        "labels that most of them put together make a cluster, which is named then. Unset: 1, or 5 with --guide.",
+        "labels that most of them put together make a cluster, which is named then. Unset: 1; 5 with --guide or "
+        "--num_clusters auto.",
     )
     guide: Path | None = Field(
         None,
@@ -213,12 +237,23 @@ class ClusteringSettings(SettingsGroup):
     @property
     def num_proposals(self) -> int:
         """How many sets of clusters Step 2b asks for."""
-        return self.synthesize_runs or (1 if self.guide is None else DEFAULT_NUM_PROPOSALS)
+        groups_first = self.guide is not None or self.chooses_number
+        return self.synthesize_runs or (DEFAULT_NUM_PROPOSALS if groups_first else 1)
+
+    @property
+    def chooses_number(self) -> bool:
+        """Whether K is for Step 2b to choose."""
+        return self.num_clusters == AUTO
+
+    @property
+    def most_clusters(self) -> int:
+        """K, or the most that are tried."""
+        return self.max_clusters if isinstance(self.num_clusters, str) else self.num_clusters
 
     @property
     def num_labels(self) -> int:
         """Most labels that Step 2b reads."""
-        return self.top_hooks or max(DEFAULT_TOP_HOOKS, 2 * self.num_clusters)
+        return self.top_hooks or max(DEFAULT_TOP_HOOKS, 2 * self.most_clusters)
 
     @model_validator(mode="after")
     def check_guide(self) -> Self:
@@ -234,11 +269,23 @@ class ClusteringSettings(SettingsGroup):
         return self
 
     @model_validator(mode="after")
-    def check_top_hooks(self) -> Self:
-        if self.clusters is None and self.num_labels < self.num_clusters:
+    def check_number(self) -> Self:
+        if self.chooses_number and self.clusters is not None:
+            raise ValueError("--clusters says how many clusters there are; leave out --num_clusters auto")
+        if self.chooses_number and self.num_proposals < LEAST_TO_COMPARE:
             raise ValueError(
-                f"--num_clusters {self.num_clusters} can't be made from the {self.top_hooks} labels of --top_hooks: "
-                f"raise --top_hooks to {2 * self.num_clusters}, or lower --num_clusters"
+                "--num_clusters auto compares sets of clusters: leave out --synthesize_runs, or raise it to "
+                f"{LEAST_TO_COMPARE} or more"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def check_top_hooks(self) -> Self:
+        flag = "--max_clusters" if self.chooses_number else "--num_clusters"
+        if self.clusters is None and self.num_labels < self.most_clusters:
+            raise ValueError(
+                f"{flag} {self.most_clusters} can't be made from the {self.top_hooks} labels of --top_hooks: raise "
+                f"--top_hooks to {2 * self.most_clusters}, or lower {flag}"
             )
         return self
 

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from ictc.config import ControlSettings, EngineSettings, RunSettings
 from ictc.config.base import SettingsGroup, explicit
 from ictc.config.errors import describe_invalid
+from ictc.config.groups import AUTO, NumClusters
 from ictc.config.run import GROUPS
 from ictc.dataset.catalog.table import is_table
 from ictc.dataset.fetching.locations import is_url
@@ -32,7 +33,7 @@ Place = str | os.PathLike[str]
 OF_RUN = {name for group in GROUPS.values() for name in group.model_fields} - {"images", "output_dir", "upload_url"}
 """The settings of `ictc run` beside those that say where."""
 
-OF_CLUSTERS = ("criterion", "clusters", "top_hooks", "synthesize_runs", "guide", "allow_none")
+OF_CLUSTERS = ("criterion", "max_clusters", "clusters", "top_hooks", "synthesize_runs", "guide", "allow_none")
 OWN_OF_RECLUSTER = ("track", "num_clusters", "redo_2a", "keep_labels", *OF_CLUSTERS)
 OF_RECLUSTER = {*OWN_OF_RECLUSTER, *EngineSettings.model_fields, *ControlSettings.model_fields}
 """The settings of `ictc recluster` beside those that say where."""
@@ -194,15 +195,17 @@ def build_recluster(
     )
 
 
-def parse_numbers(text: str) -> tuple[int, ...]:
-    """Return the numbers of "5,7,10", each once, in order.
+def parse_numbers(text: str) -> tuple[NumClusters, ...]:
+    """Return the numbers of "5,7,10", each once, in order; "auto" stands alone.
 
     Raises:
         ConfigError: something else stands there.
     """
+    if text.strip().lower() == AUTO:
+        return ("auto",)
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isdecimal() and 2 <= int(part) <= 100 for part in parts):
-        raise ConfigError(f"--num_clusters {text}: must be a number from 2 to 100, or several, such as 5,7,10")
+        raise ConfigError(f"--num_clusters {text}: must be a number from 2 to 100, several, such as 5,7,10, or auto")
     return tuple(dict.fromkeys(map(int, parts)))
 
 

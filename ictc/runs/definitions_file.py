@@ -9,13 +9,12 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from ictc.config.groups import MAX_CLUSTERS, MIN_CLUSTERS
 from ictc.errors import ConfigError
 from ictc.records import ClusterDefinition
 from ictc.steps.none_of_these import is_named_none
 from ictc.tracks.base import clean_text
 from ictc.tracks.spelling import plain_form
-
-MIN_CLUSTERS, MAX_CLUSTERS = 2, 100
 
 
 class DefinitionRow(BaseModel):

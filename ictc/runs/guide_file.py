@@ -7,13 +7,13 @@ from pathlib import Path
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from ictc.config.groups import MAX_CLUSTERS
 from ictc.errors import ConfigError
 from ictc.records import Guide, GuideCluster
 from ictc.tracks.base import clean_text
 from ictc.tracks.spelling import says_something, singular_form
 
 Label = str
-MAX_CLUSTERS = 100
 
 
 class _Strict(BaseModel):

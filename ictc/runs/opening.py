@@ -89,7 +89,8 @@ def make_config(
     return StepConfig(
         track=track,
         criterion=criterion,
-        num_clusters=len(given) or clustering.num_clusters,
+        num_clusters=len(given) or clustering.most_clusters,
+        chooses_number=clustering.chooses_number,
         num_labels=clustering.num_labels,
         num_proposals=clustering.num_proposals,
         guide=Guide() if clustering.guide is None else load_guide_file(clustering.guide),

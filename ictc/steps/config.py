@@ -20,7 +20,8 @@ class StepConfig:
     """All that the results of one track's steps depend on, besides the images.
 
     Attributes:
-        num_clusters: K.
+        num_clusters: K, or the most clusters that are tried.
+        chooses_number: whether Step 2b chooses K.
         num_labels: most labels that one prompt lists to make clusters from.
         num_proposals: how many sets of clusters are made, of which those of the run are what they agree on.
         vlm, llm: the models of images and of texts.
@@ -38,6 +39,7 @@ class StepConfig:
     criterion: str
     num_clusters: int
     num_labels: int
+    chooses_number: bool = False
     num_proposals: int = 1
     vlm: ModelSpec
     llm: ModelSpec

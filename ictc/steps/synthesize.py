@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from ictc.config.groups import AUTO, MIN_CLUSTERS
 from ictc.errors import StageError
 from ictc.records import ClusterDefinition, Guide
 from ictc.steps.base import JsonFile, MapStep, ReduceStep, Results, TypicalRequest, View
@@ -55,13 +56,19 @@ def iter_metadata(view: View) -> Iterator[Entry]:
 
 def say_placed(made: Synthesis | None) -> dict[str, Any]:
     """Return which cluster each label belongs to, and how surely, where several proposals say so."""
-    return {"placed_labels": [asdict(one) for one in made.placed]} if made is not None and made.placed else {}
+    if made is None or not made.placed:
+        return {}
+    curve = {"stability": [asdict(one) for one in made.curve]} if made.curve else {}
+    return {**curve, "placed_labels": [asdict(one) for one in made.placed]}
 
 
 def say_settings(view: View) -> dict[str, Any]:
     """Return what a run says of itself, as far as the key of the clusters does not know better."""
     key = view.keys[SYNTHESIZE]
-    return {**view.said, "num_clusters": key["num_clusters"], "top_hooks": key["top_hooks"]}
+    is_chosen = key["num_clusters"] == AUTO
+    number = len(definitions_of(view.results)) if is_chosen else key["num_clusters"]
+    most = {"max_clusters": key["max_clusters"]} if is_chosen else {}
+    return {**view.said, "num_clusters": number, **most, "top_hooks": key["top_hooks"]}
 
 
 class SynthesizeStep(ReduceStep[Synthesis]):
@@ -82,11 +89,13 @@ class SynthesizeStep(ReduceStep[Synthesis]):
     settings_file = METADATA_FILE
 
     def key(self, config: StepConfig, results: Results) -> StageKey:
-        sizes = {"num_clusters": config.num_clusters, "top_hooks": config.num_labels}
+        sizes: dict[str, Any] = {"num_clusters": config.num_clusters, "top_hooks": config.num_labels}
         if config.given:
             return {**sizes, "given": digest(config.given)}
         prompt = config.track.prompts[self.name]
         common = config.model_key(self.role, prompt, uses_criterion=config.track.synthesize.uses("criterion"))
+        if config.chooses_number:
+            sizes |= {"num_clusters": AUTO, "max_clusters": config.num_clusters}
         if not config.makes_agreement:
             return {**common, **sizes, "labels": digest(all_labels(config, results).head(config.num_labels))}
         agreed = {
@@ -104,7 +113,7 @@ class SynthesizeStep(ReduceStep[Synthesis]):
         named = len(config.guide.clusters)
         if named > config.num_clusters:
             return f"--guide names {named} clusters, and --num_clusters is {config.num_clusters}: raise it"
-        if config.given or num_images >= config.num_clusters:
+        if config.given or config.chooses_number or num_images >= config.num_clusters:
             return ""
         return f"{num_images:,} images can't make {config.num_clusters} clusters: lower --num_clusters or add images"
 
@@ -112,9 +121,10 @@ class SynthesizeStep(ReduceStep[Synthesis]):
         if config.given:
             return Synthesis(config.given, 0)
         labels = all_labels(config, results)
-        if len(labels.labels) < config.num_clusters:
+        least = MIN_CLUSTERS if config.chooses_number else config.num_clusters
+        if len(labels.labels) < least:
             raise StageError(
-                f"Step 2b: {len(labels.labels)} distinct labels can't make {config.num_clusters} clusters; "
+                f"Step 2b: {len(labels.labels)} distinct labels can't make {least} clusters; "
                 "lower --num_clusters or add images"
             )
         return SynthesizeTask(
@@ -122,6 +132,7 @@ class SynthesizeStep(ReduceStep[Synthesis]):
             labels=labels,
             num_labels=config.num_labels,
             num_proposals=config.num_proposals,
+            chooses_number=config.chooses_number,
             guide=config.guide,
             examples=find_examples(results, labels.head(config.num_labels)) if config.makes_agreement else {},
         )
@@ -130,11 +141,12 @@ class SynthesizeStep(ReduceStep[Synthesis]):
         return result.definitions if "given" in key else ()
 
     def size(self, key: StageKey) -> int:
-        size: int = key["num_clusters"]
-        return size
+        return 1 if key["num_clusters"] == AUTO else int(key["num_clusters"])
 
     def count(self, result: Synthesis | None) -> int:
-        return 0 if result is None else len(result.definitions)
+        if result is None:
+            return 0
+        return 1 if result.curve else len(result.definitions)
 
     def load(self, folder: Path) -> Synthesis | None:
         return load_synthesis(folder)
@@ -163,7 +175,11 @@ class SynthesizeStep(ReduceStep[Synthesis]):
         if not definitions:
             yield Finding("accounting", path, "there are no clusters yet, or the file is damaged; run again")
             return
-        if len(definitions) != key["num_clusters"]:
+        if key["num_clusters"] == AUTO:
+            most = key["max_clusters"]
+            if not MIN_CLUSTERS <= len(definitions) <= most:
+                yield Finding("accounting", path, f"holds {len(definitions)} clusters, not 2 to {most}")
+        elif len(definitions) != key["num_clusters"]:
             yield Finding("accounting", path, f"holds {len(definitions)} clusters, not {key['num_clusters']}")
         for name, count in Counter(plain_form(definition.name) for definition in definitions).items():
             if count > 1 or not name:

@@ -9,10 +9,12 @@ from itertools import combinations, pairwise
 
 from ictc.records import Guide, GuideCluster
 from ictc.steps.histogram import Counted
-from ictc.steps.synthesis.result import PlacedLabel
+from ictc.steps.synthesis.result import PlacedLabel, StabilityOfNumber
 from ictc.tracks.spelling import singular_form
 
 Pair = tuple[int, int]
+Placements = Sequence[Sequence[int | None]]
+"""By proposal, the cluster of each name, None where that is not known."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,9 +43,7 @@ class LabelsToGroup:
     def _places(self) -> Mapping[str, int]:
         return {singular_form(name): place for place, name in enumerate(self.names)}
 
-    def group(
-        self, placements: Sequence[Sequence[int | None]], num_groups: int
-    ) -> tuple[list[PlacedLabel], dict[int, GuideCluster]]:
+    def group(self, placements: Placements, num_groups: int) -> tuple[list[PlacedLabel], dict[int, GuideCluster]]:
         """Return the labels of images with their groups, numbered from 1, and the groups that have a name already.
 
         Args:
@@ -54,9 +54,8 @@ class LabelsToGroup:
         """
         from ictc.grouping.consensus import find_consensus
 
-        rows = [[-1 if cluster_id is None else cluster_id for cluster_id in row] for row in placements]
         grouping = find_consensus(
-            rows,
+            as_rows(placements),
             labels=self.names,
             weights=[count for _, count in self._all],
             num_groups=num_groups,
@@ -71,6 +70,34 @@ class LabelsToGroup:
         ]
         named = {int(grouping.members[self._place(one.name)]) + 1: one for one in self.guide.clusters}
         return placed, named
+
+    def choose_number(self, placements: Mapping[int, Placements]) -> tuple[int, tuple[StabilityOfNumber, ...]]:
+        """Return the number of groups on which proposals agree best, and how far they do for each number.
+
+        Args:
+            placements: by the number of clusters of the proposals.
+
+        Raises:
+            GroupingError: there is no number to choose from.
+        """
+        from numpy import array
+
+        from ictc.grouping.number import choose_number
+
+        choice = choose_number(
+            lambda number: array(as_rows(placements[number])),
+            labels=self.names,
+            weights=[count for _, count in self._all],
+            min_groups=min(placements),
+            max_groups=max(placements),
+        )
+        curve = (
+            StabilityOfNumber(
+                num_clusters=point.num_groups, stability=round(point.stability, 4), error=round(point.error, 4)
+            )
+            for point in choice.curve
+        )
+        return choice.num_groups, tuple(curve)
 
     def _place(self, name: str) -> int:
         return self._places[singular_form(name)]
@@ -87,6 +114,11 @@ class LabelsToGroup:
     def _apart(self) -> list[Pair]:
         sets = [*self.guide.apart, [one.name for one in self.guide.clusters]]
         return [pair for labels in sets for pair in combinations(self._find(labels), 2)]
+
+
+def as_rows(placements: Placements) -> list[list[int]]:
+    """Return places as numbers, -1 for those that are not known."""
+    return [[-1 if cluster_id is None else cluster_id for cluster_id in row] for row in placements]
 
 
 def find_absent(guide: Guide, labels: Sequence[Counted]) -> list[str]:

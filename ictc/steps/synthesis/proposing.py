@@ -7,7 +7,7 @@ much of a prompt fits before it computes anything; of one that doesn't, a shorte
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ictc.engines.base import (
     Answer,
@@ -42,6 +42,10 @@ class Aim:
     criterion: str
     num_clusters: int
     seed: int
+
+    def of(self, num_clusters: int) -> Aim:
+        """Return the same for another number of clusters."""
+        return replace(self, num_clusters=num_clusters)
 
 
 @dataclass(frozen=True, slots=True)

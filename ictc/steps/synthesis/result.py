@@ -14,6 +14,7 @@ from ictc.storage.json_files import read_json
 DEFINITIONS = "definitions.json"
 LABELS_READ = "labels_read.json"
 PLACED_LABELS = "placed_labels.json"
+STABILITY = "stability.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +32,20 @@ class PlacedLabel:
     support: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StabilityOfNumber:
+    """How far several sets of so many clusters agree, beyond chance.
+
+    Attributes:
+        stability: the probability that two labels of one cluster share one in another set, beyond that of any two.
+        error: its standard error.
+    """
+
+    num_clusters: int
+    stability: float
+    error: float
+
+
 @dataclass(frozen=True, slots=True)
 class Synthesis:
     """What Step 2b came to.
@@ -38,11 +53,13 @@ class Synthesis:
     Attributes:
         num_labels: how many labels of the histogram the model read, the most frequent ones; None for all.
         placed: the labels that the clusters were made of, the most frequent first; () if one request made them.
+        curve: from what the number of clusters was chosen; () if it was given.
     """
 
     definitions: tuple[ClusterDefinition, ...]
     num_labels: int | None = None
     placed: tuple[PlacedLabel, ...] = ()
+    curve: tuple[StabilityOfNumber, ...] = ()
 
 
 def load_synthesis(folder: Path) -> Synthesis | None:
@@ -54,6 +71,7 @@ def load_synthesis(folder: Path) -> Synthesis | None:
         tuple(ClusterDefinition(**row) for row in rows),
         read_json(folder / LABELS_READ),
         tuple(PlacedLabel(**row) for row in read_json(folder / PLACED_LABELS) or ()),
+        tuple(StabilityOfNumber(**row) for row in read_json(folder / STABILITY) or ()),
     )
 
 
@@ -66,6 +84,7 @@ def save_synthesis(folder: Path, result: Synthesis) -> None:
     for name, value, is_there in (
         (LABELS_READ, result.num_labels, result.num_labels is not None),
         (PLACED_LABELS, [asdict(one) for one in result.placed], bool(result.placed)),
+        (STABILITY, [asdict(one) for one in result.curve], bool(result.curve)),
     ):
         if is_there or (folder / name).exists():
             write_atomic(folder / name, orjson.dumps(value))

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
+from ictc.config.groups import MIN_CLUSTERS
 from ictc.records import Guide, GuideCluster
 from ictc.stages.dialogue import hold
 from ictc.stages.work import AskAll, ReduceTask
@@ -19,7 +20,7 @@ from ictc.steps.synthesis.agreeing import LabelsToGroup, find_absent
 from ictc.steps.synthesis.naming import LabelGroup, name_groups
 from ictc.steps.synthesis.placing import place
 from ictc.steps.synthesis.proposing import Aim, Proposal, Proposer
-from ictc.steps.synthesis.result import PlacedLabel, Synthesis
+from ictc.steps.synthesis.result import PlacedLabel, StabilityOfNumber, Synthesis
 
 EXAMPLES_OF_GROUP = 3
 
@@ -32,6 +33,7 @@ class SynthesizeTask(ReduceTask[Synthesis]):
         labels: all of them.
         num_labels: how many of them, the most frequent ones, one prompt lists.
         num_proposals: how often clusters are asked for.
+        chooses_number: whether the number of clusters is to be chosen, up to that of the aim.
         examples: a caption for each of the most frequent labels.
         guide: what is known of the clusters beforehand; needs several proposals.
     """
@@ -40,6 +42,7 @@ class SynthesizeTask(ReduceTask[Synthesis]):
     labels: LabelHistogram
     num_labels: int
     num_proposals: int = 1
+    chooses_number: bool = False
     examples: Mapping[str, str] = field(default_factory=dict)
     guide: Guide = field(default_factory=Guide)
 
@@ -52,15 +55,16 @@ class SynthesizeTask(ReduceTask[Synthesis]):
     def announcement(self) -> str:  # type: ignore[override]
         """From how many labels how many clusters are made."""
         head = self.head
+        number = f"{self.aim.num_clusters}" if not self.chooses_number else f"2 to {self.aim.num_clusters}"
         of_what = (
-            f"{self.aim.num_clusters} from {head.num_distinct:,} labels; the {len(head.labels)} most frequent ones "
-            f"cover {head.coverage:.0%} of the images"
+            f"{number} from {head.num_distinct:,} labels; the {len(head.labels)} most frequent ones cover "
+            f"{head.coverage:.0%} of the images"
         )
         return of_what if self.num_proposals == 1 else f"{of_what}; what {self.num_proposals} proposals agree on"
 
     def remark(self, result: Synthesis) -> str:
-        """Return how many labels had room, and which of the guide there are not, "" if all had and are."""
-        return "; ".join(filter(None, (self._tell_of_room(result), self._tell_of_absent())))
+        """Return what there is to say of K, of labels without room and of the guide, "" if nothing."""
+        return "; ".join(filter(None, (tell_of_number(result), self._tell_of_room(result), self._tell_of_absent())))
 
     def _tell_of_room(self, result: Synthesis) -> str:
         if result.num_labels is None:
@@ -85,34 +89,50 @@ class SynthesizeTask(ReduceTask[Synthesis]):
 
     async def _agree(self, ask: AskAll) -> Synthesis:
         """Return the K clusters that several proposals agree on."""
-        proposals = await hold(ask, [self._proposer(number).propose() for number in range(self.num_proposals)])
-        labels = LabelsToGroup(counted=self._labels_to_place(proposals), guide=self.guide)
-        placements = [
-            await self._place(ask, labels.names, proposal, number) for number, proposal in enumerate(proposals, 1)
-        ]
-        placed, named = labels.group(placements, self.aim.num_clusters)
+        proposals = {number: await self._propose(ask, self.aim.of(number)) for number in self._numbers_to_try()}
+        read = [proposal for each in proposals.values() for proposal in each]
+        labels = LabelsToGroup(counted=self._labels_to_place(read), guide=self.guide)
+        placements = {
+            number: [
+                await self._place(ask, labels.names, proposal, rank) for rank, proposal in enumerate(each, start=1)
+            ]
+            for number, each in proposals.items()
+        }
+        chosen = self.aim.num_clusters
+        curve: tuple[StabilityOfNumber, ...] = ()
+        if self.chooses_number:
+            chosen, curve = labels.choose_number(placements)
+        placed, named = labels.group(placements[chosen], chosen)
         groups = [
             self._group([one for one in placed if one.cluster_id == number], named.get(number))
-            for number in range(1, self.aim.num_clusters + 1)
+            for number in range(1, chosen + 1)
         ]
-        return Synthesis(await name_groups(ask, groups, self.aim), placed=tuple(placed))
+        definitions = await name_groups(ask, groups, self.aim.of(chosen))
+        return Synthesis(definitions, placed=tuple(placed), curve=curve)
 
-    async def _place(self, ask: AskAll, names: Sequence[str], proposal: Proposal, number: int) -> list[int | None]:
+    def _numbers_to_try(self) -> Sequence[int]:
+        """Return the numbers of clusters to make proposals of."""
+        most = min(self.aim.num_clusters, len(self.labels.labels))
+        return range(max(MIN_CLUSTERS, len(self.guide.clusters)), most + 1) if self.chooses_number else [most]
+
+    async def _propose(self, ask: AskAll, aim: Aim) -> list[Proposal]:
+        """Return several sets of clusters, each from a sample of its own."""
+        return await hold(ask, [self._proposer(aim, number).propose() for number in range(self.num_proposals)])
+
+    async def _place(self, ask: AskAll, names: Sequence[str], proposal: Proposal, rank: int) -> list[int | None]:
         """Return in which cluster of a proposal each name is."""
-        return await hold(
-            ask,
-            [
-                place(name, proposal, aim=self.aim, name=f"place-{number}-{row}")
-                for row, name in enumerate(names, start=1)
-            ],
-        )
+        prefix = f"place-{rank}" if not self.chooses_number else f"place-{rank}-of-{len(proposal.definitions)}"
+        dialogues = [
+            place(name, proposal, aim=self.aim, name=f"{prefix}-{row}") for row, name in enumerate(names, start=1)
+        ]
+        return await hold(ask, dialogues)
 
-    def _proposer(self, number: int) -> Proposer:
+    def _proposer(self, aim: Aim, number: int) -> Proposer:
         """Return what asks for one proposal, from a sample of its own."""
-        sample = self.labels.resample(draw=f"{self.aim.seed}/{number}").head(self.num_labels)
-        if len(sample.labels) < self.aim.num_clusters:  # so few labels that a sample may lack some
+        sample = self.labels.resample(draw=f"{aim.seed}/{number}").head(self.num_labels)
+        if len(sample.labels) < aim.num_clusters:  # so few labels that a sample may lack some
             sample = self.head
-        return Proposer(aim=self.aim, histogram=sample, name=f"synthesize-{number + 1}")
+        return Proposer(aim=aim, histogram=sample, name=f"synthesize-{number + 1}")
 
     def _labels_to_place(self, proposals: Sequence[Proposal]) -> list[Counted]:
         """Return the most frequent labels, and whatever others a proposal was made from, with their counts."""
@@ -129,3 +149,15 @@ class SynthesizeTask(ReduceTask[Synthesis]):
             return group
         labels = group.labels or [(known.name, 0)]  # it must be there, whether images have such labels or not
         return replace(group, labels=labels, name=known.name, description=known.description)
+
+
+def tell_of_number(result: Synthesis) -> str:
+    """Return how many clusters were chosen, and by what, "" if their number was given."""
+    if not result.curve:
+        return ""
+    best = max(result.curve, key=lambda point: point.stability)
+    chosen = next(point for point in result.curve if point.num_clusters == len(result.definitions))
+    return (
+        f"{chosen.num_clusters} clusters, the fewest on which proposals agree as well as on any number: stability "
+        f"{chosen.stability:.2f}, at best {best.stability:.2f} ± {best.error:.2f} with {best.num_clusters}"
+    )

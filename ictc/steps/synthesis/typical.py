@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import orjson
 
+from ictc.config.groups import MIN_CLUSTERS
 from ictc.steps.base import TypicalRequest
 from ictc.steps.config import StepConfig
 from ictc.steps.synthesis.naming import LABELS_OF_SIBLING, MAX_LABELS, MAX_SIBLINGS
@@ -20,7 +21,8 @@ def typical_requests(config: StepConfig) -> Sequence[TypicalRequest]:
         return [_proposal(config, count=0)]
     if config.num_proposals == 1:
         return [_proposal(config, count=1)]
-    return [_proposal(config, count=config.num_proposals), _place(config), _name(config)]
+    numbers = config.num_clusters - MIN_CLUSTERS + 1 if config.chooses_number else 1
+    return [_proposal(config, count=numbers * config.num_proposals), _place(config, numbers), _name(config)]
 
 
 def _proposal(config: StepConfig, *, count: int) -> TypicalRequest:
@@ -34,11 +36,11 @@ def _proposal(config: StepConfig, *, count: int) -> TypicalRequest:
     return TypicalRequest(prompt=prompt, answer=orjson.dumps(clusters).decode(), count=count)
 
 
-def _place(config: StepConfig) -> TypicalRequest:
+def _place(config: StepConfig, numbers: int) -> TypicalRequest:
     clusters = "\n".join(f"A. {NAME}: {DESCRIPTION}" for _ in range(config.num_clusters))
     label = orjson.dumps({"label": TYPICAL_LABEL}).decode()
     prompt = config.track.assign.render(criterion=config.criterion, clusters=clusters, image=label)
-    return TypicalRequest(prompt=prompt, answer="A", count=config.num_proposals * config.num_labels)
+    return TypicalRequest(prompt=prompt, answer="A", count=numbers * config.num_proposals * config.num_labels)
 
 
 def _name(config: StepConfig) -> TypicalRequest:
