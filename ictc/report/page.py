@@ -32,6 +32,7 @@ from ictc.report.overview import (
 )
 from ictc.report.payload import build_payload, dump_json
 from ictc.report.reading import RunReport, read_run
+from ictc.report.stability import StabilityCurve, draw_stability
 from ictc.report.words import ADS, Words
 from ictc.version import __version__
 
@@ -48,6 +49,7 @@ class RunSection:
     cards: list[ClusterCard]
     outcomes: list[Outcome]
     facts: dict[str, str]
+    curve: StabilityCurve | None
     prompts: list[Prompt]
     num_repeated: int
     num_shown: int
@@ -131,6 +133,7 @@ def build_section(run: RunReport, name: str) -> RunSection:
         cards=build_cards(run),
         outcomes=build_outcomes(run),
         facts=build_facts(run),
+        curve=draw_stability(run.synthesis, run.results.num_clusters),
         prompts=build_prompts(run),
         num_repeated=count_repeated(run.results.rows),
         num_shown=len(run.shown),

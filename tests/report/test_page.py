@@ -81,6 +81,8 @@ def write_small(directory: Path, track: str = "marketing", shift: int = 0) -> Pa
     write_mapping(directory / "step1_captions.json", ((ad, {"summary": "", "lifestyle": f"calm {ad}"}) for ad in ADS))
     write_json(directory / "run.json", {"seconds": 83.0, "settings": {"ads_dir": "gone"}})
     write_json(directory / "prompts.json", {"caption": {"system": "You describe.", "user": "Describe $criterion."}})
+    curve = [{"num_clusters": k, "stability": value, "error": 0.02} for k, value in ((2, 0.4), (3, 0.6), (4, 0.5))]
+    write_json(directory / "step2b_metadata.json", {"stability": curve})
     return directory
 
 

@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import orjson
@@ -68,20 +69,40 @@ class Expert:
         self.asked[request.task] += 1
         inputs: Any = request.inputs
         if request.task == Task.SYNTHESIZE:
-            clusters = [{"name": kind, "description": ", ".join(things)} for kind, things in KINDS.items()]
-            return orjson.dumps({"clusters": clusters}).decode()
+            return orjson.dumps({"clusters": [{"name": n, "description": n} for n in self.names_of(inputs)]}).decode()
         if isinstance(request.answer, ChoiceAnswer):
             number = int(request.request_id.split("-")[1])
-            kind = kind_of(inputs["label"])
-            if (number, inputs["label"]) in self.wrong:
-                kind = next(other for other in KINDS if other != kind)
-            return next(letter for letter, option in inputs["options"].items() if option["name"] == kind)
+            return self.choose(number, inputs["label"], {one["name"]: x for x, one in inputs["options"].items()})
         assert request.task == Task.NAME
         first = inputs["labels"][0]["label"]
         kind = kind_of(first)
         queue = self.names.get(kind, [])
         name = queue.pop(0) if queue else first if self.names_by_label else kind
         return orjson.dumps({"name": name, "description": f"All that is a {kind}."}).decode()
+
+    def names_of(self, inputs: Any) -> list[str]:
+        """Return the names of the clusters that it makes."""
+        return list(KINDS)
+
+    def choose(self, number: int, label: str, letters: dict[str, str]) -> str:
+        """Return the letter of the cluster of a label, in the proposal of that number."""
+        kind = kind_of(label)
+        if (number, label) in self.wrong:
+            kind = next(other for other in KINDS if other != kind)
+        return letters[kind]
+
+
+class Muddler(Expert):
+    """Knows the kinds; of more or fewer clusters than there are kinds, it puts labels anywhere."""
+
+    def names_of(self, inputs: Any) -> list[str]:
+        kinds = [*KINDS, *(f"more {number}" for number in range(20))]
+        return kinds[: inputs["num_clusters"]]
+
+    def choose(self, number: int, label: str, letters: dict[str, str]) -> str:
+        if set(letters) == set(KINDS):
+            return letters[kind_of(label)]
+        return Random(f"{number} {label} {len(letters)}").choice(sorted(letters.values()))
 
 
 def kind_of(label: str) -> str:
@@ -96,6 +117,18 @@ def agree(expert: Expert, counts: dict[str, int] = COUNTS, num_labels: int = 60,
         aim=AIM, labels=build_histogram(counts), num_labels=num_labels, num_proposals=5, guide=guide or Guide()
     )
     return asyncio.run(task.run(expert))
+
+
+def test_as_many_clusters_are_chosen_as_proposals_agree_on() -> None:
+    task = SynthesizeTask(
+        aim=AIM.of(6), labels=build_histogram(COUNTS), num_labels=60, num_proposals=5, chooses_number=True
+    )
+    result = asyncio.run(task.run(Muddler()))
+    assert groups_of(result) == WANTED
+    assert {one.name for one in result.definitions} == set(KINDS)
+    assert [point.num_clusters for point in result.curve] == [2, 3, 4, 5, 6]
+    assert max(result.curve, key=lambda point: point.stability).num_clusters == 3
+    assert "3 clusters, the fewest on which proposals agree" in task.remark(result)
 
 
 def groups_of(result: Any) -> set[frozenset[str]]:
@@ -297,6 +330,53 @@ def test_a_guide_that_contradicts_itself_is_told_where_its_labels_are_known(
 def test_a_missing_guide_is_named(ictc: Ictc, ads: Path, tmp_path: Path) -> None:
     told = ictc.run(ads, tmp_path / "out", "--guide", tmp_path / "none.yaml")
     assert (told.exit_code, "none.yaml: cannot be read: No such file" in told.stderr) == (2, True)
+
+
+def test_the_number_of_clusters_is_chosen_and_said(ictc: Ictc, ads: Path, tmp_path: Path) -> None:
+    auto = ("--num_clusters", "auto", "--max_clusters", 4)
+    told = ictc.succeed(ads, tmp_path / "out", *auto)
+    said = told.stdout + told.stderr
+    chosen = len(load(tmp_path / "out", "step2b_dynamic_clusters.json"))
+    assert f"{chosen} clusters, the fewest on which proposals agree" in said
+    metadata = load(tmp_path / "out", "step2b_metadata.json")
+    assert (metadata["num_clusters"], metadata["max_clusters"], metadata["synthesize_runs"]) == (chosen, 4, 5)
+    assert [point["num_clusters"] for point in metadata["stability"]] == [2, 3, 4]
+    assert load(tmp_path / "out", "step3_metadata.json")["num_clusters"] == chosen
+    assert ictc("verify", tmp_path / "out").exit_code == 0
+    assert ictc("status", tmp_path / "out").exit_code == 0
+    exports = exported_bytes(tmp_path / "out")
+    again = ictc.succeed(ads, tmp_path / "out", *auto)
+    assert "Step 3 assignments: 0/" not in again.stderr
+    assert exported_bytes(tmp_path / "out") == exports
+    told = ictc(
+        *("recluster", "--source_dir", tmp_path / "out", "--output_dir", tmp_path / "again"),
+        *("--num_clusters", "auto", "--max_clusters", 3),
+    )
+    assert told.exit_code == 0, told.stderr
+    assert [point["num_clusters"] for point in load(tmp_path / "again", "step2b_metadata.json")["stability"]] == [2, 3]
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (("--num_clusters", "auto", "--synthesize_runs", 2), "leave out --synthesize_runs, or raise it to 3"),
+        (("--num_clusters", "automatic"), "--num_clusters automatic: input should be a valid integer"),
+        (
+            ("--num_clusters", "auto", "--max_clusters", 1),
+            "--max_clusters 1: input should be greater than or equal to 2",
+        ),
+        (
+            ("--num_clusters", "auto", "--max_clusters", 30, "--top_hooks", 20),
+            "--max_clusters 30 can't be made from the 20",
+        ),
+    ],
+)
+def test_a_choice_that_can_not_be_made_is_refused(
+    ictc: Ictc, ads: Path, tmp_path: Path, flags: tuple[object, ...], words: str
+) -> None:
+    told = ictc.run(ads, tmp_path / "out", *flags)
+    assert told.exit_code == 2
+    assert words in told.stderr
 
 
 @pytest.fixture(scope="module")
