@@ -263,6 +263,17 @@ def test_images_without_a_cluster_are_listed_with_the_reason(browser: Any, pages
         assert "Describe $criterion." in page.locator("#method").inner_text()
 
 
+def test_from_what_the_number_of_clusters_was_chosen_is_drawn(browser: Any, pages: dict[str, Path]) -> None:
+    with opened(browser, pages["small"]) as page:
+        curve = page.locator("#method .stability svg")
+        assert curve.get_attribute("aria-label").endswith("2: 0.40, 3: 0.60, 4: 0.50. Chosen: 3.")
+        heights = [float(circle.get_attribute("cy")) for circle in curve.locator("circle").all()]
+        assert heights[1] < heights[2] < heights[0]
+        assert [text.text_content() for text in curve.locator("text.chosen").all()] == ["3"]
+    with opened(browser, pages["hostile"]) as page:
+        assert page.locator(".stability").count() == 0
+
+
 def test_without_images_the_page_says_so_and_shows_words(browser: Any, pages: dict[str, Path]) -> None:
     with opened(browser, pages["sampled"]) as page:
         assert page.locator("img").count() == 0
