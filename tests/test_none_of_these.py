@@ -292,6 +292,16 @@ class TestRecluster:
         assert ictc(*recluster, "--num_clusters", 2, ALLOWED).exit_code == 0
 
 
+def test_a_guide_asks_for_no_cluster_called_so(ictc: Ictc, ads: Path, tmp_path: Path) -> None:
+    guide = tmp_path / "guide.yaml"
+    guide.write_text("clusters:\n- name: none of THESE\n- name: Food\n")
+    command = ("run", "--ads_dir", ads, "--output_dir", tmp_path / "out", "--engine", "scripted", "--guide", guide)
+    refused = ictc(*command, ALLOWED)
+    assert refused.exit_code == 2
+    assert f"--guide {guide}: clusters: 'None of these' is what --allow_none calls" in refused.stderr
+    assert not (tmp_path / "out" / "step1_captions.json").exists()
+
+
 def letter_of(request: Mapping[str, Any], name: str) -> str:
     """Return the letter under which a prompt lists an option."""
     words = "\n".join(str(message["content"]) for message in request["messages"])

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ictc.config.groups import MAX_CLUSTERS
 from ictc.errors import ConfigError
 from ictc.records import Guide, GuideCluster
+from ictc.steps.none_of_these import NONE_NAME, is_named_none
 from ictc.tracks.base import clean_text
 from ictc.tracks.spelling import says_something, singular_form
 
@@ -36,8 +37,11 @@ class _GuideFile(_Strict):
     apart: list[list[Label]] = Field(default_factory=list)
 
 
-def load_guide_file(path: Path) -> Guide:
+def load_guide_file(path: Path, *, allow_none: bool = False) -> Guide:
     """Return what a YAML or JSON file says of the clusters: `clusters`, `together` and `apart`, each a list.
+
+    Args:
+        allow_none: whether an image may end in no cluster, so that none may be called like that outcome.
 
     Raises:
         ConfigError: with the file, the place and what is wrong there.
@@ -67,6 +71,11 @@ def load_guide_file(path: Path) -> Guide:
         apart=tuple(tuple(map(clean_text, labels)) for labels in given.apart),
     )
     _check(path, guide)
+    if allow_none and any(is_named_none(cluster.name) for cluster in guide.clusters):
+        raise ConfigError(
+            f"--guide {path}: clusters: {NONE_NAME!r} is what --allow_none calls images that no cluster fits; leave "
+            "the cluster out, give it another name, or leave out --allow_none"
+        )
     return guide
 
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-from ictc.config import RunSettings
+from ictc.config import ClusteringSettings, RunSettings
 from ictc.records import ClusterDefinition, Guide
 from ictc.runs.guide_file import load_guide_file
 from ictc.runs.manifests import ManifestKeeper
@@ -74,6 +74,17 @@ def open_track(
     )
 
 
+def load_given_guide(clustering: ClusteringSettings) -> Guide:
+    """Return what `--guide` says, nothing if there is none.
+
+    Raises:
+        ConfigError: the file is broken.
+    """
+    if clustering.guide is None:
+        return Guide()
+    return load_guide_file(clustering.guide, allow_none=clustering.allow_none)
+
+
 def make_config(
     settings: RunSettings,
     *,
@@ -93,7 +104,7 @@ def make_config(
         chooses_number=clustering.chooses_number,
         num_labels=clustering.num_labels,
         num_proposals=clustering.num_proposals,
-        guide=Guide() if clustering.guide is None else load_guide_file(clustering.guide),
+        guide=load_given_guide(clustering),
         vlm=engine.model_spec("vlm", control.seed),
         llm=engine.model_spec("llm", control.seed),
         seed=control.seed,
