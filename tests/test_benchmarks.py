@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 STATUSES = (0, 3)
 """Of a benchmark at its end: its figures suffice, or fall short."""
@@ -55,3 +57,26 @@ def test_import_table_tells_what_rows_cost() -> None:
         ]
         assert all(row["rows_per_s"] > 0 for row in figures["rows"])
         assert 0.5 < figures["peak_ratio"] < 2
+
+
+@pytest.mark.lite
+def test_taxonomy_measures_a_file(tmp_path: Path) -> None:
+    kinds = {
+        "pets": ("dog", "cat", "hamster"),
+        "vehicles": ("truck", "bus", "train"),
+        "fruit": ("apple", "pear", "plum"),
+    }
+    rows = [
+        {"image_id": f"{label} {number}", "truth": truth, "caption": f"A {label}.", "label": label, "assigned": truth}
+        for truth, labels in kinds.items()
+        for label in labels
+        for number in range(3)
+    ]
+    data = tmp_path / "data.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in [*rows, {**rows[0], "label": None}]), encoding="utf-8")
+    few = ("--number_seeds", 1, "--max_clusters", 4)
+    (figures,) = run_benchmark("taxonomy", "--data", data, "--seeds", 1, "--peer_seeds", 0, *few)
+    assert (figures["images"], figures["without_label"], figures["labels"], figures["classes"]) == (27, 1, 9, 3)
+    assert figures["accuracy"] == figures["coarse_level"] == 1
+    assert figures["peers"]["recorded answers"] == 1
+    assert figures["k_found"][0] in (2, 3, 4)

@@ -44,20 +44,14 @@ def _solve(costs: Floats, pairs: Sequence[Pair]) -> Integers:
     cliques = cover_by_cliques(num_units, pairs)
     ones = np.ones(sum(map(len, cliques)))
     rows = np.repeat(np.arange(len(cliques)), [len(clique) for clique in cliques])
-    in_clique = csr_matrix(
-        (ones, (rows, list(chain.from_iterable(cliques)))),
-        shape=(len(cliques), num_units),
-    )
+    in_clique = csr_matrix((ones, (rows, list(chain.from_iterable(cliques)))), shape=(len(cliques), num_units))
     one_group = kron(identity(num_units), np.ones((1, num_groups)))
     one_of_clique = kron(in_clique, identity(num_groups))
     outcome = milp(
         costs.ravel(),
         integrality=np.ones(costs.size),
         bounds=Bounds(0, 1),
-        constraints=[
-            LinearConstraint(one_group, 1, 1),
-            LinearConstraint(one_of_clique, -np.inf, 1),
-        ],
+        constraints=[LinearConstraint(one_group, 1, 1), LinearConstraint(one_of_clique, -np.inf, 1)],
         options={"node_limit": MAX_NODES},
     )
     if outcome.x is None:

@@ -78,10 +78,7 @@ def find_consensus(
 def _group_units(task: _Task, profiles: Profiles, proposals: Integers) -> Integers:
     """Return the group of each unit, shape (U,)."""
     core = _find_core(task, profiles)
-    best = min(
-        (_improve(core.task, core.profiles, start) for start in _iter_starts(core, proposals)),
-        key=_loss,
-    )
+    best = min((_improve(core.task, core.profiles, start) for start in _iter_starts(core, proposals)), key=_loss)
     if len(core.units) == profiles.num_units:
         return best.members
     members = np.full(profiles.num_units, -1)

@@ -10,19 +10,8 @@ import numpy.typing as npt
 
 from ictc.errors import GroupingError
 from ictc.grouping.apart import Pair
-from ictc.grouping.base import (
-    Floats,
-    Grouping,
-    Integers,
-    number_by_weight,
-    order_labels,
-)
-from ictc.grouping.consensus import (
-    find_consensus,
-    join_pairs,
-    measure_support,
-    order_proposals,
-)
+from ictc.grouping.base import Floats, Grouping, Integers, number_by_weight, order_labels
+from ictc.grouping.consensus import find_consensus, join_pairs, measure_support, order_proposals
 from ictc.grouping.number import Propose
 
 
@@ -54,23 +43,13 @@ def find_levels(
     if not numbers or any(fewer == more for fewer, more in pairwise(numbers)):
         raise GroupingError(f"levels need different numbers of groups, not {', '.join(map(str, num_groups))}")
     first = find_consensus(
-        propose(numbers[0]),
-        labels=labels,
-        weights=weights,
-        num_groups=numbers[0],
-        together=together,
-        apart=apart,
+        propose(numbers[0]), labels=labels, weights=weights, num_groups=numbers[0], together=together, apart=apart
     )
     levels = [first]
     for number in numbers[1:]:
         placements = propose(number)
         finer = split_groups(
-            levels[-1],
-            placements=placements,
-            labels=labels,
-            weights=weights,
-            num_groups=number,
-            together=together,
+            levels[-1], placements=placements, labels=labels, weights=weights, num_groups=number, together=together
         )
         levels.append(finer)
     return levels
@@ -106,13 +85,7 @@ def split_groups(
     pairs = [(int(rank[a]), int(rank[b])) for a, b in together]
     units = join_pairs(len(parents), pairs)
     room = np.bincount(parents[np.unique(units, return_index=True)[1]], minlength=coarse.num_groups)
-    shares = share_out(
-        proposals,
-        parents=parents,
-        weights=known.weights,
-        num_groups=num_groups,
-        room=room,
-    )
+    shares = share_out(proposals, parents=parents, weights=known.weights, num_groups=num_groups, room=room)
     members = np.empty(len(parents), np.int64)
     for parent, share in enumerate(shares.tolist()):
         inside = np.flatnonzero(parents == parent)
@@ -130,14 +103,7 @@ def split_groups(
     return Grouping(members=known.to_given(members), support=known.to_given(support))
 
 
-def share_out(
-    proposals: Integers,
-    *,
-    parents: Integers,
-    weights: Floats,
-    num_groups: int,
-    room: Integers,
-) -> Integers:
+def share_out(proposals: Integers, *, parents: Integers, weights: Floats, num_groups: int, room: Integers) -> Integers:
     """Return into how many groups each coarser group splits, shape (P,), each at least 1 and at most its `room`.
 
     As many as the proposals make of it on average: of each, the `num_groups` heaviest of its clusters count, cut where

@@ -62,10 +62,7 @@ def plan_merges(
         small = min(np.unique(part_of).tolist(), key=lambda group: (weight_of[group], group))
         if weight_of[small] >= min_weight:
             break
-        a, b = max(
-            ((a, b) for a, b in edges if small in (part_of[a], part_of[b])),
-            key=lambda edge: nearness[edge],
-        )
+        a, b = max(((a, b) for a, b in edges if small in (part_of[a], part_of[b])), key=lambda edge: nearness[edge])
         edges.remove((a, b))
         into = int(part_of[b] if part_of[a] == small else part_of[a])
         merges.append(Merge(small=small, into=into, nearness=float(nearness[a, b])))

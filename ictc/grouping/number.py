@@ -107,12 +107,8 @@ def measure_agreement(first: Integers, second: Integers) -> float:
     first, second = first[both], second[both]
     shared = _count_pairs(first * (int(second.max()) + 1) + second)
     of_first, of_second = _count_pairs(first), _count_pairs(second)
-    ways = [
-        shared / within - other / num_pairs
-        for within, other in ((of_first, of_second), (of_second, of_first))
-        if within
-    ]
-    return sum(ways) / 2
+    ways = ((of_first, of_second), (of_second, of_first))
+    return sum(shared / within - other / num_pairs for within, other in ways if within) / 2
 
 
 def _measure(placements: npt.ArrayLike, number: int, known: OrderedLabels) -> Stability:

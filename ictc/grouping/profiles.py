@@ -45,10 +45,7 @@ class Profiles:
     def take(self, units: Integers) -> Profiles:
         """Return the profiles of some units."""
         return Profiles(
-            shares=self.shares[units],
-            placed=self.placed[units],
-            starts=self.starts,
-            weights=self.weights[units],
+            shares=self.shares[units], placed=self.placed[units], starts=self.starts, weights=self.weights[units]
         )
 
     def centers(self, members: Integers, num_groups: int) -> Centers:
@@ -56,10 +53,7 @@ class Profiles:
         from scipy.sparse import csr_matrix
 
         used = np.flatnonzero(members >= 0)
-        picks = csr_matrix(
-            (self.weights[used], (members[used], used)),
-            shape=(num_groups, self.num_units),
-        )
+        picks = csr_matrix((self.weights[used], (members[used], used)), shape=(num_groups, self.num_units))
         sums = (picks @ self.shares).toarray()
         placed = picks @ self.placed
         widths = np.diff([*self.starts, sums.shape[1]])
@@ -74,10 +68,7 @@ class Profiles:
         """
         near = self.shares @ centers.shares.T
         lengths = self.placed @ centers.squares.T
-        return np.asarray(
-            (self.squares[:, None] + lengths - 2 * near) * self.weights[:, None],
-            np.float64,
-        )
+        return np.asarray((self.squares[:, None] + lengths - 2 * near) * self.weights[:, None], np.float64)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -110,8 +101,5 @@ def build_profiles(placements: Integers, *, units: Integers, weights: Floats) ->
     share = weights[label] / of_unit[units[label]]
     columns = starts[proposal] + placements[proposal, label]
     shares = csr_matrix((share, (units[label], columns)), shape=(len(of_unit), int(starts[-1])))
-    placed = np.stack(
-        [np.bincount(units, np.where(row >= 0, weights, 0)) / of_unit for row in placements],
-        axis=1,
-    )
+    placed = np.stack([np.bincount(units, np.where(row >= 0, weights, 0)) / of_unit for row in placements], axis=1)
     return Profiles(shares=shares, placed=placed, starts=starts[:-1], weights=of_unit)

@@ -63,11 +63,8 @@ def propose_groupings(
     from threadpoolctl import threadpool_limits
 
     with threadpool_limits(1):  # sums in one order
-        directions = find_directions(
-            vectors[known.order],
-            weights=known.weights,
-            num_dimensions=min(num_groups + EXTRA_DIMENSIONS, MAX_DIMENSIONS),
-        )
+        num_dimensions = min(num_groups + EXTRA_DIMENSIONS, MAX_DIMENSIONS)
+        directions = find_directions(vectors[known.order], weights=known.weights, num_dimensions=num_dimensions)
         rng = np.random.default_rng(seed)
         proposals = [
             _cluster_bag(directions, weights=known.weights, num_groups=num_groups, rng=rng)

@@ -147,6 +147,24 @@ def test_proposals_that_mostly_agree_are_seen_through(seed: int) -> None:
     assert len({(a, b) for a, b in zip(truth.tolist(), grouping.members.tolist(), strict=True)}) == 5
 
 
+@settings(max_examples=30)
+@given(cases(), st.randoms())
+def test_where_few_labels_decide_where_to_start_the_same_holds(case: Case, random: Random) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ictc.grouping.consensus.CORE", 3)
+        grouping = case.find(apart=[(0, 1)] if len(case.labels) > 1 and case.num_groups > 1 else [])
+        order = random.sample(range(len(case.labels)), len(case.labels))
+        moved = Case(
+            placements=case.placements[:, order],
+            labels=[case.labels[index] for index in order],
+            weights=[case.weights[index] for index in order],
+            num_groups=case.num_groups,
+        ).find(apart=[(order.index(1), order.index(0))] if len(case.labels) > 1 and case.num_groups > 1 else [])
+    assert grouping.num_groups == len(set(grouping.members)) == min(case.num_groups, len(case.labels))
+    assert moved.members.tobytes() == grouping.members[order].tobytes()
+    assert len(case.labels) < 2 or case.num_groups < 2 or grouping.members[0] != grouping.members[1]
+
+
 def test_a_label_that_a_proposal_places_elsewhere_has_less_support() -> None:
     placements = [[0, 0, 0, 1, 1], [0, 0, 1, 1, 1], [1, 1, 1, 0, 0]]
     grouping = find_consensus(placements, labels=list("abcde"), weights=[50, 50, 1, 50, 49], num_groups=2)

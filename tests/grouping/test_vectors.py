@@ -88,11 +88,8 @@ def test_agreement_is_what_counting_pairs_gives(data: st.DataObject) -> None:
     in_first = [a[0] == b[0] for a, b in pairs]
     in_second = [a[1] == b[1] for a, b in pairs]
     shared = sum(a and b for a, b in zip(in_first, in_second, strict=True))
-    ways = [
-        (shared / sum(one) - sum(other) / len(pairs))
-        for one, other in ((in_first, in_second), (in_second, in_first))
-        if any(one)
-    ]
+    both_ways = ((in_first, in_second), (in_second, in_first))
+    ways = [shared / sum(one) - sum(other) / len(pairs) for one, other in both_ways if any(one)]
     assert measure_agreement(np.array(first), np.array(second)) == pytest.approx(sum(ways) / 2)
 
 
