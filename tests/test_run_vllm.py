@@ -81,13 +81,14 @@ def test_all_steps_in_unified_mode_then_other_clusters(tiny_checkpoint: Path, tm
     assert all(2 <= len(label.split()) <= 4 for label in labels)
     check_that_only_one_prompt_was_too_long(tmp_path / "out", "huge")
 
-    tone = ("--criterion", "Emotional Tone", "--num_clusters", "2,3", "--allow_none")
+    tone = ("--criterion", "Emotional Tone", "--num_clusters", "2,3", "--allow_none", "--synthesize_runs", 3)
     said = recluster_vllm(tmp_path / "out", tmp_path / "ks", tiny_checkpoint, *tone)
     assert said.count("Loading weights took") <= 1
     assert "K=2: Step 2a labels: 0/" in said
     for k in (2, 3):
         check_accounting(tmp_path / "ks" / f"k{k}", 10)
         assert len(load(tmp_path / "ks" / f"k{k}", "step2b_dynamic_clusters.json")) == k
+        assert load(tmp_path / "ks" / f"k{k}", "step2b_metadata.json")["placed_labels"]
         check_none(tmp_path / "ks" / f"k{k}", num_options=k + 1)
 
 

@@ -150,6 +150,20 @@ def test_what_proposals_agree_on_outvotes_what_one_of_them_says() -> None:
     }
 
 
+@pytest.mark.parametrize("num_failing", [2, 3])
+def test_proposals_that_fail_are_left_out_unless_they_are_most(num_failing: int) -> None:
+    class Unreliable(Expert):
+        def answer(self, request: GenerationRequest) -> str:
+            failing = {f"synthesize-{number}" for number in range(1, num_failing + 1)}
+            return "no clusters" if request.request_id in failing else super().answer(request)
+
+    if num_failing < 3:
+        assert groups_of(agree(Unreliable())) == WANTED
+    else:
+        with pytest.raises(StageError, match="no 3 distinct clusters in 3 attempts"):
+            agree(Unreliable())
+
+
 def test_the_order_of_labels_changes_nothing() -> None:
     backwards = dict(reversed(COUNTS.items()))
     wrong = frozenset({(1, "apple"), (2, "apple"), (5, "pear")})

@@ -7,13 +7,15 @@ a label that no answer read has its place.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from ictc.config.groups import MIN_CLUSTERS
+from ictc.errors import StageError
 from ictc.records import Guide, GuideCluster
-from ictc.stages.dialogue import hold
+from ictc.stages.dialogue import Dialogue, hold
 from ictc.stages.work import AskAll, ReduceTask
 from ictc.steps.histogram import Counted, LabelHistogram
 from ictc.steps.synthesis.agreeing import LabelsToGroup, find_absent
@@ -21,6 +23,8 @@ from ictc.steps.synthesis.naming import LabelGroup, name_groups
 from ictc.steps.synthesis.placing import place
 from ictc.steps.synthesis.proposing import Aim, Proposal, Proposer
 from ictc.steps.synthesis.result import PlacedLabel, StabilityOfNumber, Synthesis
+
+logger = logging.getLogger(__name__)
 
 EXAMPLES_OF_GROUP = 3
 
@@ -116,8 +120,19 @@ class SynthesizeTask(ReduceTask[Synthesis]):
         return range(max(MIN_CLUSTERS, len(self.guide.clusters)), most + 1) if self.chooses_number else [most]
 
     async def _propose(self, ask: AskAll, aim: Aim) -> list[Proposal]:
-        """Return several sets of clusters, each from a sample of its own."""
-        return await hold(ask, [self._proposer(aim, number).propose() for number in range(self.num_proposals)])
+        """Return several sets of clusters, each from a sample of its own.
+
+        Raises:
+            StageError: more than half of the answers were no K distinct clusters.
+        """
+        made = await hold(ask, [try_to_propose(self._proposer(aim, number)) for number in range(self.num_proposals)])
+        proposals = [one for one in made if isinstance(one, Proposal)]
+        failures = [one for one in made if isinstance(one, StageError)]
+        if failures and 2 * len(proposals) <= self.num_proposals:
+            raise failures[-1]
+        for failure in failures:
+            logger.warning("one of %d proposals is left out: %s", self.num_proposals, failure)
+        return proposals
 
     async def _place(self, ask: AskAll, names: Sequence[str], proposal: Proposal, rank: int) -> list[int | None]:
         """Return in which cluster of a proposal each name is."""
@@ -161,3 +176,11 @@ def tell_of_number(result: Synthesis) -> str:
         f"{chosen.num_clusters} clusters, the fewest on which proposals agree as well as on any number: stability "
         f"{chosen.stability:.2f}, at best {best.stability:.2f} ± {best.error:.2f} with {best.num_clusters}"
     )
+
+
+def try_to_propose(proposer: Proposer) -> Dialogue[Proposal | StageError]:
+    """Come to a proposal, or to why there is none: the others may do without it."""
+    try:
+        return (yield from proposer.propose())
+    except StageError as error:
+        return error
