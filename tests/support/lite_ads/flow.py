@@ -32,11 +32,17 @@ TOP_LABELS = 60
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What the steps made of the ads, by image id."""
+class Reading:
+    """What the first two steps made of the ads, by image id; interface screens have no label."""
 
     captions: dict[str, dict[str, Any]]
     labels: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the last two steps made of the labels: the clusters, and each image's by its id."""
+
     clusters: list[dict[str, str]]
     assigned: dict[str, int]
 
@@ -52,17 +58,30 @@ class Outcome:
 
 
 async def cluster_ads(engine: Engine, ads: Sequence[DrawnAd], criterion: str, num_clusters: int) -> Outcome:
-    """Caption, label, synthesize and assign; interface screens take no part after the caption."""
+    """Caption, label, synthesize and assign."""
+    return await cluster_reading(engine, await read_ads(engine, ads, criterion), criterion, num_clusters)
+
+
+async def read_ads(engine: Engine, ads: Sequence[DrawnAd], criterion: str) -> Reading:
+    """Caption all ads, and label those that are no interface screens."""
     captions = await ask_json(engine, [caption_request(ad.image_id, ad.image, criterion) for ad in ads])
     valid = {image_id: caption for image_id, caption in captions.items() if not caption["ui_only"]}
     answers = await ask_json(engine, [label_request(*item, criterion) for item in valid.items()])
-    labels = {image_id: answer["label"] for image_id, answer in answers.items()}
-    request = synthesize_request(labels.values(), criterion, num_clusters)
+    return Reading(captions, {image_id: answer["label"] for image_id, answer in answers.items()})
+
+
+async def cluster_reading(engine: Engine, reading: Reading, criterion: str, num_clusters: int) -> Outcome:
+    """Synthesize clusters from the labels, and assign each labeled ad to one."""
+    request = synthesize_request(reading.labels.values(), criterion, num_clusters)
     clusters = (await ask_json(engine, [request]))[request.request_id]["clusters"]
     options = dict(zip(ascii_uppercase, clusters, strict=False))
-    choices = await ask(engine, [assign_request(*item, labels[item[0]], criterion, options) for item in valid.items()])
+    requests = [
+        assign_request(image_id, reading.captions[image_id], label, criterion, options)
+        for image_id, label in reading.labels.items()
+    ]
     letters = list(options)
-    return Outcome(captions, labels, clusters, {id_: letters.index(text_of(result)) for id_, result in choices.items()})
+    choices = await ask(engine, requests)
+    return Outcome(clusters, {image_id: letters.index(text_of(result)) for image_id, result in choices.items()})
 
 
 def caption_request(
