@@ -20,14 +20,17 @@ from ictc.engines.base import (
     JsonAnswer,
     Task,
 )
+from ictc.engines.lite.describing import Describer
 from ictc.engines.lite.embedder import Embedder, softmax
 from ictc.engines.lite.judging import Judge
 from ictc.engines.lite.language_model import LanguageModel
 from ictc.engines.lite.naming import Namer
+from ictc.engines.lite.nouns import NounJudge
 from ictc.engines.lite.ocr import TextLine, TextReader
+from ictc.engines.lite.prototypes import embed_definition
 from ictc.engines.lite.schema import RequestRefusedError, Schema, fill, properties_of, resolve
 from ictc.engines.lite.spacing import Spacer
-from ictc.engines.lite.synthesis import LABEL_JOINT, cluster_labels, describe, embed_definition, embed_labels
+from ictc.engines.lite.synthesis import LABEL_JOINT, LabelGroup, embed_labels, group_labels
 
 SUBJECT = "product category"
 """What the caption's `category` field asks of any image, whatever the criterion."""
@@ -72,11 +75,13 @@ class Answerer:
         self._spacer = Spacer(word_ranks(self._embedder, self._language_model))
         self._namer = Namer(self._embedder, self._language_model)
         self._judge = Judge(self._language_model)
+        self._describer = Describer(self._embedder, NounJudge(self._language_model))
         self._tasks: dict[str, Callable[[GenerationRequest], str]] = {
             Task.CAPTION: self._caption,
             Task.LABEL: self._label,
             Task.SYNTHESIZE: self._synthesize,
             Task.SUGGEST: self._suggest,
+            Task.NAME: self._name,
         }
 
     def answer(self, request: GenerationRequest) -> GenerationResult:
@@ -137,22 +142,29 @@ class Answerer:
     def _synthesize(self, request: GenerationRequest) -> str:
         inputs, schema = request.inputs, json_schema(request)
         labels, counts = zip(*((entry["label"], entry["count"]) for entry in inputs["labels"]), strict=True)
-        clusters = cluster_labels(labels, counts, inputs["num_clusters"], self._embedder)
-        if len(clusters) < inputs["num_clusters"]:
+        groups = group_labels(labels, counts=counts, num_groups=inputs["num_clusters"], embedder=self._embedder)
+        if len(groups) < inputs["num_clusters"]:
             raise RequestRefusedError(
-                f"{len(labels)} labels are {len(clusters)} different meanings, too few for {inputs['num_clusters']} "
+                f"{len(labels)} labels are {len(groups)} different meanings, too few for {inputs['num_clusters']} "
                 "clusters; ask for fewer with --num_clusters"
             )
-        items = resolve(properties_of(schema, schema)["clusters"]["items"], schema)
-        max_length = resolve(items["properties"]["description"], schema).get("maxLength", MAX_DESCRIPTION_CHARS)
-        return to_json(
-            {
-                "clusters": [
-                    {"name": cluster.name, "description": describe(cluster, inputs["criterion"], max_length)}
-                    for cluster in clusters
-                ]
-            }
+        item = resolve(properties_of(schema, schema)["clusters"]["items"], schema)
+        described = self._describer.describe(
+            groups, criterion=inputs["criterion"], max_chars=max_description_chars(item, schema)
         )
+        return to_json({"clusters": [{"name": one.name, "description": one.definition} for one in described]})
+
+    def _name(self, request: GenerationRequest) -> str:
+        inputs, schema = request.inputs, json_schema(request)
+        labels, counts = zip(*((entry["label"], entry["count"]) for entry in inputs["labels"]), strict=True)
+        others = [LabelGroup(labels=tuple(other), counts=(1,) * len(other)) for other in inputs["others"] if other]
+        described = self._describer.describe_first(
+            [LabelGroup(labels=labels, counts=counts), *others],
+            criterion=inputs["criterion"],
+            max_chars=max_description_chars(schema, schema),
+            taken=inputs["taken"],
+        )
+        return to_json({"name": described.name, "description": described.definition})
 
     def _suggest(self, request: GenerationRequest) -> str:
         """Return criteria of the list that are not known yet: these models name what is there, not what to ask."""
@@ -169,7 +181,12 @@ class Answerer:
         definitions = [inputs["options"][option] for option in clusters]
         prototypes = np.stack(
             [
-                embed_definition(entry["name"], description=entry["description"], embedder=self._embedder)
+                embed_definition(
+                    entry["name"],
+                    description=entry["description"],
+                    criterion=inputs["criterion"],
+                    embedder=self._embedder,
+                )
                 for entry in definitions
             ]
         )
@@ -211,6 +228,12 @@ def rounded_to_one(scores: Mapping[str, float]) -> dict[str, float]:
     best = max(scores, key=scores.__getitem__)
     rounded[best] = round(rounded[best] + 1 - sum(rounded.values()), SCORE_DIGITS)
     return rounded
+
+
+def max_description_chars(cluster: Schema, root: Schema) -> int:
+    """Return how long the description of a cluster may be by its schema."""
+    length: int = properties_of(cluster, root)["description"].get("maxLength", MAX_DESCRIPTION_CHARS)
+    return length
 
 
 def json_schema(request: GenerationRequest) -> Schema:

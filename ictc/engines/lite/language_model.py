@@ -96,16 +96,34 @@ class LanguageModel:
         """Return the log-probability of each continuation as a whole, shape (N,)."""
         encoded = [self._encode(text) for text in continuations]
         ids = [id_ for one in encoded for id_ in one]
-        owner = np.repeat(np.arange(len(encoded)), [len(one) for one in encoded])
-        offsets = np.concatenate([np.arange(len(one)) for one in encoded])
-        visible = (owner[:, None] == owner[None, :]) & (offsets[:, None] >= offsets[None, :])
-        hidden, _ = self._forward(ids, state.num_tokens + offsets, visible, state)
+        hidden, owner, offsets = self._forward_apart(encoded, state)
         # Token i is predicted from token i-1, the first of each continuation from the prompt.
         log_probs = np.vstack([state.log_probs[None], self._log_probs(hidden)[:-1]])
         log_probs[offsets == 0] = state.log_probs
         totals: Array = np.zeros(len(encoded), np.float32)
         np.add.at(totals, owner, log_probs[np.arange(len(ids)), ids])
         return totals
+
+    def log_probs_after(self, state: PromptState, continuations: Sequence[str], *, token: str) -> Array:
+        """Return the log-probability that `token` comes after each continuation, shape (N,)."""
+        encoded = [self._encode(text) for text in continuations]
+        hidden, _, _ = self._forward_apart(encoded, state)
+        last = np.cumsum([len(one) for one in encoded]) - 1
+        (id_,) = self._encode(token)
+        log_probs: Array = self._log_probs(hidden[last])[:, id_]
+        return log_probs
+
+    def _forward_apart(self, encoded: Sequence[list[int]], state: PromptState) -> tuple[Array, Positions, Positions]:
+        """Return the hidden states of all continuations in a row, whose each token is, and its place there.
+
+        Each continuation sees the prompt and itself, none of the others.
+        """
+        owner = np.repeat(np.arange(len(encoded)), [len(one) for one in encoded])
+        offsets = np.concatenate([np.arange(len(one)) for one in encoded])
+        visible = (owner[:, None] == owner[None, :]) & (offsets[:, None] >= offsets[None, :])
+        ids = [id_ for one in encoded for id_ in one]
+        hidden, _ = self._forward(ids, state.num_tokens + offsets, visible, state)
+        return hidden, owner, offsets
 
     def _read_ids(self, ids: list[int], past: PromptState | None) -> PromptState:
         positions = np.arange(len(ids)) + (past.num_tokens if past else 0)

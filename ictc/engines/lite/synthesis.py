@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,64 +14,57 @@ from ictc.engines.lite.embedder import Array, Embedder
 Weights = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.integer[Any]]
 
-EXTRA_DIMENSIONS = 3
-"""Principal components kept beyond K: enough to hold K directions, few enough to drop what labels say by accident."""
-NUM_RESTARTS = 20
+NUM_PROPOSALS = 20
 SEED = 0
 LABEL_JOINT = " and "
-NAME_JOINT = " & "
-LIST_MARKS = re.compile("[,;]")
-JOINTS = frozenset((LABEL_JOINT.strip(), NAME_JOINT.strip()))
+JOINTS = frozenset((LABEL_JOINT.strip(), "&"))
 
 
-@dataclass(frozen=True, slots=True)
-class LabelCluster:
-    """One cluster: its name, and its labels from the most to the least typical."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelGroup:
+    """Labels that belong together, from the most to the least typical, and how many images have each."""
 
-    name: str
     labels: tuple[str, ...]
+    counts: tuple[int, ...]
 
 
-def cluster_labels(
-    labels: Sequence[str], counts: Sequence[int], num_clusters: int, embedder: Embedder
-) -> list[LabelCluster]:
-    """Group labels by meaning into `num_clusters` clusters, largest first.
+def group_labels(
+    labels: Sequence[str], *, counts: Sequence[int], num_groups: int, embedder: Embedder
+) -> list[LabelGroup]:
+    """Group labels by meaning into `num_groups` groups, largest first.
 
     Returns:
-        Fewer clusters if there are fewer labels of distinct meaning.
+        Fewer groups if there are fewer labels of distinct meaning.
     """
-    vectors, weights = embed_labels(labels, embedder), np.array(counts, np.float64)
-    membership = partition(vectors, weights, min(num_clusters, len(labels)))
-    clusters = []
-    for number in sorted(set(membership), key=lambda number: (-weights[membership == number].sum(), number)):
-        members = np.flatnonzero(membership == number)
-        typical = by_typicality(vectors[members], weights[members])
-        ordered = tuple(labels[members[index]] for index in typical)
-        clusters.append(LabelCluster(name_of(ordered[0]), ordered))
-    return clusters
+    from ictc.grouping.consensus import find_consensus
+    from ictc.grouping.vectors import propose_groupings
+
+    counted = sorted(zip(labels, counts, strict=True))  # of equally typical labels one is always first
+    labels, counts = [label for label, _ in counted], [count for _, count in counted]
+    vectors, alike = embed_labels(labels, embedder), pairs_of_equal_words(labels)
+    num_groups = min(num_groups, len(labels) - len(alike))
+    proposals = propose_groupings(
+        vectors, labels=labels, weights=counts, num_groups=num_groups, num_proposals=NUM_PROPOSALS, seed=SEED
+    )
+    grouping = find_consensus(proposals, labels=labels, weights=counts, num_groups=num_groups, together=alike)
+    groups = []
+    for number in range(num_groups):
+        members = np.flatnonzero(grouping.members == number)
+        typical = members[by_typicality(vectors[members], np.array(counts, np.float64)[members])]
+        groups.append(LabelGroup(labels=tuple(labels[i] for i in typical), counts=tuple(counts[i] for i in typical)))
+    return groups
 
 
-def partition(vectors: Array, weights: Weights, num_clusters: int) -> Indices:
-    """Return the cluster number of each vector, shape (N,), by k-means on weighted principal components.
+def pairs_of_equal_words(labels: Sequence[str]) -> list[tuple[int, int]]:
+    """Return each label that has the words of an earlier one, with that one, as indices.
 
-    Few components and unit length make it spectral clustering on cosine similarity (Ding and He, 2004;
-    Ng, Jordan and Weiss, 2001), which a label far from all others can't upset as it upsets plain k-means.
+    >>> pairs_of_equal_words(["cats and dogs", "birds", "dogs and cats"])
+    [(0, 2)]
     """
-    from sklearn.cluster import KMeans
-    from sklearn.exceptions import ConvergenceWarning
-    from threadpoolctl import threadpool_limits
-
-    centered = vectors - np.average(vectors, axis=0, weights=weights)
-    _, _, components = np.linalg.svd(centered * np.sqrt(weights)[:, None], full_matrices=False)
-    projected = centered @ components[: num_clusters + EXTRA_DIMENSIONS].T
-    lengths = np.linalg.norm(projected, axis=1, keepdims=True)
-    directions = projected / np.maximum(lengths, np.finfo(np.float64).tiny)
-    model = KMeans(num_clusters, n_init=NUM_RESTARTS, random_state=SEED)
-    with threadpool_limits(1), warnings.catch_warnings():
-        # Labels of one meaning make fewer clusters; the caller sees that.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        membership: Indices = model.fit(directions, sample_weight=weights).labels_
-    return membership
+    first: dict[frozenset[str], int] = {}
+    for index, label in enumerate(labels):
+        first.setdefault(frozenset(words_of(label)), index)
+    return [(first[words], i) for i, label in enumerate(labels) if first[words := frozenset(words_of(label))] != i]
 
 
 def embed_labels(labels: Sequence[str], embedder: Embedder) -> Array:
@@ -96,35 +87,3 @@ def by_typicality(vectors: Array, weights: Weights) -> Indices:
     center = np.average(vectors, axis=0, weights=weights)
     order: Indices = np.argsort(-(vectors @ center) * np.sqrt(weights), kind="stable")
     return order
-
-
-def name_of(label: str) -> str:
-    """Return a label as a name.
-
-    >>> name_of("hotels and resorts")
-    'Hotels & Resorts'
-    """
-    return label.replace(LABEL_JOINT, NAME_JOINT).title()
-
-
-def describe(cluster: LabelCluster, criterion: str, max_length: int) -> str:
-    """Return one sentence that lists as many of the cluster's labels as fit, the most typical first."""
-    opening = f"By {criterion}, for example: "
-    listed: list[str] = []
-    for label in cluster.labels:
-        if listed and len(opening) + len("; ".join([*listed, label])) + 1 > max_length:
-            break
-        listed.append(label)
-    return (opening + "; ".join(listed))[: max_length - 1] + "."
-
-
-def embed_definition(name: str, *, description: str, embedder: Embedder) -> Array:
-    """Return the unit vector that stands for a cluster, shape (384,): the mean of its name and what it lists.
-
-    The mean of the phrases is closer to the cluster's members than the embedding of the sentence is.
-    """
-    listed = LIST_MARKS.split(description.partition(":")[2] or description)
-    phrases = [name, *(phrase.strip(" .") for phrase in listed if phrase.strip(" ."))]
-    mean = embed_labels(phrases, embedder).mean(axis=0)
-    unit: Array = mean / np.linalg.norm(mean)
-    return unit

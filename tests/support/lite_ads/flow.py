@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from string import ascii_uppercase
 from typing import Any
@@ -25,7 +25,7 @@ from ictc.engines.base import (
 )
 from ictc.records import DecodedImage
 from ictc.steps.histogram import build_histogram
-from ictc.tracks.base import CaptionAnswer, LabelAnswer, clusters_answer
+from ictc.tracks.base import CaptionAnswer, ClusterAnswer, LabelAnswer, clusters_answer
 
 SAMPLING = SamplingParams(max_tokens=200)
 TOP_LABELS = 60
@@ -122,6 +122,27 @@ def synthesize_request(labels: Iterable[str], criterion: str, num_clusters: int)
     answer = JsonAnswer(clusters_answer(num_clusters).model_json_schema())
     return GenerationRequest(
         "synthesize", task=Task.SYNTHESIZE, messages=(), answer=answer, sampling=SAMPLING, image=None, inputs=inputs
+    )
+
+
+def name_request(
+    labels: Mapping[str, int], others: Sequence[Sequence[str]], criterion: str, taken: Sequence[str] = ()
+) -> GenerationRequest:
+    inputs = {
+        "criterion": criterion,
+        "labels": [{"label": label, "count": count} for label, count in labels.items()],
+        "examples": [],
+        "others": [list(other) for other in others],
+        "taken": list(taken),
+    }
+    return GenerationRequest(
+        "name",
+        task=Task.NAME,
+        messages=(),
+        answer=JsonAnswer(ClusterAnswer.model_json_schema()),
+        sampling=SAMPLING,
+        image=None,
+        inputs=inputs,
     )
 
 
