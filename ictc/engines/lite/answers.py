@@ -21,7 +21,7 @@ from ictc.engines.base import (
     Task,
 )
 from ictc.engines.lite.describing import Describer
-from ictc.engines.lite.embedder import Embedder, softmax
+from ictc.engines.lite.embedder import Array, Embedder, softmax
 from ictc.engines.lite.judging import Judge
 from ictc.engines.lite.language_model import LanguageModel
 from ictc.engines.lite.naming import Namer
@@ -53,11 +53,11 @@ PROMINENT_SHARE = 0.8
 LABEL_WEIGHT = np.float32(0.3)
 """What a label counts for beside the image's own words: the criterion enters through the label alone."""
 ASSIGN_SHARPNESS = np.float32(20.0)
-LEAST_SIMILARITY = np.float32(0.3)
+LEAST_SIMILARITY = 0.3
 """Of an image to a cluster that fits. With the cluster of one category after the other left out, 2 % of the drawn ads
 that have a cluster are less similar to all, and 35 % of those that have none; no value parts them."""
-LEAST_SIMILARITY_UNREAD = np.float32(0.65)
-"""Of an image without words: a cluster of such images has .69 to .71, clusters about texts and books have up to .59."""
+LEAST_SIMILARITY_UNREAD = 0.9
+"""Of an image without words: only to a cluster of such images it is as similar."""
 SCORE_DIGITS = 4
 MAX_DESCRIPTION_CHARS = 300
 MIN_RARE_WORD_LENGTH = 5
@@ -178,32 +178,36 @@ class Answerer:
         That no cluster fits, if it is an option, counts as a cluster at the least similarity of one that fits.
         """
         clusters = [option for option in options if not stands_for_none(inputs["options"][option])]
-        definitions = [inputs["options"][option] for option in clusters]
-        prototypes = np.stack(
-            [
-                embed_definition(
-                    entry["name"],
-                    description=entry["description"],
-                    criterion=inputs["criterion"],
-                    embedder=self._embedder,
-                )
-                for entry in definitions
-            ]
-        )
+        none = [option for option in options if option not in clusters]
         content = content_of(inputs)
         image = self._embedder.embed([content or NOTHING_READ])[0]
         if inputs.get("label"):
             image = image + LABEL_WEIGHT * embed_labels([inputs["label"]], self._embedder)[0]
-        least = np.linalg.norm(image) * (LEAST_SIMILARITY if content else LEAST_SIMILARITY_UNREAD)
-        none = [option for option in options if option not in clusters]
-        similarities = np.append(prototypes @ image, np.full(len(none), least, np.float32))
-        probabilities = softmax(ASSIGN_SHARPNESS * similarities)
+        length = float(np.linalg.norm(image))
+        least = length * (LEAST_SIMILARITY if content else LEAST_SIMILARITY_UNREAD)
+        similarities = [self._compare(image, inputs["options"][option], inputs["criterion"]) for option in clusters]
+        if not content:  # it belongs to those of which nothing was read, however these are worded
+            like = [lists_unread(inputs["options"][option]) for option in clusters]
+            similarities = [length if is_like else each for is_like, each in zip(like, similarities, strict=True)]
+        probabilities = softmax(ASSIGN_SHARPNESS * np.array(similarities + [least] * len(none), np.float32))
         return rounded_to_one(dict(zip([*clusters, *none], probabilities.tolist(), strict=True)))
+
+    def _compare(self, image: Array, definition: Mapping[str, Any], criterion: str) -> float:
+        """Return the dot product of an image and the prototype of a cluster."""
+        prototype = embed_definition(
+            definition["name"], description=definition["description"], criterion=criterion, embedder=self._embedder
+        )
+        return float(prototype @ image)
 
 
 def stands_for_none(option: Mapping[str, Any]) -> bool:
     """Whether an option says that no cluster fits."""
     return option.get("cluster_id", 0) is None
+
+
+def lists_unread(definition: Mapping[str, Any]) -> bool:
+    """Whether a cluster is one of images of which nothing was read."""
+    return NOTHING_READ in f"{definition['name']} {definition['description']}".lower()
 
 
 def content_of(inputs: Inputs) -> str:
