@@ -22,7 +22,9 @@ CRITERION_WEIGHT = np.float32(0.15)
 MIN_LOG_PROB = -10.0
 SIMILARITY_WEIGHT = np.float32(35.0)
 """Nats that a cosine similarity of 1 is worth."""
-NUM_CANDIDATES = 40
+NUM_CANDIDATES = 300
+"""Words that the language model proposes. It hardly expects "cats" as an answer even where a text speaks of cats, and
+the embedder can only choose among what it is given."""
 MIN_WORD_LENGTH = 3
 STEM_LENGTH = 4
 MAX_TEXT_CHARS = 500

@@ -14,7 +14,7 @@ from ictc.engines.lite.embedder import Array, Embedder
 Weights = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.integer[Any]]
 
-NUM_PROPOSALS = 20
+NUM_PROPOSALS = 50
 SEED = 0
 LABEL_JOINT = " and "
 JOINTS = frozenset((LABEL_JOINT.strip(), "&"))
