@@ -33,6 +33,8 @@ CONTRAST = np.float32(0.5)
 """How much of a word's similarity to the nearest other group is taken off."""
 ENOUGH_SHARE = 0.6
 """A noun that so many of a group's images have names it alone."""
+RARE = 0.5
+"""A noun that has less than this share of the most frequent one's images names no group beside it."""
 MAX_NAME_CHARS = 60
 NUMBER_CHARS = 5
 TINY = np.float32(1e-9)
@@ -175,13 +177,18 @@ def iter_names(group: LabelGroup, nouns: Sequence[str], ranked: RankedWords) -> 
 def join_nouns(nouns: Sequence[str], shares: Mapping[str, float]) -> Iterator[str]:
     """Yield names of one noun or two, the best first: one alone where most images have it in their label.
 
-    >>> list(join_nouns(["travel", "hotels"], {"travel": 0.4, "hotels": 0.3}))
-    ['Travel and Hotels', 'Travel', 'Hotels']
+    Nouns that are rare beside the most frequent one come last.
+
+    >>> list(join_nouns(["travel", "hotels", "ferries"], {"travel": 0.4, "hotels": 0.3, "ferries": 0.1}))
+    ['Travel and Hotels', 'Travel', 'Hotels', 'Ferries']
     """
-    for place, noun in enumerate(nouns):
+    highest = max((shares[noun] for noun in nouns), default=0.0)
+    frequent = [noun for noun in nouns if shares[noun] >= RARE * highest]
+    for place, noun in enumerate(frequent):
         alone = noun.capitalize()
-        pairs = [f"{alone}{NAME_JOINT}{other.capitalize()}" for other in nouns[place + 1 :]]
+        pairs = [f"{alone}{NAME_JOINT}{other.capitalize()}" for other in frequent[place + 1 :]]
         yield from (alone, *pairs) if shares[noun] >= ENOUGH_SHARE else (*pairs, alone)
+    yield from (noun.capitalize() for noun in nouns if noun not in frequent)
 
 
 def meaning_of(name: str) -> frozenset[str]:
