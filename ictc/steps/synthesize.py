@@ -121,7 +121,9 @@ class SynthesizeStep(ReduceStep[Synthesis]):
         if config.given:
             return Synthesis(config.given, 0)
         labels = all_labels(config, results)
-        least = MIN_CLUSTERS if config.chooses_number else config.num_clusters
+        least = config.num_clusters
+        if config.chooses_number:
+            least = max(MIN_CLUSTERS, len(config.guide.clusters))
         if len(labels.labels) < least:
             raise StageError(
                 f"Step 2b: {len(labels.labels)} distinct labels can't make {least} clusters; "

@@ -346,6 +346,36 @@ def test_a_missing_guide_is_named(ictc: Ictc, ads: Path, tmp_path: Path) -> None
     assert (told.exit_code, "none.yaml: cannot be read: No such file" in told.stderr) == (2, True)
 
 
+def test_numbers_that_the_model_can_not_make_are_not_tried() -> None:
+    class Limited(Muddler):
+        def answer(self, request: GenerationRequest) -> str:
+            inputs: Any = request.inputs
+            is_too_much = request.task == Task.SYNTHESIZE and inputs["num_clusters"] > 4
+            fails = is_too_much and request.request_id != "synthesize-1"
+            return "no clusters" if fails else super().answer(request)
+
+    for num_proposals in (3, 5):
+        task = SynthesizeTask(
+            aim=AIM.of(6),
+            labels=build_histogram(COUNTS),
+            num_labels=60,
+            num_proposals=num_proposals,
+            chooses_number=True,
+        )
+        result = asyncio.run(task.run(Limited()))
+        assert [point.num_clusters for point in result.curve] == [2, 3, 4]
+        assert groups_of(result) == WANTED
+
+
+def test_fewer_labels_than_the_guide_has_clusters_are_told_of(ictc: Ictc, ads: Path, tmp_path: Path) -> None:
+    names = ", ".join(f"{{name: Given {number}}}" for number in "ABCDEF")
+    (tmp_path / "guide.yaml").write_text(f"clusters: [{names}]")
+    flags = ("--num_clusters", "auto", "--guide", tmp_path / "guide.yaml", "--max_images", 3)
+    told = ictc.run(ads, tmp_path / "out", *flags)
+    assert told.exit_code == 1
+    assert "distinct labels can't make 6 clusters" in told.stderr
+
+
 def test_the_number_of_clusters_is_chosen_and_said(ictc: Ictc, ads: Path, tmp_path: Path) -> None:
     auto = ("--num_clusters", "auto", "--max_clusters", 4)
     told = ictc.succeed(ads, tmp_path / "out", *auto)

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from ictc.config.groups import MIN_CLUSTERS
+from ictc.config.groups import LEAST_TO_COMPARE, MIN_CLUSTERS
 from ictc.errors import StageError
 from ictc.records import Guide, GuideCluster
 from ictc.stages.dialogue import Dialogue, hold
@@ -93,7 +93,7 @@ class SynthesizeTask(ReduceTask[Synthesis]):
 
     async def _agree(self, ask: AskAll) -> Synthesis:
         """Return the K clusters that several proposals agree on."""
-        proposals = {number: await self._propose(ask, self.aim.of(number)) for number in self._numbers_to_try()}
+        proposals = await self._propose_all(ask)
         read = [proposal for each in proposals.values() for proposal in each]
         labels = LabelsToGroup(counted=self._labels_to_place(read), guide=self.guide)
         placements = {
@@ -119,16 +119,34 @@ class SynthesizeTask(ReduceTask[Synthesis]):
         most = min(self.aim.num_clusters, len(self.labels.labels))
         return range(max(MIN_CLUSTERS, len(self.guide.clusters)), most + 1) if self.chooses_number else [most]
 
+    async def _propose_all(self, ask: AskAll) -> dict[int, list[Proposal]]:
+        """Return proposals by their number of clusters, up to the first number that the model can't make.
+
+        Raises:
+            StageError: it can't make any.
+        """
+        proposals: dict[int, list[Proposal]] = {}
+        for number in self._numbers_to_try():
+            try:
+                proposals[number] = await self._propose(ask, self.aim.of(number))
+            except StageError as error:
+                if not proposals:
+                    raise
+                logger.warning("no more than %d clusters are tried: %s", number - 1, error)
+                break
+        return proposals
+
     async def _propose(self, ask: AskAll, aim: Aim) -> list[Proposal]:
         """Return several sets of clusters, each from a sample of its own.
 
         Raises:
-            StageError: more than half of the answers were no K distinct clusters.
+            StageError: too many of the answers were no K distinct clusters.
         """
         made = await hold(ask, [try_to_propose(self._proposer(aim, number)) for number in range(self.num_proposals)])
         proposals = [one for one in made if isinstance(one, Proposal)]
         failures = [one for one in made if isinstance(one, StageError)]
-        if failures and 2 * len(proposals) <= self.num_proposals:
+        least = LEAST_TO_COMPARE if self.chooses_number else 1
+        if failures and len(proposals) < max(least, self.num_proposals // 2 + 1):
             raise failures[-1]
         for failure in failures:
             logger.warning("one of %d proposals is left out: %s", self.num_proposals, failure)
