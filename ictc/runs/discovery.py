@@ -42,16 +42,7 @@ def build_manifest(chosen: InputSettings, clusters: Path | None, reporter: Repor
         chosen.ads_dir, layout=chosen.layout, images=chosen.images, allowed=chosen.allowed_schemes
     )
     start, end = shard_range(chosen, len(collection))
-    key = {
-        **describe_location(chosen, collection),
-        "fingerprint": collection.fingerprint,
-        "units": len(collection),
-        "layout": collection.layout,
-        "frames": chosen.frames,
-        "start": start,
-        "end": end,
-        "max_images": chosen.max_images,
-    }
+    key = key_of(chosen, collection, start=start, end=end)
     if chosen.is_part:
         reporter.note(describe_part(clusters, start=start, end=end, num_units=len(collection)))
     indices = range(len(collection))[start:end][: chosen.max_images]  # a unit has an image at least
@@ -134,6 +125,20 @@ def are_files(collection: Collection) -> bool:
     """Whether each image is a file of this machine."""
     has_urls = is_url(collection.location) or (collection.layout == "table" and any(map(is_url, collection.units)))
     return collection.layout != "tar" and not has_urls
+
+
+def key_of(chosen: InputSettings, collection: Collection, *, start: int, end: int | None) -> dict[str, Any]:
+    """Return what the images of a collection, from one unit to another, depend on."""
+    return {
+        **describe_location(chosen, collection),
+        "fingerprint": collection.fingerprint,
+        "units": len(collection),
+        "layout": collection.layout,
+        "frames": chosen.frames,
+        "start": start,
+        "end": end,
+        "max_images": chosen.max_images,
+    }
 
 
 def describe_location(chosen: InputSettings, collection: Collection) -> dict[str, Any]:

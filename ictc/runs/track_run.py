@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
@@ -11,18 +11,20 @@ from pathlib import Path
 from typing import Any
 
 from ictc.config import ControlSettings, EngineSettings
+from ictc.engines.base import GenerationRequest, GenerationResult
 from ictc.errors import StageError
 from ictc.executors.base import Executor
 from ictc.runs.manifests import ManifestKeeper
 from ictc.runs.map_step import MapWork, run_map_steps, tolerance_of
 from ictc.runs.models import note_models
 from ictc.runs.reporter import Reporter
+from ictc.runs.stopping import raise_if_stopped
 from ictc.runs.summary import TrackSummary, summarize
 from ictc.stages.asking import KeptAnswers
 from ictc.stages.brake import tally
 from ictc.stages.outcome import Status
 from ictc.stages.survey import Survey, survey
-from ictc.stages.work import ImageReader, ReduceTask
+from ictc.stages.work import AskAll, ImageReader, ReduceTask
 from ictc.steps.base import MapStep, ReduceStep, Results, Step, View
 from ictc.steps.config import StepConfig
 from ictc.steps.exports import Exports
@@ -156,7 +158,7 @@ class TrackRun:
         with KeptAnswers(folder / ANSWERS) as answers:
             async with executor.open_asker(self.reporter.note) as ask:
                 try:
-                    result = await task.run(answers.asking(ask))
+                    result = await task.run(answers.asking(self._unless_stopped(ask)))
                 except StageError:
                     answers.forget()
                     raise
@@ -165,6 +167,15 @@ class TrackRun:
         if remark := task.remark(result):
             self.reporter.note(f"{self.title(step)}: {remark}")
         return result
+
+    def _unless_stopped(self, ask: AskAll) -> AskAll:
+        """Return what asks likewise, and raises `Interrupted` once a stop was asked for."""
+
+        async def ask_unless_stopped(requests: Sequence[GenerationRequest]) -> list[GenerationResult]:
+            raise_if_stopped(self.stop)
+            return await ask(requests)
+
+        return ask_unless_stopped
 
     def finish(self, step: Step) -> None:
         """Write the files of a step if they are missing, and judge what came of it if it was run.

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ictc.engines.base import GenerationRequest, JsonAnswer, Task
 from ictc.errors import InvalidAnswer, StageError
 from ictc.records import Caption
-from ictc.stages.dialogue import Dialogue
-from ictc.stages.retry import FIRST, Attempt, failure_of, next_attempt, text_of
+from ictc.stages.dialogue import Dialogue, ask_until_valid
+from ictc.stages.retry import Attempt
 from ictc.tracks.base import image_inputs
 from ictc.tracks.criteria import (
     criteria_answer,
@@ -19,8 +18,6 @@ from ictc.tracks.criteria import (
     parse_criteria,
     render_criteria,
 )
-
-logger = logging.getLogger(__name__)
 
 CAPTIONS_AT_A_TIME = 12
 """As many as the shortest context of our defaults, 4,096 tokens, has room for."""
@@ -69,16 +66,12 @@ class CriteriaWanted:
         Raises:
             InvalidAnswer: no attempt gave any.
         """
-        attempt: Attempt | None = FIRST
-        while attempt is not None:
-            result = yield self._request(batch, known, attempt=attempt, name=name)
-            try:
-                return parse_criteria(text_of(result), CRITERIA_AT_A_TIME)
-            except InvalidAnswer as error:
-                failure = error
-            logger.warning("%s: attempt %d failed: %s", name, attempt.number + 1, failure)
-            attempt = next_attempt(attempt, failure_of(result))
-        raise failure
+        return (
+            yield from ask_until_valid(
+                lambda attempt: self._request(batch, known, attempt=attempt, name=name),
+                lambda text: parse_criteria(text, CRITERIA_AT_A_TIME),
+            )
+        )
 
     def _request(
         self, batch: Sequence[Caption], known: Sequence[str], *, attempt: Attempt, name: str

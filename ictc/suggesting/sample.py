@@ -14,7 +14,7 @@ from ictc.dataset.catalog.discover import list_collection
 from ictc.dataset.catalog.versions import Versions
 from ictc.errors import ConfigError, InputError
 from ictc.records import Caption, ImageRecord
-from ictc.runs.discovery import describe_location
+from ictc.runs.discovery import key_of
 from ictc.runs.reader import open_results
 from ictc.runs.shards import shard_range
 from ictc.stages.outcome import Status
@@ -63,17 +63,8 @@ def draw_images(chosen: InputSettings, *, num_images: int, seed: int) -> DrawnIm
     if not drawn:
         raise InputError(f"{chosen.source} holds no image in what was drawn of it; give --ads_dir another folder")
     versions = Versions(collection, chosen.frames)
-    key = {
-        **describe_location(chosen, collection),
-        "fingerprint": collection.fingerprint,
-        "units": len(collection),
-        "layout": collection.layout,
-        "frames": chosen.frames,
-        "start": start,
-        "end": end,
-        "max_images": chosen.max_images,
-        "sample": {"images": num_images, "seed": seed},
-    }
+    sample = {"images": num_images, "seed": seed}
+    key = {**key_of(chosen, collection, start=start, end=end), "sample": sample}
     return DrawnImages(images=tuple(replace(one, version=versions.version_of(one)) for one in drawn), key=key)
 
 

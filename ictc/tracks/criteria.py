@@ -18,7 +18,7 @@ from pydantic import Field, create_model
 from ictc.errors import InvalidAnswer
 from ictc.records import Caption
 from ictc.tracks.base import PromptTemplate, ResponseModel, clean_text, image_inputs, validate_answer
-from ictc.tracks.spelling import plain_form, says_something, singular_form
+from ictc.tracks.spelling import plain_form, says_something, words_that_mean
 
 CRITERION_PATTERN = r"^[A-Za-z][A-Za-z'-]{0,23}( [A-Za-z][A-Za-z'-]{0,23}){0,4}$"
 """One to five words, for engines that keep to patterns."""
@@ -125,5 +125,4 @@ def meaning_of(criterion: str) -> tuple[str, ...]:
     >>> meaning_of("Type of products") == meaning_of("the product category")
     True
     """
-    words = singular_form(criterion.translate(str.maketrans("/&,", "   "))).split()
-    return tuple(sorted(set(words) - SMALL_WORDS)) or tuple(sorted(set(words)))
+    return words_that_mean(criterion, without=SMALL_WORDS)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Collection
 from functools import lru_cache
 
 _LETTER = r"[^\W\d_]"
@@ -40,6 +41,7 @@ gracias mais menos pais
 """.split()  # noqa: SIM905
 """Without the s, or the es, they are other words: in English; in French; in German and Dutch; in Spanish and Portuguese."""
 _SHORTEST_PLURAL = 4
+_JOINING = str.maketrans("/&,", "   ")
 
 
 def plain_form(text: str) -> str:
@@ -63,6 +65,19 @@ def singular_form(text: str) -> str:
     ('women dress', 'news', '1980s')
     """
     return " ".join(map(_singular, plain_form(text).split()))
+
+
+def words_that_mean(text: str, *, without: Collection[str]) -> tuple[str, ...]:
+    """Return the distinct words of a text in the singular and in one order: texts of equal ones mean the same.
+
+    Args:
+        without: words that make no difference, unless there are no others.
+
+    >>> words_that_mean("Cars & Trucks", without={"and", "the"}) == words_that_mean("the truck and car", without={"and", "the"})
+    True
+    """
+    words = set(singular_form(text.translate(_JOINING)).split())
+    return tuple(sorted(words.difference(without) or words))
 
 
 @lru_cache(maxsize=1 << 16)

@@ -429,6 +429,19 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServer]:
         yield server
 
 
+def test_a_stop_is_heeded_between_the_questions_and_the_same_command_goes_on(
+    server: ForkServer, ads: Path, tmp_path: Path
+) -> None:
+    command = ("run", "--ads_dir", ads, "--output_dir", tmp_path / "out", "--engine", "scripted", "--num_clusters", 3)
+    fault = Fault("synthesize journal: sync", effect="stop")
+    stopped = server.run(*command, *RUNS, root=tmp_path / "out", fault=fault, quickly=True)
+    assert stopped.was_stopped
+    assert not [line for line in stopped.asked if " name-" in line]
+    resumed = server.run(*command, *RUNS, root=tmp_path / "out", quickly=True)
+    assert resumed.exit_code == 0, resumed.stderr
+    assert not [line for line in resumed.asked if " synthesize-" in line]
+
+
 @pytest.mark.parametrize("nth", [1, 2, 3, 4])
 def test_a_step_killed_between_its_answers_asks_none_again(
     server: ForkServer, ads: Path, tmp_path: Path, nth: int

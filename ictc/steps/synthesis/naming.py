@@ -11,13 +11,13 @@ import orjson
 from ictc.engines.base import GenerationRequest, JsonAnswer, Task
 from ictc.errors import InvalidAnswer, StageError
 from ictc.records import ClusterDefinition
-from ictc.stages.dialogue import Dialogue, hold
-from ictc.stages.retry import FIRST, Attempt, failure_of, next_attempt, text_of
+from ictc.stages.dialogue import Dialogue, ask_until_valid, hold
+from ictc.stages.retry import Attempt
 from ictc.stages.work import AskAll
 from ictc.steps.histogram import Counted
 from ictc.steps.synthesis.proposing import Aim
 from ictc.tracks.base import ClusterAnswer, parse_cluster
-from ictc.tracks.spelling import singular_form
+from ictc.tracks.spelling import words_that_mean
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ LABELS_OF_SIBLING = 4
 MAX_EXAMPLE_CHARS = 300
 MAX_ROUNDS = 4
 """How often groups of one name are asked for others."""
-JOINTS = frozenset({"and", "or", "the", "a", "an", "of", "for", "with", "&"})
+JOINTS = frozenset({"and", "or", "the", "a", "an", "of", "for", "with"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,8 +96,7 @@ def meaning_of(name: str) -> tuple[str, ...]:
     >>> meaning_of("Cars & Trucks") == meaning_of("the truck and car")
     True
     """
-    words = singular_form(name.replace("&", " and ").replace("/", " ").replace(",", " ")).split()
-    return tuple(sorted(set(words) - JOINTS)) or (name,)
+    return words_that_mean(name, without=JOINTS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,20 +121,14 @@ class _Naming:
         Raises:
             StageError: no answer was valid.
         """
-        attempt: Attempt | None = FIRST
-        while attempt is not None:
-            result = yield self._request(attempt)
-            try:
-                return parse_cluster(text_of(result))
-            except InvalidAnswer as error:
-                reason = str(error)
-            logger.warning("synthesize: group %d, attempt %d failed: %s", self.place + 1, attempt.number + 1, reason)
-            attempt = next_attempt(attempt, failure_of(result))
-        labels = ", ".join(label for label, _ in self.groups[self.place].labels[:LABELS_OF_SIBLING])
-        raise StageError(
-            f"Step 2b: no name for the group of the labels {labels} (last: {reason}); try another --seed or a larger "
-            "model. Captions and labels are kept"
-        )
+        try:
+            return (yield from ask_until_valid(self._request, parse_cluster))
+        except InvalidAnswer as error:
+            labels = ", ".join(label for label, _ in self.groups[self.place].labels[:LABELS_OF_SIBLING])
+            raise StageError(
+                f"Step 2b: no name for the group of the labels {labels} (last: {error}); try another --seed or a "
+                "larger model. Captions and labels are kept"
+            ) from None
 
     def _request(self, attempt: Attempt) -> GenerationRequest:
         group, share = self.groups[self.place], attempt.text_share

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import asdict
 
 import orjson
 
-from ictc.engines.base import Answer, ChoiceAnswer, GenerationRequest, Task
+from ictc.engines.base import ChoiceAnswer, GenerationRequest, Task
+from ictc.errors import InvalidAnswer
 from ictc.records import ClusterDefinition
-from ictc.stages.dialogue import Dialogue
-from ictc.stages.retry import FIRST, Attempt, failure_of, next_attempt
+from ictc.stages.dialogue import Dialogue, ask_until_valid
+from ictc.stages.retry import Attempt
 from ictc.steps.options import shuffle_options
 from ictc.steps.synthesis.proposing import Aim, Proposal
-
-logger = logging.getLogger(__name__)
 
 MAX_TOKENS = 16
 
@@ -25,15 +23,21 @@ def place(label: str, proposal: Proposal, *, aim: Aim, name: str) -> Dialogue[in
     Args:
         name: of the requests.
     """
-    attempt: Attempt | None = FIRST
     options = shuffle_options(proposal.definitions, f"{aim.seed}/{label}")
-    while attempt is not None:
-        result = yield _request(label, options, aim=aim, attempt=attempt, name=name)
-        if isinstance(result, Answer) and result.text in options:
-            return options[result.text].cluster_id
-        attempt = next_attempt(attempt, failure_of(result))
-    logger.warning("%s: no cluster for the label %r", name, label)
-    return None
+
+    def parse(text: str) -> int:
+        if text not in options:
+            raise InvalidAnswer(f"{text[:40]!r} is none of the {len(options)} clusters")
+        return options[text].cluster_id
+
+    try:
+        return (
+            yield from ask_until_valid(
+                lambda attempt: _request(label, options, aim=aim, attempt=attempt, name=name), parse
+            )
+        )
+    except InvalidAnswer:
+        return None
 
 
 def _request(
