@@ -115,8 +115,9 @@ class BackgroundRun:
 
     def _interrupt(self) -> None:
         self._num_interrupts += 1
-        self._ask_to_stop()
+        # Told before the work is asked: work that ends at once would be the last thing that is drawn.
         self.tell(partial(self._reporter.note, STOPPING if self._num_interrupts == 1 else STILL_STOPPING))
+        self._ask_to_stop()
 
     @contextmanager
     def _taking_interrupts(self) -> Iterator[None]:
