@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from html import unescape
@@ -219,6 +220,15 @@ class TestInterrupted:
 
     def test_an_error_of_the_end_is_told_with_the_interrupt_without_its_keys(self) -> None:
         async def work(_: Reporter, stop: asyncio.Event) -> list[TrackSummary]:
+            loop = asyncio.get_running_loop()
+            ask = loop.call_soon_threadsafe
+
+            def ask_and_lose_the_turn(*arguments: Any) -> asyncio.Handle:
+                handle = ask(*arguments)
+                time.sleep(0.2)  # the work ends while the thread that was interrupted waits for its turn
+                return handle
+
+            loop.call_soon_threadsafe = ask_and_lose_the_turn  # type: ignore[method-assign]
             os.kill(os.getpid(), signal.SIGINT)
             await stop.wait()
             raise StorageError("cannot write s3://me:hunter22@bucket/ads:\nthe disk is full")
