@@ -8,7 +8,7 @@ over the images that have a label.
 A seed changes all that the methods draw, and the order of images and labels. One row leaves out a tenth of the images
 with each seed, and asks where all of them belong; a label that is gone with them counts as wrong.
 
-Needs the extras lite and analysis. The peers are the clustering cores of BERTopic and Toponymy as they are documented,
+Needs the extras lite and test. The peers are the clustering cores of BERTopic and Toponymy as they are documented,
 from umap-learn and scikit-learn, on the same vectors of captions and labels.
 """
 

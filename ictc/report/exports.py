@@ -23,7 +23,7 @@ from ictc.report.clusters import cluster_color
 from ictc.report.embedding import embed_texts
 from ictc.report.images import ImageFinder
 from ictc.report.options import PageOptions
-from ictc.report.projection import MIN_POINTS, project
+from ictc.report.projection import METHOD, MIN_POINTS, project
 from ictc.report.reading import caption_texts
 from ictc.report.sampling import sample_positions
 from ictc.report.words import TEXTS, words_for
@@ -122,7 +122,7 @@ def export_datamap(results: RunResults, _: ImageFinder, output: Path, options: P
     content = {
         "criterion": results.criterion,
         "embeddings": embedded.method,
-        "projection": "UMAP",
+        "projection": METHOD,
         "num_ads": len(results.rows),
         "clusters": clusters,
         "points": to_records(points.astype({"x": float, "y": float})),

@@ -109,7 +109,7 @@ def test_a_file_ends_in_what_it_is(tmp_path: Path, kind: str, path: str, suffix:
 
 
 def test_a_datamap_has_a_place_for_each_ad(ictc: Ictc, run: Path, tmp_path: Path) -> None:
-    pytest.importorskip("umap", reason="the map needs the extra analysis")
+    pytest.importorskip("sklearn", reason="the map needs the extra analysis")
     command = ("export", run, "--format", "datamap", "--embeddings", "tfidf", "--output")
     assert ictc(*command, tmp_path / "map.json").exit_code == 0
     ictc(*command, tmp_path / "again.json")

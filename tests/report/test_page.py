@@ -20,7 +20,7 @@ from ictc.report import PageOptions, write_report
 from ictc.storage.json_files import write_json, write_mapping
 
 pytest.importorskip("bokeh", reason="the report needs the extra analysis")
-pytest.importorskip("umap", reason="the report needs the extra analysis")
+pytest.importorskip("bokeh", reason="the report needs the extra analysis")
 playwright = pytest.importorskip("playwright.sync_api", reason="the page is tested with Playwright")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt-get install chromium")
