@@ -1,4 +1,4 @@
-"""SmolLM2-135M-Instruct as a judge of likelihood, computed with NumPy (see `embedder` for why).
+"""SmolLM2-135M-Instruct as a judge of likelihood, computed by ONNX Runtime (see `embedder` for why not PyTorch).
 
 It ranks words and given continuations; it doesn't generate. At this size ranking is reliable and free
 generation is not. Knows tokens and probabilities, nothing of ads or labels.
@@ -13,29 +13,29 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ictc.engines.lite.embedder import Array, softmax
+from ictc.engines.lite.embedder import Array
+from ictc.engines.lite.graph import open_graph, save_graph
+from ictc.engines.lite.llama import CACHE_SHAPE, HEAD_DIM, build_head, build_trunk
 from ictc.engines.lite.weights import SMOLLM2, locate
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+    from onnxruntime import InferenceSession
 
 logger = logging.getLogger(__name__)
 
-KeyValue = tuple[Array, Array]
 Positions = npt.NDArray[np.integer[Any]]
 Mask = npt.NDArray[np.bool_]
 
-NUM_LAYERS = 30
-NUM_HEADS = 9
-NUM_KEY_VALUE_HEADS = 3
-HEAD_DIM = 64
 ROPE_BASE = 100_000.0
-RMS_NORM_EPSILON = np.float32(1e-5)
 MASKED = np.float32(-1e9)
-TOKENIZER_FILE = "tokenizer.json"
-WEIGHTS_FILE = "model.safetensors"
+NOTHING_READ = np.empty((*CACHE_SHAPE[:2], 0, HEAD_DIM), np.float32)
+TOKENIZER_FILE, TRUNK_FILE, HEAD_FILE = "tokenizer.json", "trunk.onnx", "head.onnx"
 CACHED_PROMPTS = 16
 CONTROL_TOKEN = 3
 """The GGUF token type of `<|im_start|>` and its like."""
@@ -46,16 +46,16 @@ class PromptState:
     """A prompt as the model remembers it.
 
     Attributes:
-        keys_values: per layer, both of shape (3, tokens, 64).
+        cache: keys and values of all layers, shape (60, 3, tokens, 64).
         log_probs: of the next token, shape (vocabulary,).
     """
 
-    keys_values: tuple[KeyValue, ...]
+    cache: Array
     log_probs: Array
 
     @property
     def num_tokens(self) -> int:
-        num_tokens: int = self.keys_values[0][0].shape[1]
+        num_tokens: int = self.cache.shape[2]
         return num_tokens
 
 
@@ -66,13 +66,7 @@ class LanguageModel:
     """
 
     def __init__(self) -> None:
-        weights, self._tokenizer = load_converted()
-        # Transposed once and contiguous: the products are then plain row-by-column BLAS calls.
-        self._weights = {
-            name: np.ascontiguousarray(tensor.T, np.float32) if tensor.ndim == 2 else tensor.astype(np.float32)
-            for name, tensor in weights.items()
-        }
-        self._embeddings = np.ascontiguousarray(self._weights["token_embd.weight"].T)
+        self._trunk, self._head, self._tokenizer = load_converted()
         self.read = lru_cache(CACHED_PROMPTS)(self._read)
 
     def whole_words(self) -> dict[str, int]:
@@ -128,68 +122,33 @@ class LanguageModel:
     def _read_ids(self, ids: list[int], past: PromptState | None) -> PromptState:
         positions = np.arange(len(ids)) + (past.num_tokens if past else 0)
         visible = np.tri(len(ids), dtype=np.bool_)
-        hidden, keys_values = self._forward(ids, positions, visible, past)
-        return PromptState(keys_values, self._log_probs(hidden[-1:])[0])
+        hidden, cache = self._forward(ids, positions, visible, past)
+        return PromptState(cache, self._log_probs(hidden[-1:])[0])
 
     def _encode(self, text: str) -> list[int]:
         ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
         return ids
 
     def _log_probs(self, hidden: Array) -> Array:
-        logits: Array = hidden @ self._weights["token_embd.weight"]
-        logits = logits - logits.max(axis=-1, keepdims=True)
-        log_probs: Array = logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
-        return log_probs
+        (log_probs,) = self._head.run(None, {"hidden": hidden})
+        return np.asarray(log_probs)
 
     def _forward(
         self, ids: list[int], positions: Positions, visible: Mask, past: PromptState | None
-    ) -> tuple[Array, tuple[KeyValue, ...]]:
+    ) -> tuple[Array, Array]:
         """Return the last hidden states and all keys and values; each token sees the past and its `visible` row."""
         seen = np.ones((len(ids), past.num_tokens if past else 0), np.bool_)
         bias = np.where(np.hstack([seen, visible]), np.float32(0), MASKED)
-        rotation = rotary_angles(positions)
-        hidden: Array = self._embeddings[ids]
-        keys_values = []
-        for layer in range(NUM_LAYERS):
-            before = past.keys_values[layer] if past else None
-            attended, key_value = self._attend(hidden, f"blk.{layer}", before, rotation, bias)
-            hidden = hidden + attended
-            hidden = hidden + self._feed_forward(hidden, f"blk.{layer}")
-            keys_values.append(key_value)
-        return self._rms_norm(hidden, "output_norm"), tuple(keys_values)
-
-    def _attend(
-        self, hidden: Array, layer: str, past: KeyValue | None, rotation: tuple[Array, Array], bias: Array
-    ) -> tuple[Array, KeyValue]:
-        normed = self._rms_norm(hidden, f"{layer}.attn_norm")
-        query = rotate(self._heads(normed, f"{layer}.attn_q"), rotation)
-        key = rotate(self._heads(normed, f"{layer}.attn_k"), rotation)
-        value = self._heads(normed, f"{layer}.attn_v")
-        if past is not None:
-            key, value = np.concatenate([past[0], key], axis=1), np.concatenate([past[1], value], axis=1)
-        group = NUM_HEADS // NUM_KEY_VALUE_HEADS
-        scores = query @ np.repeat(key, group, axis=0).transpose(0, 2, 1) / np.float32(HEAD_DIM**0.5)
-        mixed = softmax(scores + bias) @ np.repeat(value, group, axis=0)
-        merged = mixed.transpose(1, 0, 2).reshape(hidden.shape)
-        return merged @ self._weights[f"{layer}.attn_output.weight"], (key, value)
-
-    def _heads(self, x: Array, name: str) -> Array:
-        projected: Array = x @ self._weights[f"{name}.weight"]
-        return projected.reshape(len(x), -1, HEAD_DIM).transpose(1, 0, 2)
-
-    def _feed_forward(self, hidden: Array, layer: str) -> Array:
-        normed = self._rms_norm(hidden, f"{layer}.ffn_norm")
-        gate = normed @ self._weights[f"{layer}.ffn_gate.weight"]
-        swish = gate / (1 + np.exp(-gate))
-        result: Array = (swish * (normed @ self._weights[f"{layer}.ffn_up.weight"])) @ (
-            self._weights[f"{layer}.ffn_down.weight"]
-        )
-        return result
-
-    def _rms_norm(self, x: Array, name: str) -> Array:
-        scale = np.sqrt((x * x).mean(axis=-1, keepdims=True) + RMS_NORM_EPSILON)
-        result: Array = x / scale * self._weights[f"{name}.weight"]
-        return result
+        cosine, sine = rotary_angles(positions)
+        inputs = {
+            "ids": np.array(ids, np.int64),
+            "cosine": cosine[:, None, :, None],
+            "sine": sine[:, None, :, None],
+            "bias": bias,
+            "past": past.cache if past else NOTHING_READ,
+        }
+        hidden, cache = self._trunk.run(None, inputs)
+        return np.asarray(hidden), np.asarray(cache)
 
 
 def rotary_angles(positions: Positions) -> tuple[Array, Array]:
@@ -199,34 +158,25 @@ def rotary_angles(positions: Positions) -> tuple[Array, Array]:
     return np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
 
 
-def rotate(x: Array, rotation: tuple[Array, Array]) -> Array:
-    """Rotate neighboring pairs, the layout in which GGUF stores query and key weights."""
-    cosine, sine = rotation
-    even, odd = x[..., 0::2], x[..., 1::2]
-    rotated = np.empty_like(x)
-    rotated[..., 0::2] = even * cosine - odd * sine
-    rotated[..., 1::2] = even * sine + odd * cosine
-    return rotated
-
-
-def load_converted() -> tuple[dict[str, npt.NDArray[Any]], Any]:
-    """Return weights by GGUF name and the tokenizer, from the cache folder if they were converted before.
+def load_converted() -> tuple[InferenceSession, InferenceSession, Any]:
+    """Return trunk, head and tokenizer, from the cache folder if they were converted before.
 
     Raises:
         EngineLoadError: the package is missing or not the pinned one.
     """
-    from safetensors.numpy import load_file
     from tokenizers import Tokenizer
 
     source = locate(SMOLLM2)
-    folder = cache_dir() / f"smollm2-{SMOLLM2.sha256[:16]}"
+    folder = cache_dir() / f"smollm2-{SMOLLM2.sha256[:16]}-onnx"
     if not folder.is_dir():
         try:
             save_converted(source, folder=folder)
         except OSError as error:
             logger.warning("lite engine: cannot cache the converted model in %s (%s); it loads slowly", folder, error)
-            return dequantize(source)
-    return load_file(folder / WEIGHTS_FILE), Tokenizer.from_file(str(folder / TOKENIZER_FILE))
+            trunk, head, tokenizer = convert(source)
+            return open_graph(trunk.SerializeToString()), open_graph(head.SerializeToString()), tokenizer
+    tokenizer = Tokenizer.from_file(str(folder / TOKENIZER_FILE))
+    return open_graph(folder / TRUNK_FILE), open_graph(folder / HEAD_FILE), tokenizer
 
 
 def cache_dir() -> Path:
@@ -236,14 +186,13 @@ def cache_dir() -> Path:
 
 def save_converted(source: Path, *, folder: Path) -> None:
     """Write the converted model to `folder`, which appears whole or not at all."""
-    from safetensors.numpy import save_file
-
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as temporary:
         staged = Path(temporary) / folder.name
         staged.mkdir()
-        weights, tokenizer = dequantize(source)
-        save_file(weights, staged / WEIGHTS_FILE)
+        trunk, head, tokenizer = convert(source)
+        save_graph(trunk, staged / TRUNK_FILE)
+        save_graph(head, staged / HEAD_FILE)
         tokenizer.save(str(staged / TOKENIZER_FILE))
         try:
             staged.rename(folder)
@@ -253,8 +202,8 @@ def save_converted(source: Path, *, folder: Path) -> None:
                 raise
 
 
-def dequantize(source: Path) -> tuple[dict[str, npt.NDArray[Any]], Any]:
-    """Return the weights of a GGUF file in half precision, and its tokenizer."""
+def convert(source: Path) -> tuple[ModelProto, ModelProto, Any]:
+    """Return trunk and head of a GGUF file, with weights in half precision, and its tokenizer."""
     from gguf import GGUFReader
     from gguf.quants import dequantize as dequantize_tensor
 
@@ -266,7 +215,7 @@ def dequantize(source: Path) -> tuple[dict[str, npt.NDArray[Any]], Any]:
     tokens, merges, types = (
         reader.fields[f"tokenizer.ggml.{name}"].contents() for name in ("tokens", "merges", "token_type")
     )
-    return weights, build_tokenizer(tokens, merges, types)
+    return build_trunk(weights), build_head(weights), build_tokenizer(tokens, merges, types)
 
 
 def build_tokenizer(tokens: list[str], merges: list[str], types: list[int]) -> Any:
