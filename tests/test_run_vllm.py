@@ -121,23 +121,6 @@ def recluster_vllm(source: Path, out: Path, model: Path, *arguments: object) -> 
     return stderr
 
 
-def test_criteria_are_suggested_for_captions_that_are_there(tiny_text_checkpoint: Path, tmp_path: Path) -> None:
-    ads, source, out = draw_flat(tmp_path / "ads", 8), tmp_path / "source", tmp_path / "out"
-    made = start_ictc("run", "--ads_dir", ads, "--output_dir", source, "--engine", "scripted", "--num_clusters", 2)
-    said = made.communicate(timeout=60)
-    assert made.returncode == 0, said
-    process = start_ictc(
-        *("suggest", "--source_dir", source, "--output_dir", out, "--num_images", 8, "--num_clusters", 2),
-        *("--engine", "vllm", "--llm_model", tiny_text_checkpoint, "--max_criteria", 3, "--enforce_eager"),
-    )
-    stdout, stderr = process.communicate(timeout=600)
-    assert process.returncode == 0, stdout + stderr
-    criteria = load(out, "suggestions.json")["criteria"]
-    assert 1 <= len(criteria) <= 3
-    assert all(len(one["criterion"].split()) <= 5 for one in criteria)
-    assert all(one["coverage"] > 0 for one in criteria)
-
-
 def test_two_tracks_in_one_pass_with_tensor_parallel_and_a_separate_text_model(
     tiny_checkpoint: Path, tiny_text_checkpoint: Path, tmp_path: Path
 ) -> None:

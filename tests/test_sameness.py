@@ -36,7 +36,7 @@ from ictc.runs.info import installed_versions
 from ictc.runs.verify import verify
 from ictc.storage.rundir import RunDirectory
 
-NUM_SEQUENCES = int(os.environ.get("ICTC_SEQUENCES", "100"))
+NUM_SEQUENCES = int(os.environ.get("ICTC_SEQUENCES", "200"))
 STEPS_PER_SEQUENCE = 6
 """The first run is one."""
 

@@ -52,6 +52,9 @@ SCHEMA = {
 }
 OPTIONS = ("Food", "Travel", "Sports")
 
+WITHOUT_SEEDS = ("--engine_options", '{"extra_body": {"seed": null}}')
+"""A sampled request with a seed kills vLLM 0.32 on the CPU."""
+
 
 @pytest.fixture(scope="module")
 def server_url(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
@@ -221,8 +224,7 @@ def test_a_model_that_is_not_served_is_refused_with_what_is(server_url: str) -> 
 def test_a_whole_run_over_the_server(server_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ads = draw_flat(tmp_path / "ads", 5)
     server = ("--engine", "openai", "--base_url", server_url, "--vlm_model", MODEL)
-    # Without seeds: a sampled request with one kills vLLM 0.32 on the CPU.
-    tolerant = ("--engine_options", '{"extra_body": {"seed": null}}', "--max_rejected", 1)
+    tolerant = (*WITHOUT_SEEDS, "--max_rejected", 1)
     run = ("run", "--ads_dir", ads, "--output_dir", tmp_path / "out", "--track", short_ads_track.__file__)
     outcome = Ictc(capsys)(*run, *server, *tolerant, "--num_clusters", 2, "--allow_none")
     assert outcome.exit_code == 0, outcome.stderr
@@ -232,3 +234,20 @@ def test_a_whole_run_over_the_server(server_url: str, tmp_path: Path, capsys: py
     assigned = load(tmp_path / "out", "step3_final_assignment.json")
     assert set(assigned) == set(captions)
     assert load(tmp_path / "out", "step3_metadata.json")["step3"].get("none", 0) == list(assigned.values()).count(None)
+
+
+def test_criteria_are_suggested_over_the_server(
+    server_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ictc, ads, source, out = Ictc(capsys), draw_flat(tmp_path / "ads", 8), tmp_path / "source", tmp_path / "out"
+    made = ictc("run", "--ads_dir", ads, "--output_dir", source, "--engine", "scripted", "--num_clusters", 2)
+    assert made.exit_code == 0, made.stderr
+    outcome = ictc(
+        *("suggest", "--source_dir", source, "--output_dir", out, "--num_images", 8, "--num_clusters", 2),
+        *("--engine", "openai", "--base_url", server_url, "--llm_model", MODEL, "--max_criteria", 3, *WITHOUT_SEEDS),
+    )
+    assert outcome.exit_code == 0, outcome.stderr
+    criteria = load(out, "suggestions.json")["criteria"]
+    assert 1 <= len(criteria) <= 3
+    assert all(len(one["criterion"].split()) <= 5 for one in criteria)
+    assert all(one["coverage"] > 0 for one in criteria)
