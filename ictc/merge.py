@@ -13,7 +13,7 @@ from typing import Any
 from ictc.config import RunSettings
 from ictc.errors import ConfigError
 from ictc.pipeline import approve, closing_on_error, finish_runs, load_given_clusters, run_steps
-from ictc.records import ClusterDefinition
+from ictc.records import NONE_GIVEN, GivenClusters
 from ictc.runs.adoption import adopt_manifest, adopt_step
 from ictc.runs.locking import hold_locks
 from ictc.runs.opening import open_track
@@ -164,7 +164,8 @@ def check_complete(run: TrackRun, parts: Sequence[Part]) -> None:
 
 def settings_of_merge(target: RunDirectory, parts: Sequence[Part], request: MergeRequest) -> RunSettings:
     """Return the settings that the shards in `parts` are clustered with."""
-    overrides = dict.fromkeys((*NOT_OF_THE_WHOLE, "clusters")) | dict(request.overrides)
+    others = (*NOT_OF_THE_WHOLE, "clusters", *(("levels",) if "num_clusters" in request.overrides else ()))
+    overrides = dict.fromkeys(others) | dict(request.overrides)
     return load_settings(parts[0].directory, **overrides, output_dir=target.path)
 
 
@@ -207,10 +208,10 @@ def merge_manifests(target: RunDirectory, parts: Sequence[Part], *, allow_missin
     return adopt_manifest(target, key, list_images, lambda: count_left_out(parts))
 
 
-def adopt_given(target: RunDirectory, parts: Sequence[Part]) -> tuple[ClusterDefinition, ...]:
-    """Take over what the shards made with clusters that were given to all of them; return those, else ()."""
+def adopt_given(target: RunDirectory, parts: Sequence[Part]) -> GivenClusters:
+    """Take over what the shards made with clusters that were given to all of them; return those, if there are any."""
     directories = [part.directory for part in parts]
-    given: tuple[ClusterDefinition, ...] = ()
+    given = NONE_GIVEN
     for step in STEPS:
         key = directories[0].current_key(step.name)
         if key is None or not step.of_a_part_if_given:
@@ -222,11 +223,9 @@ def adopt_given(target: RunDirectory, parts: Sequence[Part]) -> tuple[ClusterDef
     return given
 
 
-def given_to_all(
-    directories: Sequence[RunDirectory], step: ReduceStep[Any], key: StageKey
-) -> tuple[ClusterDefinition, ...]:
-    """Return the clusters that were given to all of these runs, () if they were made or differ."""
+def given_to_all(directories: Sequence[RunDirectory], step: ReduceStep[Any], key: StageKey) -> GivenClusters:
+    """Return the clusters that were given to all of these runs, none if they were made or differ."""
     result = step.load(directories[0].result_path(step.name, key))
     if result is None or any(one.current_key(step.name) != key for one in directories):
-        return ()
+        return NONE_GIVEN
     return step.given_for(key, result)

@@ -13,7 +13,7 @@ from ictc.config import ClusteringSettings, InputSettings, RunSettings
 from ictc.errors import ConfigError, StorageError
 from ictc.executors.base import Executor, Note
 from ictc.executors.build import build_executor
-from ictc.records import ClusterDefinition
+from ictc.records import NONE_GIVEN, GivenClusters
 from ictc.runs.context import settings_with_context
 from ictc.runs.definitions_file import load_definitions_file
 from ictc.runs.discovery import FoundImages, build_manifest
@@ -47,7 +47,7 @@ class TrackPlan:
 
     Attributes:
         title_prefix: tells its steps from those of other tracks.
-        given: clusters that Step 2b takes instead of making its own, () if there are none.
+        given: clusters that Step 2b takes instead of making its own.
         combined: digest of the one request that captions are asked by for several tracks, "" if each has its own.
     """
 
@@ -55,7 +55,7 @@ class TrackPlan:
     criterion: str
     directory: RunDirectory
     title_prefix: str = ""
-    given: tuple[ClusterDefinition, ...] = ()
+    given: GivenClusters = NONE_GIVEN
     combined: str = ""
 
 
@@ -249,18 +249,20 @@ def combine(plans: list[TrackPlan]) -> list[TrackPlan]:
     return [replace(plan, combined=combined) for plan in plans]
 
 
-def load_given_clusters(clustering: ClusteringSettings) -> tuple[ClusterDefinition, ...]:
-    """Return the clusters of `--clusters`, () if there are none.
+def load_given_clusters(clustering: ClusteringSettings) -> GivenClusters:
+    """Return the clusters of `--clusters`, none if there is no such file.
 
     Raises:
         ConfigError: the file is broken, or says another K than `--num_clusters`.
     """
     if clustering.clusters is None:
-        return ()
+        return NONE_GIVEN
     given = load_definitions_file(clustering.clusters, allow_none=clustering.allow_none)
-    if "num_clusters" in clustering.model_fields_set and clustering.num_clusters != len(given):
+    numbers = ",".join(str(len(level.clusters)) for level in given.levels) or str(len(given.definitions))
+    known = (numbers, str(len(given.definitions)))
+    if "num_clusters" in clustering.model_fields_set and str(clustering.num_clusters) not in known:
         raise ConfigError(
-            f"--num_clusters {clustering.num_clusters}, and --clusters {clustering.clusters} has {len(given)}; "
+            f"--num_clusters {clustering.num_clusters}, and --clusters {clustering.clusters} has {numbers}; "
             "leave out the former"
         )
     return given

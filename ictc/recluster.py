@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ictc.config import RunSettings
-from ictc.config.groups import NumClusters
+from ictc.config.levels import NumClusters
 from ictc.errors import ConfigError
 from ictc.importing.reference import Reference, is_reference
 from ictc.importing.run import Clustering, build_settings, import_into, open_reference
@@ -30,7 +30,7 @@ from ictc.storage.manifest import Manifest, find_manifest
 from ictc.storage.rundir import RunDirectory
 from ictc.tracks import load_track
 
-NOT_ADOPTED = ("steps", "force_steps", "clusters", "retry_rejected")
+NOT_ADOPTED = ("steps", "force_steps", "clusters", "levels", "retry_rejected")
 DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "vllm": {"vlm_model": "Qwen/Qwen3.5-9B", "llm_model": None, "batch_llm": 64}
 }

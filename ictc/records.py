@@ -145,6 +145,41 @@ class ClusterDefinition:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterLevel:
+    """One of several sets of clusters that are nested, such as the coarsest.
+
+    Attributes:
+        clusters: numbered from 1.
+        parents: of each cluster, in their order, the number of the one in the level above that it lies in; () on the
+            coarsest level.
+    """
+
+    name: str
+    clusters: tuple[ClusterDefinition, ...]
+    parents: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GivenClusters:
+    """Clusters to take instead of making some.
+
+    Attributes:
+        definitions: those that images are assigned to, () if none are given.
+        levels: all levels, the coarsest first, the last of them being `definitions`; () if they are not nested.
+    """
+
+    definitions: tuple[ClusterDefinition, ...] = ()
+    levels: tuple[ClusterLevel, ...] = ()
+
+    def __bool__(self) -> bool:
+        """Return whether there are any."""
+        return bool(self.definitions)
+
+
+NONE_GIVEN = GivenClusters()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GuideCluster:
     """A cluster that must be there.
 

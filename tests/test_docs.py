@@ -253,7 +253,8 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_tree_of_outputs_shows_every_file(results: Path) -> None:
     (tree,) = (block for block in code_blocks(OUTPUTS, "") if block.startswith("out/"))
     shown = set(re.findall(r"^[├└]── ([\w.]+)", tree, re.MULTILINE))
-    assert shown - {"report.html"} == {path.name for path in results.iterdir()}  # no page about noise
+    written = {path.name for path in results.iterdir()}
+    assert shown - {"report.html", "step2b_levels.json"} == written  # no page about noise, and no levels
 
 
 def test_the_examples_of_outputs_have_the_fields_that_a_run_writes(results: Path) -> None:

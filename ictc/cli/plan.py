@@ -151,6 +151,7 @@ def plan_clusters(
     sized = size_context(engine, [need])
     return ClusterPlan(
         num_clusters=config.num_clusters,
+        levels=[level.num_clusters for level in config.levels],
         num_labels=min(config.num_labels, num_images),
         need=need,
         context=sized.context_length("llm") if sized.engine == "vllm" else None,

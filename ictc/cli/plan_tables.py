@@ -89,7 +89,8 @@ def cluster_rows(clusters: ClusterPlan) -> list[Row]:
     else:
         has = "" if clusters.context is None else f", of {clusters.context:,}"
         fit = f"Step {need.step} takes {need.least:,} to {need.ample:,} tokens{has}"
-    return [("Clusters", f"{clusters.num_clusters} of at most {clusters.num_labels:,} labels"), ("  context", fit)]
+    numbers = " > ".join(map(str, clusters.levels)) or f"{clusters.num_clusters}"
+    return [("Clusters", f"{numbers} of at most {clusters.num_labels:,} labels"), ("  context", fit)]
 
 
 def model_rows(plan: Plan, model: ModelPlan) -> list[Row]:
@@ -247,6 +248,7 @@ def clusters_as_json(clusters: ClusterPlan) -> dict[str, object]:
     """Return whether K, the labels and the context go together."""
     return {
         "num_clusters": clusters.num_clusters,
+        **({"levels": list(clusters.levels)} if clusters.levels else {}),
         "labels": clusters.num_labels,
         "fits": not clusters.problem,
         "problem": clusters.problem or None,

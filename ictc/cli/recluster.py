@@ -23,6 +23,7 @@ def recluster(
     output_dir: Annotated[Path, Parameter(group=OWN)],
     track: Annotated[str | None, Parameter(group=OWN)] = None,
     num_clusters: Annotated[str | None, Parameter(group=OWN)] = None,
+    levels: Annotated[str | None, Parameter(group=OWN)] = None,
     max_clusters: Annotated[int | None, Parameter(group=OWN)] = None,
     criterion: Annotated[str | None, Parameter(group=OWN)] = None,
     clusters: Annotated[Path | None, Parameter(group=OWN)] = None,
@@ -44,6 +45,8 @@ def recluster(
 
     ictc recluster --source_dir out --output_dir out_k --track 1 --num_clusters 5,7,10,15
 
+    ictc recluster --source_dir out --output_dir nested --num_clusters 5,20 --levels coarse,fine
+
     ictc recluster --source_dir out --output_dir tone --criterion "Emotional Tone" --num_clusters 8
 
     ictc recluster --source_dir out --output_dir edited --clusters edited.json
@@ -53,7 +56,8 @@ def recluster(
         output_dir: New folder for the results, or for one folder each if several K are given.
         track: Which track of the source, if it holds several.
         num_clusters: K, or several, separated by commas, or auto: the fewest on which several sets of clusters agree
-            best. Unset: 10.
+            best. Unset: 10. Several are a run each, but with --levels nested levels of one run.
+        levels: Names of nested levels, the coarsest first, such as coarse,fine. Unset: no levels.
         max_clusters: With --num_clusters auto: the most that are tried. Unset: as in the source.
         criterion: What to cluster by, in words. Unset: as in the source.
         clusters: JSON file of clusters, such as an edited step2b_dynamic_clusters.json, to assign to.
@@ -68,6 +72,7 @@ def recluster(
     """
     own = {
         "criterion": criterion,
+        "levels": levels,
         "max_clusters": max_clusters,
         "clusters": clusters,
         "top_hooks": top_hooks,
@@ -81,6 +86,7 @@ def recluster(
         output_dir=output_dir,
         track=track,
         num_clusters=num_clusters,
+        is_nested=levels is not None,
         redo_2a=redo_2a,
         keep_labels=keep_labels,
         overrides={**given, **explicit(engine), **explicit(control)},

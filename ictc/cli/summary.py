@@ -30,7 +30,7 @@ def print_summary(summary: TrackSummary) -> None:
 def print_cluster(cluster: ClusterSummary, *, total: int, width: int) -> None:
     """Print one cluster with its share of all images that were judged, and its surest members."""
     share = cluster.size / total if total else 0.0
-    print(f"\n{cluster.size:>7,}  {share:>4.0%}  {cluster.definition.name}")
+    print(f"\n{cluster.size:>7,}  {share:>4.0%}  {' > '.join((*cluster.inside, cluster.definition.name))}")
     print(textwrap.fill(cluster.definition.description, width, initial_indent=INDENT, subsequent_indent=INDENT))
     print_examples(cluster.examples, width)
 

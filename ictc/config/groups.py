@@ -9,16 +9,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from cyclopts import Parameter
-from pydantic import BeforeValidator, Field, TypeAdapter, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from ictc.config.base import SettingsGroup
+from ictc.config.levels import AUTO, MAX_CLUSTERS, MIN_CLUSTERS, LevelNames, LevelSize, NumClusters, size_levels
 
 DEFAULT_TOP_HOOKS = 60
 DEFAULT_NUM_PROPOSALS = 5
-MIN_CLUSTERS, MAX_CLUSTERS = 2, 100
 LEAST_TO_COMPARE = 3
 """Fewer sets of clusters don't tell how far they agree."""
-AUTO = "auto"
 
 
 def parse_location(value: Any) -> Any:
@@ -174,21 +173,6 @@ class OutputSettings(SettingsGroup):
         return {**values, "output_dir": work_dir, "work_dir": work_dir, "upload_url": location}
 
 
-def parse_num_clusters(value: Any) -> Any:
-    """Return K, or "auto"; of anything else pydantic says what is wrong.
-
-    >>> parse_num_clusters("Auto"), parse_num_clusters("7")
-    ('auto', 7)
-    """
-    if isinstance(value, str) and value.strip().lower() == AUTO:
-        return AUTO
-    return TypeAdapter(Annotated[int, Field(ge=MIN_CLUSTERS, le=MAX_CLUSTERS)]).validate_python(value)
-
-
-NumClusters = Annotated[int | Literal["auto"], BeforeValidator(parse_num_clusters)]
-"""A number of clusters, or "auto"."""
-
-
 class ClusteringSettings(SettingsGroup):
     """What to cluster by."""
 
@@ -202,7 +186,14 @@ class ClusteringSettings(SettingsGroup):
         None, min_length=1, description="What to cluster by, in words. Unset: the track's own."
     )
     num_clusters: NumClusters = Field(
-        5, description="K, the number of clusters; auto: the fewest on which several sets of clusters agree best."
+        5,
+        description="K, the number of clusters; auto: the fewest on which several sets of clusters agree best; several "
+        "numbers, such as 5,20,80: nested levels, of which images are assigned to the finest.",
+    )
+    levels: LevelNames | None = Field(
+        None,
+        description="Names of nested levels, the coarsest first, such as coarse,medium,fine. With one --num_clusters, "
+        "that of the finest, the coarser numbers follow from it.",
     )
     max_clusters: int = Field(
         12, ge=MIN_CLUSTERS, le=MAX_CLUSTERS, description="With --num_clusters auto: the most that are tried."
@@ -217,8 +208,8 @@ class ClusteringSettings(SettingsGroup):
         ge=1,
         le=100,
         description="How many sets of clusters Step 2b asks for, each from another sample of the labels. Of several, "
-        "labels that most of them put together make a cluster, which is named then. Unset: 1; 5 with --guide or "
-        "--num_clusters auto.",
+        "labels that most of them put together make a cluster, which is named then. Unset: 1; 5 with --guide, "
+        "--num_clusters auto or levels.",
     )
     guide: Path | None = Field(
         None,
@@ -237,7 +228,7 @@ class ClusteringSettings(SettingsGroup):
     @property
     def num_proposals(self) -> int:
         """How many sets of clusters Step 2b asks for."""
-        groups_first = self.guide is not None or self.chooses_number
+        groups_first = self.guide is not None or self.chooses_number or bool(self.level_sizes)
         return self.synthesize_runs or (DEFAULT_NUM_PROPOSALS if groups_first else 1)
 
     @property
@@ -247,8 +238,16 @@ class ClusteringSettings(SettingsGroup):
 
     @property
     def most_clusters(self) -> int:
-        """K, or the most that are tried."""
-        return self.max_clusters if isinstance(self.num_clusters, str) else self.num_clusters
+        """K, or the most that are tried, or those of the finest level."""
+        if self.chooses_number:
+            return self.max_clusters
+        levels = self.level_sizes
+        return levels[-1].num_clusters if levels else int(self.num_clusters)
+
+    @property
+    def level_sizes(self) -> tuple[LevelSize, ...]:
+        """The levels, the coarsest first; () for clusters that are not nested."""
+        return size_levels(self.num_clusters, self.levels)
 
     @property
     def num_labels(self) -> int:
@@ -276,6 +275,17 @@ class ClusteringSettings(SettingsGroup):
             raise ValueError(
                 "--num_clusters auto compares sets of clusters: leave out --synthesize_runs, or raise it to "
                 f"{LEAST_TO_COMPARE} or more"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def check_levels(self) -> Self:
+        if self.levels is not None and self.clusters is not None:
+            raise ValueError("--clusters says which levels there are; leave out --levels")
+        if self.level_sizes and self.clusters is None and self.num_proposals == 1:
+            raise ValueError(
+                "--synthesize_runs 1 makes no levels: these are groups of labels that several sets of clusters agree "
+                "on; leave it out, or ask for one --num_clusters without --levels"
             )
         return self
 

@@ -26,7 +26,8 @@ class Grouping:
 
     Attributes:
         members: the group of each label, shape (N,); numbered from 0 by weight, the heaviest first, and where two weigh
-            the same, the one with the label that comes first in the order of texts.
+            the same, the one with the label that comes first in the order of texts. Of nested groups, see
+            `ictc.grouping.levels`.
         support: how surely each label belongs to its group, in [0, 1], shape (N,); see `ictc.grouping.consensus`.
     """
 

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ictc.errors import GroupingError
-from ictc.grouping.apart import Pair
-from ictc.grouping.base import Floats, Grouping, Integers, number_by_weight, order_labels
+from ictc.grouping.apart import Pair, cover_by_cliques
+from ictc.grouping.base import Floats, Grouping, Integers, order_labels
 from ictc.grouping.consensus import find_consensus, join_pairs, measure_support, order_proposals
 from ictc.grouping.number import Propose
 
@@ -23,10 +23,12 @@ def find_levels(
     num_groups: Sequence[int],
     together: Sequence[Pair] = (),
     apart: Sequence[Pair] = (),
+    apart_in_finest: Sequence[Pair] = (),
 ) -> list[Grouping]:
     """Return a grouping for each number of groups, the coarsest first, each nested in the one before.
 
     The coarsest is what it would be alone; each finer one is split from it. So what is apart in one is in all below.
+    Groups are numbered by weight, those of one coarser group before those of the next.
 
     Args:
         propose: called once for each number of groups, from the smallest.
@@ -35,6 +37,7 @@ def find_levels(
         num_groups: how many groups each level has, all different.
         together: pairs of labels, as indices, that share a group on every level.
         apart: pairs of labels, as indices, that share none on any.
+        apart_in_finest: pairs of labels, as indices, that share none on the finest level.
 
     Raises:
         GroupingError: as from `find_consensus`, or a number is there twice.
@@ -47,9 +50,14 @@ def find_levels(
     )
     levels = [first]
     for number in numbers[1:]:
-        placements = propose(number)
         finer = split_groups(
-            levels[-1], placements=placements, labels=labels, weights=weights, num_groups=number, together=together
+            levels[-1],
+            placements=propose(number),
+            labels=labels,
+            weights=weights,
+            num_groups=number,
+            together=together,
+            apart=apart_in_finest if number == numbers[-1] else (),
         )
         levels.append(finer)
     return levels
@@ -63,8 +71,11 @@ def split_groups(
     weights: npt.ArrayLike,
     num_groups: int,
     together: Sequence[Pair] = (),
+    apart: Sequence[Pair] = (),
 ) -> Grouping:
     """Return the consensus of proposals inside each of the coarser groups, `num_groups` in all.
+
+    They are numbered by weight, those of one coarser group before those of the next.
 
     Args:
         coarse: as from `find_consensus` for the same labels.
@@ -73,19 +84,22 @@ def split_groups(
         weights: how many images have each label, shape (N,).
         num_groups: at least as many as there are coarser groups.
         together: pairs of labels, as indices, that share a group; they do in the coarser ones.
+        apart: pairs of labels, as indices, that share none.
 
     Raises:
-        GroupingError: as from `find_consensus`, or there are more coarser groups.
+        GroupingError: as from `find_consensus`, or there are more coarser groups, or they hold what needs more groups.
     """
     if num_groups < coarse.num_groups:
         raise GroupingError(f"{num_groups} groups can't lie inside {coarse.num_groups} coarser ones; ask for more")
     known = order_labels(labels, weights)
     proposals, parents = order_proposals(placements, known), coarse.members[known.order]
     rank = np.argsort(known.order)
-    pairs = [(int(rank[a]), int(rank[b])) for a, b in together]
+    pairs, split = ([(int(rank[a]), int(rank[b])) for a, b in known_pairs] for known_pairs in (together, apart))
     units = join_pairs(len(parents), pairs)
     room = np.bincount(parents[np.unique(units, return_index=True)[1]], minlength=coarse.num_groups)
-    shares = share_out(proposals, parents=parents, weights=known.weights, num_groups=num_groups, room=room)
+    least = count_apart(split, parents=parents, num_parents=coarse.num_groups)
+    check_room(num_groups, room=room, least=least, num_labels=len(labels))
+    shares = share_out(proposals, parents=parents, weights=known.weights, num_groups=num_groups, room=room, least=least)
     members = np.empty(len(parents), np.int64)
     for parent, share in enumerate(shares.tolist()):
         inside = np.flatnonzero(parents == parent)
@@ -96,15 +110,44 @@ def split_groups(
             weights=known.weights[inside],
             num_groups=share,
             together=[(place[a], place[b]) for a, b in pairs if a in place],
+            apart=[(place[a], place[b]) for a, b in split if a in place and b in place],
         )
         members[inside] = part.members + shares[:parent].sum()
-    members = number_by_weight(members, known.weights)
     support = measure_support(members, proposals=proposals, weights=known.weights)
     return Grouping(members=known.to_given(members), support=known.to_given(support))
 
 
-def share_out(proposals: Integers, *, parents: Integers, weights: Floats, num_groups: int, room: Integers) -> Integers:
-    """Return into how many groups each coarser group splits, shape (P,), each at least 1 and at most its `room`.
+def count_apart(pairs: Sequence[Pair], *, parents: Integers, num_parents: int) -> Integers:
+    """Return how many groups each coarser group needs at least, so that pairs inside it may be apart, shape (P,)."""
+    least = np.ones(num_parents, np.int64)
+    inside = [(a, b) for a, b in pairs if parents[a] == parents[b]]
+    for clique in cover_by_cliques(len(parents), inside):
+        parent = parents[clique[0]]
+        least[parent] = max(least[parent], len(clique))
+    return least
+
+
+def check_room(num_groups: int, *, room: Integers, least: Integers, num_labels: int) -> None:
+    """Refuse a number of groups that can't be made of the coarser ones.
+
+    Raises:
+        GroupingError: with what to change.
+    """
+    if room.sum() < min(num_groups, num_labels):
+        raise GroupingError(
+            f"labels that must be together leave {room.sum()} of {num_groups} groups: ask for fewer groups"
+        )
+    if least.sum() > num_groups:
+        raise GroupingError(
+            f"labels that must be apart need {least.sum()} groups inside the coarser ones, and there are {num_groups}: "
+            "ask for more, or keep fewer labels apart"
+        )
+
+
+def share_out(
+    proposals: Integers, *, parents: Integers, weights: Floats, num_groups: int, room: Integers, least: Integers
+) -> Integers:
+    """Return into how many groups each coarser group splits, shape (P,), at least its `least` and at most its `room`.
 
     As many as the proposals make of it on average: of each, the `num_groups` heaviest of its clusters count, cut where
     the coarser groups are.
@@ -117,7 +160,7 @@ def share_out(proposals: Integers, *, parents: Integers, weights: Floats, num_gr
         made = pieces[order][pieces[order] >= 0]
         wanted += np.bincount(made % num_parents, minlength=num_parents)
     wanted /= len(proposals)
-    shares = np.ones(num_parents, np.int64)
+    shares = least.copy()
     while shares.sum() < min(num_groups, room.sum()):
         shares[int(np.where(shares < room, wanted - shares, -np.inf).argmax())] += 1
     return shares

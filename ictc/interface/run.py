@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,7 +38,7 @@ def cluster(
     *,
     output_dir: Place,
     criterion: str | None = None,
-    num_clusters: int | None = None,
+    num_clusters: int | Sequence[int] | None = None,
     engine: EngineName | None = None,
     **settings: Any,
 ) -> Run:
@@ -50,7 +51,7 @@ def cluster(
         images: Folder, URL, pattern of tar shards, or table, as `--ads_dir` and `--images` take them.
         output_dir: Folder or URL for the results.
         criterion: What to cluster by, in words. Unset: the track's own.
-        num_clusters: K. Unset: 5, or as many as `clusters` has.
+        num_clusters: K, or several for nested levels, such as [5, 20]. Unset: 5, or as many as `clusters` has.
         engine: "vllm", "openai", "lite" or "scripted". Unset: "vllm".
         **settings: Any others of `ictc run`, by the names of the flags; None leaves one out.
 
@@ -203,7 +204,7 @@ class Run:
         self,
         *,
         output_dir: Place,
-        num_clusters: int | None = None,
+        num_clusters: int | Sequence[int] | None = None,
         criterion: str | None = None,
         **settings: Any,
     ) -> Run:
@@ -213,7 +214,7 @@ class Run:
 
         Args:
             output_dir: New folder for the results.
-            num_clusters: K. Unset: 10, or as many as `clusters` has.
+            num_clusters: K, or several for nested levels, such as [5, 20]. Unset: 10, or as many as `clusters` has.
             criterion: What to cluster by, in words. Unset: as in this run.
             **settings: Any others of `ictc recluster`, by the names of the flags; None leaves one out.
 

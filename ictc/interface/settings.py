@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from ictc.config import ControlSettings, EngineSettings, RunSettings
 from ictc.config.base import SettingsGroup, explicit
 from ictc.config.errors import describe_invalid
-from ictc.config.groups import AUTO, NumClusters
+from ictc.config.levels import AUTO, NumClusters, parse_num_clusters
 from ictc.config.run import GROUPS
 from ictc.dataset.catalog.table import is_table
 from ictc.dataset.fetching.locations import is_url
@@ -33,7 +33,7 @@ Place = str | os.PathLike[str]
 OF_RUN = {name for group in GROUPS.values() for name in group.model_fields} - {"images", "output_dir", "upload_url"}
 """The settings of `ictc run` beside those that say where."""
 
-OF_CLUSTERS = ("criterion", "max_clusters", "clusters", "top_hooks", "synthesize_runs", "guide", "allow_none")
+OF_CLUSTERS = ("criterion", "levels", "max_clusters", "clusters", "top_hooks", "synthesize_runs", "guide", "allow_none")
 OWN_OF_RECLUSTER = ("track", "num_clusters", "redo_2a", "keep_labels", *OF_CLUSTERS)
 OF_RECLUSTER = {*OWN_OF_RECLUSTER, *EngineSettings.model_fields, *ControlSettings.model_fields}
 """The settings of `ictc recluster` beside those that say where."""
@@ -112,11 +112,13 @@ def build_recluster_by_name(source_dir: Path, *, output_dir: Place, given: Mappi
         control = ControlSettings(**choose(given, ControlSettings.model_fields))
         labels = LabelChoice(**choose(given, LabelChoice.model_fields))
     num_clusters = given.get("num_clusters")
+    is_nested = isinstance(num_clusters, list | tuple)
     request = build_recluster(
         source_dir=source_dir,
         output_dir=Path(to_location(output_dir, name="output_dir")),
         track=None if (track := given.get("track")) is None else str(track),
-        num_clusters=None if num_clusters is None else str(num_clusters),
+        num_clusters=None if num_clusters is None else to_text(num_clusters),
+        is_nested=is_nested or "levels" in given,
         redo_2a=labels.redo_2a,
         keep_labels=labels.keep_labels,
         overrides={
@@ -127,7 +129,8 @@ def build_recluster_by_name(source_dir: Path, *, output_dir: Place, given: Mappi
     )
     if len(request.num_clusters) > 1:
         raise ConfigError(
-            f"--num_clusters {num_clusters}: a Run has one K; call recluster for each, with an output_dir of its own"
+            f"--num_clusters {num_clusters}: a Run has one K; call recluster for each, with an output_dir of its own, "
+            "or give a list for nested levels"
         )
     return request
 
@@ -167,6 +170,7 @@ def build_recluster(
     output_dir: Path,
     track: str | None,
     num_clusters: str | None,
+    is_nested: bool,
     redo_2a: bool,
     keep_labels: bool,
     overrides: Mapping[str, Any],
@@ -175,6 +179,7 @@ def build_recluster(
 
     Args:
         num_clusters: K, or several, separated by commas.
+        is_nested: whether several are the levels of one run, and not a run each.
         overrides: settings by flag that differ from those of the source.
 
     Raises:
@@ -185,14 +190,33 @@ def build_recluster(
     are_given = "clusters" in overrides
     if are_given and num_clusters is not None:
         raise ConfigError("--clusters says how many clusters there are; leave out --num_clusters")
+    parse = parse_nested if is_nested else parse_numbers
     return ReclusterRequest(
         source_dir=source_dir,
         output_dir=output_dir,
         track=track,
-        num_clusters=() if are_given else parse_numbers(num_clusters or DEFAULT_NUM_CLUSTERS),
+        num_clusters=() if are_given else parse(num_clusters or DEFAULT_NUM_CLUSTERS),
         redo_labels=True if redo_2a else False if keep_labels else None,
         overrides=overrides,
     )
+
+
+def to_text(num_clusters: Any) -> str:
+    """Return as text what `--num_clusters` takes."""
+    return ",".join(map(str, num_clusters)) if isinstance(num_clusters, list | tuple) else str(num_clusters)
+
+
+def parse_nested(text: str) -> tuple[NumClusters, ...]:
+    """Return the numbers of "5,20,80" as those of the levels of one run.
+
+    Raises:
+        ConfigError: something else stands there, or a number twice.
+    """
+    parse_numbers(text)
+    try:
+        return (parse_num_clusters(text),)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
 
 
 def parse_numbers(text: str) -> tuple[NumClusters, ...]:
@@ -202,7 +226,7 @@ def parse_numbers(text: str) -> tuple[NumClusters, ...]:
         ConfigError: something else stands there.
     """
     if text.strip().lower() == AUTO:
-        return ("auto",)
+        return (AUTO,)
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isdecimal() and 2 <= int(part) <= 100 for part in parts):
         raise ConfigError(f"--num_clusters {text}: must be a number from 2 to 100, several, such as 5,7,10, or auto")

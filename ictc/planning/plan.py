@@ -32,6 +32,7 @@ class ClusterPlan:
     """Whether the clusters and the labels that they are made from fit into the context of the model.
 
     Attributes:
+        levels: numbers of clusters, the coarsest level first, () if they are not nested.
         num_labels: most labels that Step 2b will read.
         need: what the text steps take of the context, of the track that takes most.
         context: tokens that the model will have for them, None where the engine has its own context.
@@ -39,6 +40,7 @@ class ClusterPlan:
     """
 
     num_clusters: int
+    levels: Sequence[int]
     num_labels: int
     need: ContextNeed
     context: int | None

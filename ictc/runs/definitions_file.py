@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ictc.config.groups import MAX_CLUSTERS, MIN_CLUSTERS
+from ictc.config.levels import MAX_CLUSTERS, MAX_LEVEL_NAME, MIN_CLUSTERS
 from ictc.errors import ConfigError
-from ictc.records import ClusterDefinition
+from ictc.records import ClusterDefinition, ClusterLevel, GivenClusters
 from ictc.steps.none_of_these import is_named_none
+from ictc.steps.synthesis.levels import iter_problems
 from ictc.tracks.base import clean_text
 from ictc.tracks.spelling import plain_form
+
+Row = TypeVar("Row", bound=BaseModel)
 
 
 class DefinitionRow(BaseModel):
@@ -27,10 +30,31 @@ class DefinitionRow(BaseModel):
     description: str = Field("", max_length=4000)
 
 
-def load_definitions_file(path: Path, *, allow_none: bool = False) -> tuple[ClusterDefinition, ...]:
+class NestedRow(DefinitionRow):
+    """One cluster of a level; `parent` is the number of the cluster above, from 1, on the coarsest level none."""
+
+    parent: int | None = Field(None, ge=1)
+
+
+class LevelRow(BaseModel):
+    """One level in a file of nested clusters; `num_clusters` is there for readers."""
+
+    model_config = ConfigDict(extra="forbid", str_strip_whitespace=True, strict=True)
+
+    name: str = Field(min_length=1, max_length=MAX_LEVEL_NAME)
+    num_clusters: int | None = None
+    clusters: list[NestedRow]
+
+
+Rows = Sequence[tuple[str, DefinitionRow]]
+"""Clusters with where they stand, for people."""
+
+
+def load_definitions_file(path: Path, *, allow_none: bool = False) -> GivenClusters:
     """Return the clusters of a file such as `step2b_dynamic_clusters.json`: a JSON list of objects with a name each.
 
-    Clusters without a `cluster_id` are numbered as they stand.
+    A list of levels, such as `step2b_levels.json`, has nested clusters. Clusters without a `cluster_id` are numbered as
+    they stand.
 
     Args:
         allow_none: whether an image may end in no cluster, so that none may be called like that outcome.
@@ -43,12 +67,38 @@ def load_definitions_file(path: Path, *, allow_none: bool = False) -> tuple[Clus
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise ConfigError(f"--clusters {path}: cannot be read: {reason}") from None
-    rows: list[tuple[int, DefinitionRow]] = []
-    for line, value in _iter_elements(path, text):
-        rows.append((line, _parse_row(path, line, value)))
-        _check_distinct(path, rows)
+    elements = list(_iter_elements(path, text))
+    if any(isinstance(value, dict) and "clusters" in value for _, value in elements):
+        return _read_levels(path, elements, allow_none=allow_none)
+    rows = [(f"line {line}", _parse_row(path, line, value, DefinitionRow)) for line, value in elements]
+    return GivenClusters(definitions=_read_clusters(path, rows, allow_none=allow_none))
+
+
+def _read_levels(path: Path, elements: Sequence[tuple[int, Any]], *, allow_none: bool) -> GivenClusters:
+    levels = []
+    for line, value in elements:
+        row = _parse_row(path, line, value, LevelRow)
+        rows = [(f"level {row.name!r}, cluster {place}", one) for place, one in enumerate(row.clusters, start=1)]
+        is_finest = value is elements[-1][1]
+        clusters = _read_clusters(path, rows, allow_none=allow_none and is_finest)
+        ordered = sorted(zip(clusters, row.clusters, strict=True), key=lambda pair: pair[0].cluster_id)
+        levels.append(
+            ClusterLevel(
+                name=row.name,
+                clusters=tuple(cluster for cluster, _ in ordered),
+                parents=tuple(one.parent for _, one in ordered if one.parent is not None),
+            )
+        )
+    for problem in iter_problems(levels):
+        raise ConfigError(f"--clusters {path}: {problem}")
+    return GivenClusters(definitions=levels[-1].clusters, levels=tuple(levels))
+
+
+def _read_clusters(path: Path, rows: Rows, *, allow_none: bool) -> tuple[ClusterDefinition, ...]:
+    for place, row in enumerate(rows, start=1):
+        _check_distinct(path, rows[:place])
         if allow_none:
-            _check_is_no_outcome(path, *rows[-1])
+            _check_is_no_outcome(path, *row)
     if not MIN_CLUSTERS <= len(rows) <= MAX_CLUSTERS:
         raise ConfigError(f"--clusters {path}: {len(rows)} clusters; there must be {MIN_CLUSTERS} to {MAX_CLUSTERS}")
     return tuple(_number(path, rows))
@@ -88,9 +138,9 @@ def _line(text: str, position: int) -> int:
     return text.count("\n", 0, position) + 1
 
 
-def _parse_row(path: Path, line: int, value: Any) -> DefinitionRow:
+def _parse_row(path: Path, line: int, value: Any, model: type[Row]) -> Row:
     try:
-        return DefinitionRow.model_validate(value)
+        return model.model_validate(value)
     except ValidationError as error:
         problem = error.errors()[0]
         field = ".".join(map(str, problem["loc"]))
@@ -98,24 +148,24 @@ def _parse_row(path: Path, line: int, value: Any) -> DefinitionRow:
         raise ConfigError(f"--clusters {path}: {where}: {problem['msg']}") from None
 
 
-def _check_distinct(path: Path, rows: Sequence[tuple[int, DefinitionRow]]) -> None:
-    *earlier_rows, (line, row) = rows
+def _check_distinct(path: Path, rows: Rows) -> None:
+    *earlier_rows, (where, row) = rows
     if not plain_form(row.name):
-        raise ConfigError(f"--clusters {path}: line {line}: the name {row.name!r} can't be seen")
-    for earlier_line, earlier in earlier_rows:
+        raise ConfigError(f"--clusters {path}: {where}: the name {row.name!r} can't be seen")
+    for earlier_place, earlier in earlier_rows:
         if plain_form(earlier.name) == plain_form(row.name):
-            raise ConfigError(f"--clusters {path}: line {line}: the name {row.name!r} is that of line {earlier_line}")
+            raise ConfigError(f"--clusters {path}: {where}: the name {row.name!r} is that of {earlier_place}")
 
 
-def _check_is_no_outcome(path: Path, line: int, row: DefinitionRow) -> None:
+def _check_is_no_outcome(path: Path, where: str, row: DefinitionRow) -> None:
     if is_named_none(row.name):
         raise ConfigError(
-            f"--clusters {path}: line {line}: {row.name!r} is what --allow_none calls images that no cluster fits; "
+            f"--clusters {path}: {where}: {row.name!r} is what --allow_none calls images that no cluster fits; "
             "leave the cluster out, give it another name, or leave out --allow_none"
         )
 
 
-def _number(path: Path, rows: Sequence[tuple[int, DefinitionRow]]) -> Iterator[ClusterDefinition]:
+def _number(path: Path, rows: Rows) -> Iterator[ClusterDefinition]:
     """Yield the clusters, each in one line, numbered as they stand unless their own numbers are 1 to K."""
     given = sorted(row.cluster_id for _, row in rows if row.cluster_id is not None)
     if given and given != list(range(1, len(rows) + 1)):

@@ -7,7 +7,7 @@ from pathlib import Path
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ictc.config.groups import MAX_CLUSTERS
+from ictc.config.levels import MAX_CLUSTERS
 from ictc.errors import ConfigError
 from ictc.records import Guide, GuideCluster
 from ictc.steps.none_of_these import NONE_NAME, is_named_none

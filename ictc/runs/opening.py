@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ictc.config import ClusteringSettings, RunSettings
-from ictc.records import ClusterDefinition, Guide
+from ictc.records import NONE_GIVEN, GivenClusters, Guide
 from ictc.runs.guide_file import load_guide_file
 from ictc.runs.manifests import ManifestKeeper
 from ictc.runs.models import find_models, load_models
@@ -31,7 +31,7 @@ def open_track(
     reporter: Reporter,
     stop: asyncio.Event,
     steps: tuple[Step, ...],
-    given: tuple[ClusterDefinition, ...] = (),
+    given: GivenClusters = NONE_GIVEN,
     combined: str = "",
     has_imported_labels: bool = False,
     title_prefix: str = "",
@@ -41,7 +41,8 @@ def open_track(
     """Return the run of one track; nothing is read of what is there.
 
     Args:
-        given, combined, has_imported_labels: as in `StepConfig`.
+        given: clusters to take instead of making some.
+        combined, has_imported_labels: as in `StepConfig`.
         title_prefix, origin, keeper: as in `TrackRun`.
     """
     engine, seed = settings.engine, settings.control.seed
@@ -90,7 +91,7 @@ def make_config(
     *,
     track: Track,
     criterion: str,
-    given: tuple[ClusterDefinition, ...] = (),
+    given: GivenClusters = NONE_GIVEN,
     combined: str = "",
     has_imported_labels: bool = False,
     changed_models: Mapping[str, str] | None = None,
@@ -100,8 +101,9 @@ def make_config(
     return StepConfig(
         track=track,
         criterion=criterion,
-        num_clusters=len(given) or clustering.most_clusters,
+        num_clusters=len(given.definitions) or clustering.most_clusters,
         chooses_number=clustering.chooses_number,
+        levels=() if given else clustering.level_sizes,
         num_labels=clustering.num_labels,
         num_proposals=clustering.num_proposals,
         guide=load_given_guide(clustering),
@@ -109,7 +111,8 @@ def make_config(
         llm=engine.model_spec("llm", control.seed),
         seed=control.seed,
         changed_models=changed_models or {},
-        given=given,
+        given=given.definitions,
+        given_levels=given.levels,
         combined=combined,
         dedupe=control.dedupe,
         allow_none=clustering.allow_none,

@@ -69,7 +69,7 @@ def load_settings(directory: RunDirectory, **overrides: Any) -> RunSettings:
     if manifest is not None:
         flags |= {name: manifest.key[name] for name in ("ads_dir", "images") if manifest.key.get(name)}
     if overrides.get("clusters") is not None:
-        for name in ("num_clusters", "guide"):  # the file says it
+        for name in ("num_clusters", "levels", "guide"):  # the file says it
             flags.pop(name, None)
     flags |= overrides
     settings = make_settings({flag: value for flag, value in flags.items() if value is not None}, f"{path}: ")

@@ -12,18 +12,24 @@ from ictc.steps.assign import ASSIGN, iter_assignments, labeled_caption_of
 from ictc.steps.base import Results
 from ictc.steps.caption import find_duplicates
 from ictc.steps.none_of_these import name_none
-from ictc.steps.synthesize import definitions_of
+from ictc.steps.synthesis.levels import find_paths
+from ictc.steps.synthesize import definitions_of, levels_of
 
 EXAMPLES_PER_CLUSTER = 3
 
 
 @dataclass(frozen=True)
 class ClusterSummary:
-    """One cluster: its size and the images that belong to it most surely."""
+    """One cluster: its size and the images that belong to it most surely.
+
+    Attributes:
+        inside: of nested clusters, the names of those that it lies in, the coarsest first.
+    """
 
     definition: ClusterDefinition
     size: int
     examples: list[LabeledCaption]
+    inside: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -72,8 +78,13 @@ def summarize_clusters(results: Results) -> tuple[list[ClusterSummary], NoneSumm
         cluster_id: [labeled_caption_of(results, assignment.image_id) for assignment in best]
         for cluster_id, best in surest.items()
     }
-    definitions = definitions_of(results)
-    summaries = [ClusterSummary(one, sizes[one.cluster_id], examples.get(one.cluster_id, [])) for one in definitions]
+    definitions, paths = definitions_of(results), find_paths(levels_of(results))
+    summaries = [
+        ClusterSummary(
+            one, sizes[one.cluster_id], examples.get(one.cluster_id, []), inside=paths.get(one.cluster_id, ())[:-1]
+        )
+        for one in definitions
+    ]
     none = NoneSummary(name_none(one.name for one in definitions), sizes[None], examples.get(None, []))
     return sorted(summaries, key=lambda summary: -summary.size), none if none.size else None
 

@@ -22,8 +22,9 @@ from ictc.steps.finding import Finding
 from ictc.steps.label import LABEL, has_label, label_of, shorten
 from ictc.steps.none_of_these import NONE_DESCRIPTION, NONE_NAME, name_none
 from ictc.steps.options import shuffle_options
-from ictc.steps.result_rows import ResultRow, metadata_types, result_fields, write_parquet
-from ictc.steps.synthesize import SYNTHESIZE, definitions_of, say_settings
+from ictc.steps.result_rows import PATH_FIELD, ResultRow, metadata_types, result_fields, write_parquet
+from ictc.steps.synthesis.levels import find_paths, list_levels
+from ictc.steps.synthesize import SYNTHESIZE, definitions_of, levels_of, say_settings
 from ictc.storage.entries import Entry, iter_parquet, row_entry
 from ictc.storage.forms import FIELDS, MAPPING, TABLE
 from ictc.storage.keys import StageKey, digest
@@ -55,13 +56,19 @@ def iter_metadata(view: View) -> Iterator[Entry]:
     yield from say_counts(view).items()
     sizes = Counter(one.cluster_id for one in iter_assignments(view.results))
     yield "clusters", [{**asdict(one), "size": sizes[one.cluster_id]} for one in definitions_of(view.results)]
+    if levels := levels_of(view.results):
+        yield "levels", list_levels(levels, sizes)
 
 
 def say_counts(view: View) -> dict[str, Any]:
     """Return what a run says of itself, with how many images left each step in which way."""
     results = view.results
     return {
-        **{name: value for name, value in say_settings(view).items() if name not in ("clusters", "allow_none")},
+        **{
+            name: value
+            for name, value in say_settings(view).items()
+            if name not in ("clusters", "levels", "allow_none")
+        },
         "images": results.manifest.num_images,
         "duplicates": len(find_duplicates(results)),
         **{f"step{step.number}": results.describe_statuses(step) for step in (CAPTION, LABEL, ASSIGN)},
@@ -78,8 +85,14 @@ def iter_table(view: View) -> Iterator[Entry]:
 
 def iter_rows(view: View) -> Iterator[Entry]:
     """Yield all that is known of each image that was judged."""
-    own_columns = view.results.once(own_types)
-    return (row_entry(result_fields(row, own_columns)) for row in iter_result_rows(view.results))
+    columns = more_types(view.results)
+    return (row_entry(result_fields(row, columns)) for row in iter_result_rows(view.results))
+
+
+def more_types(results: Results) -> dict[str, type]:
+    """Return the types of the columns that not every run has, those that are the user's own last."""
+    path: dict[str, type] = {PATH_FIELD: list} if levels_of(results) else {}
+    return {**path, **results.once(own_types)}
 
 
 def own_types(results: Results) -> dict[str, type]:
@@ -92,7 +105,7 @@ class ParquetFile(ExportFile):
 
     def write(self, directory: Path, view: View) -> None:
         rows = (row for _, row in self.entries(view))
-        write_parquet(directory / self.name, rows, view.results.once(own_types))
+        write_parquet(directory / self.name, rows, more_types(view.results))
 
     def read(self, directory: Path) -> Iterator[Entry]:
         return iter_parquet(directory / self.name)
@@ -204,6 +217,7 @@ def iter_result_rows(results: Results) -> Iterator[ResultRow]:
     duplicates = find_duplicates(results)
     clusters: dict[int | None, ClusterDefinition | None] = {one.cluster_id: one for one in definitions_of(results)}
     clusters[None] = None
+    paths = find_paths(levels_of(results))
     for image in results.iter_images(ASSIGN, *JUDGED):
         image_id = image.image_id
         caption, label = labeled_caption_of(results, image_id)
@@ -216,6 +230,7 @@ def iter_result_rows(results: Results) -> Iterator[ResultRow]:
             cluster=clusters[assignment.cluster_id],
             runner_up=clusters.get(assignment.runner_up),
             duplicate_of=duplicates.get(image_id),
+            path=paths.get(assignment.cluster_id or 0, ()),
         )
 
 

@@ -19,7 +19,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from ictc.config.engine import Role
 from ictc.engines.base import Message
-from ictc.records import ClusterDefinition, ImageRecord, Rejection
+from ictc.records import NONE_GIVEN, GivenClusters, ImageRecord, Rejection
 from ictc.stages.lane import Lane
 from ictc.stages.outcome import Status
 from ictc.stages.work import ImageReader, ItemT, MapStage, ReduceTask, ResultT, WorkItem
@@ -55,10 +55,12 @@ class ExportFile(ABC):
 
     Attributes:
         entries: yields what the file says.
+        is_wanted: whether there is something to say; there is no file else.
     """
 
     name: str
     entries: Callable[[View], Iterable[Entry]]
+    is_wanted: Callable[[Results], bool] = lambda results: True
 
     @abstractmethod
     def write(self, directory: Path, view: View) -> None:
@@ -168,8 +170,12 @@ class Step(ABC):
         Raises:
             StorageError: the disk refused.
         """
-        for file in self.files:
+        for file in self.files_of(view.results):
             file.write(directory, view)
+
+    def files_of(self, results: Results) -> Sequence[ExportFile]:
+        """Return those of its files that there are, of what it made."""
+        return [file for file in self.files if file.is_wanted(results)]
 
     def check_exports(self, directory: Path, view: View) -> Iterator[Finding]:
         """Yield what is wrong with anything that it exports besides `files`."""
@@ -255,9 +261,9 @@ class ReduceStep(Step, Generic[ResultT]):
             StageError: it can't be made of what there is.
         """
 
-    def given_for(self, key: StageKey, result: ResultT) -> tuple[ClusterDefinition, ...]:
-        """Return the clusters that were given for a result under this key, () if it was made from the collection."""
-        return ()
+    def given_for(self, key: StageKey, result: ResultT) -> GivenClusters:
+        """Return the clusters that were given for a result under this key; none, if it was made from the collection."""
+        return NONE_GIVEN
 
     @abstractmethod
     def size(self, key: StageKey) -> int:

@@ -10,7 +10,8 @@ from typing import Any, Literal
 from ictc.config import ModelSpec
 from ictc.config.answers import answer_options
 from ictc.config.engine import Role
-from ictc.records import ClusterDefinition, Guide
+from ictc.config.levels import LevelSize
+from ictc.records import ClusterDefinition, ClusterLevel, Guide
 from ictc.storage.keys import digest
 from ictc.tracks import Track
 
@@ -22,12 +23,14 @@ class StepConfig:
     Attributes:
         num_clusters: K, or the most clusters that are tried.
         chooses_number: whether Step 2b chooses K.
+        levels: of nested clusters, the coarsest first, the last having `num_clusters`; () if they are not nested.
         num_labels: most labels that one prompt lists to make clusters from.
         num_proposals: how many sets of clusters are made, of which those of the run are what they agree on.
         vlm, llm: the models of images and of texts.
         changed_models: what models are now, by name, that were others when they were first used.
         guide: what is known of the clusters before they are made.
         given: clusters to take instead of making some, () if there are none.
+        given_levels: their levels, () if they are not nested.
         combined: digest of the one request that captions are asked by for several tracks, "" if each has its own.
         dedupe: what shares an answer.
         allow_none: whether an image may end in no cluster, as none fits.
@@ -40,12 +43,14 @@ class StepConfig:
     num_clusters: int
     num_labels: int
     chooses_number: bool = False
+    levels: tuple[LevelSize, ...] = ()
     num_proposals: int = 1
     vlm: ModelSpec
     llm: ModelSpec
     seed: int
     changed_models: Mapping[str, str] = field(default_factory=dict)
     given: tuple[ClusterDefinition, ...] = ()
+    given_levels: tuple[ClusterLevel, ...] = ()
     guide: Guide = field(default_factory=Guide)
     combined: str = ""
     dedupe: Literal["off", "exact", "near"] = "exact"
@@ -86,7 +91,11 @@ class StepConfig:
     @cached_property
     def prompts(self) -> dict[str, dict[str, Any]]:
         """The templates and answers' schemas that are asked by, by step; names of groups are asked for in Step 2b."""
-        return {**self.track.prompts, **(self.track.naming_prompts if self.makes_agreement else {})}
+        return {
+            **self.track.prompts,
+            **(self.track.naming_prompts if self.makes_agreement else {}),
+            **(self.track.naming_inside_prompts if self.makes_agreement and self.levels else {}),
+        }
 
     @cached_property
     def metadata(self) -> dict[str, Any]:

@@ -37,7 +37,7 @@ class Exports:
         """Whether all files of a step are there, and about what is there now."""
         if step in stale_steps(self.directory) or (step.links_images and (self.directory / STALE_LINKS).exists()):
             return False
-        return all((self.directory / file.name).is_file() for file in step.files)
+        return all((self.directory / file.name).is_file() for file in step.files_of(self.results))
 
     def remove_from(self, step: Step) -> None:
         """Delete what a step and those after it wrote, and what is stale already: the step is about to change.

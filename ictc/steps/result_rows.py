@@ -30,6 +30,8 @@ RESULT_FIELDS = (
     "runner_up",
     "duplicate_of",
 )
+PATH_FIELD = "cluster_path"
+"""Of nested clusters: the names of all that an image is in, the coarsest first."""
 METADATA_PREFIX = "metadata."
 """Of the columns of the user's own table, which may be called like ours."""
 
@@ -42,6 +44,7 @@ class ResultRow:
         cluster: None if none fits.
         runner_up: the cluster that came second, where the engine gave scores.
         duplicate_of: the first image of the collection that is the same, None if this is the first.
+        path: of nested clusters, the names of all that it is in, the coarsest first; () else.
     """
 
     image: ImageRecord
@@ -51,13 +54,14 @@ class ResultRow:
     cluster: ClusterDefinition | None
     runner_up: ClusterDefinition | None = None
     duplicate_of: str | None = None
+    path: tuple[str, ...] = ()
 
 
-def result_fields(row: ResultRow, own_columns: Iterable[str]) -> dict[str, Any]:
+def result_fields(row: ResultRow, more_columns: Iterable[str]) -> dict[str, Any]:
     """Return a row of the final results.
 
     Args:
-        own_columns: those of the user's own that any row has; null where this one has none.
+        more_columns: those beyond `RESULT_FIELDS` that any row has; null where this one has none.
     """
     image, caption, assignment = row.image, row.caption, row.assignment
     values = (
@@ -67,7 +71,8 @@ def result_fields(row: ResultRow, own_columns: Iterable[str]) -> dict[str, Any]:
         *(row.runner_up and row.runner_up.name, row.duplicate_of),
     )
     own = {METADATA_PREFIX + name: value for name, value in (image.metadata or {}).items()}
-    return {**dict(zip(RESULT_FIELDS, values, strict=True)), **dict.fromkeys(own_columns), **own}
+    path = {PATH_FIELD: list(row.path)} if row.path else {}
+    return {**dict(zip(RESULT_FIELDS, values, strict=True)), **dict.fromkeys(more_columns), **path, **own}
 
 
 def metadata_types(manifest: Manifest) -> dict[str, type]:
@@ -83,21 +88,19 @@ def metadata_types(manifest: Manifest) -> dict[str, type]:
     return types
 
 
-def write_parquet(path: Path, rows: Iterable[dict[str, Any]], own_types: Mapping[str, type] | None = None) -> None:
+def write_parquet(path: Path, rows: Iterable[dict[str, Any]], more_types: Mapping[str, type] | None = None) -> None:
     """Write result rows as a Parquet table.
 
     Args:
-        own_types: of the columns beyond `RESULT_FIELDS`.
+        more_types: of the columns beyond `RESULT_FIELDS`.
     """
     import pyarrow as pa
     from pyarrow import parquet
 
     types = {"cluster_id": pa.int32(), "confidence": pa.float64()}
-    own = {
-        name: {bool: pa.bool_(), int: pa.int64(), float: pa.float64()}.get(kind)
-        for name, kind in (own_types or {}).items()
-    }
-    columns = {**{name: types.get(name) for name in RESULT_FIELDS}, **own}
+    of_kinds = {bool: pa.bool_(), int: pa.int64(), float: pa.float64(), list: pa.list_(pa.string())}
+    more = {name: of_kinds.get(kind) for name, kind in (more_types or {}).items()}
+    columns = {**{name: types.get(name) for name in RESULT_FIELDS}, **more}
     schema = pa.schema([(name, kind or pa.string()) for name, kind in columns.items()])
     iterator = iter(rows)
     with atomic_writer(path) as file, parquet.ParquetWriter(file, schema) as writer:

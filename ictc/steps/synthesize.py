@@ -2,38 +2,49 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ictc.config.groups import AUTO, MIN_CLUSTERS
+from ictc.config.levels import AUTO, MIN_CLUSTERS
 from ictc.errors import StageError
-from ictc.records import ClusterDefinition, Guide
+from ictc.records import NONE_GIVEN, ClusterDefinition, ClusterLevel, GivenClusters, Guide
 from ictc.steps.base import JsonFile, MapStep, ReduceStep, Results, TypicalRequest, View
 from ictc.steps.caption import CAPTION, caption_of
 from ictc.steps.config import StepConfig
 from ictc.steps.finding import Finding
 from ictc.steps.histogram import LabelHistogram, build_histogram
 from ictc.steps.label import LABEL, count_labels, iter_labels
+from ictc.steps.synthesis.levels import iter_problems, iter_repeated_names, level_to_row
 from ictc.steps.synthesis.proposing import Aim
-from ictc.steps.synthesis.result import DEFINITIONS, Synthesis, load_synthesis, save_synthesis
+from ictc.steps.synthesis.result import DEFINITIONS, LEVELS, Synthesis, load_synthesis, save_synthesis
 from ictc.steps.synthesis.task import SynthesizeTask
 from ictc.steps.synthesis.typical import typical_requests
 from ictc.storage.entries import Entry
 from ictc.storage.forms import FIELDS, LIST
 from ictc.storage.keys import StageKey, digest
 from ictc.tracks.context import CLUSTER, LABEL_LINE, ContextNeed, count_prompt
-from ictc.tracks.spelling import plain_form, singular_form
+from ictc.tracks.spelling import singular_form
 
 CLUSTERS_FILE = "step2b_dynamic_clusters.json"
+LEVELS_FILE = "step2b_levels.json"
 METADATA_FILE = "step2b_metadata.json"
 
 
 def iter_clusters(view: View) -> Iterator[Entry]:
     """Yield the clusters by name."""
     return ((definition.name, asdict(definition)) for definition in definitions_of(view.results))
+
+
+def iter_levels(view: View) -> Iterator[Entry]:
+    """Yield the levels by name, the coarsest first, each with its clusters."""
+    return ((level.name, level_to_row(level)) for level in levels_of(view.results))
+
+
+def are_nested(results: Results) -> bool:
+    """Whether there are levels."""
+    return bool(levels_of(results))
 
 
 def iter_metadata(view: View) -> Iterator[Entry]:
@@ -68,7 +79,9 @@ def say_settings(view: View) -> dict[str, Any]:
     is_chosen = key["num_clusters"] == AUTO
     number = len(definitions_of(view.results)) if is_chosen else key["num_clusters"]
     most = {"max_clusters": key["max_clusters"]} if is_chosen else {}
-    return {**view.said, "num_clusters": number, **most, "top_hooks": key["top_hooks"]}
+    levels = {level.name: len(level.clusters) for level in levels_of(view.results)}
+    nested = {"num_clusters_of_levels": levels} if levels else {}
+    return {**view.said, "num_clusters": number, **nested, **most, "top_hooks": key["top_hooks"]}
 
 
 class SynthesizeStep(ReduceStep[Synthesis]):
@@ -84,6 +97,7 @@ class SynthesizeStep(ReduceStep[Synthesis]):
     key_reads_results = True
     files = (
         JsonFile(name=CLUSTERS_FILE, form=LIST, entries=iter_clusters),
+        JsonFile(name=LEVELS_FILE, form=LIST, entries=iter_levels, is_wanted=are_nested),
         JsonFile(name=METADATA_FILE, form=FIELDS, entries=iter_metadata),
     )
     settings_file = METADATA_FILE
@@ -91,7 +105,8 @@ class SynthesizeStep(ReduceStep[Synthesis]):
     def key(self, config: StepConfig, results: Results) -> StageKey:
         sizes: dict[str, Any] = {"num_clusters": config.num_clusters, "top_hooks": config.num_labels}
         if config.given:
-            return {**sizes, "given": digest(config.given)}
+            nested = {"levels": digest(config.given_levels)} if config.given_levels else {}
+            return {**sizes, "given": digest(config.given), **nested}
         prompt = config.track.prompts[self.name]
         common = config.model_key(self.role, prompt, uses_criterion=config.track.synthesize.uses("criterion"))
         if config.chooses_number:
@@ -104,6 +119,9 @@ class SynthesizeStep(ReduceStep[Synthesis]):
             "naming": digest(config.track.naming_prompts),
             **({"guide": digest(config.guide)} if config.guide != Guide() else {}),
         }
+        if config.levels:
+            agreed["levels"] = [[level.name, level.num_clusters] for level in config.levels]
+            agreed["naming_inside"] = digest(config.track.naming_inside_prompts)
         return {**common, **sizes, **agreed, "labels": digest(all_labels(config, results))}
 
     def must_have(self, config: StepConfig) -> tuple[MapStep[Any], ...]:
@@ -119,7 +137,7 @@ class SynthesizeStep(ReduceStep[Synthesis]):
 
     def begin(self, config: StepConfig, results: Results) -> SynthesizeTask | Synthesis:
         if config.given:
-            return Synthesis(config.given, 0)
+            return Synthesis(config.given, 0, levels=config.given_levels)
         labels = all_labels(config, results)
         least = config.num_clusters
         if config.chooses_number:
@@ -135,12 +153,15 @@ class SynthesizeStep(ReduceStep[Synthesis]):
             num_labels=config.num_labels,
             num_proposals=config.num_proposals,
             chooses_number=config.chooses_number,
+            levels=config.levels,
             guide=config.guide,
             examples=find_examples(results, labels.head(config.num_labels)) if config.makes_agreement else {},
         )
 
-    def given_for(self, key: StageKey, result: Synthesis) -> tuple[ClusterDefinition, ...]:
-        return result.definitions if "given" in key else ()
+    def given_for(self, key: StageKey, result: Synthesis) -> GivenClusters:
+        if "given" not in key:
+            return NONE_GIVEN
+        return GivenClusters(definitions=result.definitions, levels=result.levels)
 
     def size(self, key: StageKey) -> int:
         return 1 if key["num_clusters"] == AUTO else int(key["num_clusters"])
@@ -183,14 +204,28 @@ class SynthesizeStep(ReduceStep[Synthesis]):
                 yield Finding("accounting", path, f"holds {len(definitions)} clusters, not 2 to {most}")
         elif len(definitions) != key["num_clusters"]:
             yield Finding("accounting", path, f"holds {len(definitions)} clusters, not {key['num_clusters']}")
-        for name, count in Counter(plain_form(definition.name) for definition in definitions).items():
-            if count > 1 or not name:
-                problem = f"{count} clusters have the same name {name!r}" if name else "has no name"
-                yield Finding("accounting", path, problem)
+        for problem in iter_repeated_names(definition.name for definition in definitions):
+            yield Finding("accounting", path, problem)
         if [definition.cluster_id for definition in definitions] != list(range(1, len(definitions) + 1)):
             yield Finding("accounting", path, f"the clusters are not numbered from 1 to {len(definitions)}")
+        yield from self._check_levels(folder, results, key)
         if "labels" in key and self._labels_now(results, key) != key["labels"]:
             yield Finding("key", path, "is out of date: it was made from other labels than those in use; run again")
+
+    def _check_levels(self, folder: Path, results: Results, key: StageKey) -> Iterator[Finding]:
+        """Yield why the levels, if there are any, are not what they must be."""
+        levels, path = levels_of(results), folder / LEVELS
+        if ("levels" in key) != bool(levels):
+            yield Finding("accounting", path, f"there are {len(levels) or 'no'} levels, and the key says otherwise")
+        if not levels:
+            return
+        for problem in iter_problems(levels):
+            yield Finding("accounting", path, problem)
+        if levels[-1].clusters != definitions_of(results):
+            yield Finding("accounting", path, f"the finest level is not what {DEFINITIONS} holds")
+        sizes = [[level.name, len(level.clusters)] for level in levels]
+        if "given" not in key and sizes != key.get("levels"):
+            yield Finding("accounting", path, f"the levels are {sizes}, and the key says {key.get('levels')}")
 
     def _labels_now(self, results: Results, key: StageKey) -> str:
         top = None if "proposals" in key else key["top_hooks"]
@@ -204,6 +239,12 @@ def definitions_of(results: Results) -> tuple[ClusterDefinition, ...]:
     """Return the clusters, () if there are none."""
     made = results.find(SYNTHESIZE)
     return () if made is None else made.definitions
+
+
+def levels_of(results: Results) -> tuple[ClusterLevel, ...]:
+    """Return the levels, the coarsest first, () if the clusters are not nested."""
+    made = results.find(SYNTHESIZE)
+    return () if made is None else made.levels
 
 
 def all_labels(config: StepConfig, results: Results) -> LabelHistogram:

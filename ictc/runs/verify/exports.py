@@ -21,8 +21,12 @@ def check_files(directory: Path, step: Step, view: View) -> Iterator[Finding]:
     Args:
         view: of the results; what they say of themselves is taken from the step's own file.
     """
+    wanted = step.files_of(view.results)
     for file in step.files:
-        yield from _compare(directory / file.name, file.read(directory), file.entries(view))
+        if file in wanted:
+            yield from _compare(directory / file.name, file.read(directory), file.entries(view))
+        elif (directory / file.name).exists():
+            yield Finding("export", directory / file.name, "is there, and the result says nothing of the kind")
     yield from step.check_exports(directory, view)
 
 

@@ -6,15 +6,39 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations, pairwise
+from typing import TYPE_CHECKING
 
 from ictc.records import Guide, GuideCluster
 from ictc.steps.histogram import Counted
 from ictc.steps.synthesis.result import PlacedLabel, StabilityOfNumber
 from ictc.tracks.spelling import singular_form
 
+if TYPE_CHECKING:
+    from ictc.grouping.base import Grouping
+
 Pair = tuple[int, int]
 Placements = Sequence[Sequence[int | None]]
 """By proposal, the cluster of each name, None where that is not known."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Groups:
+    """Which labels belong together; groups are numbered from 1.
+
+    Attributes:
+        placed: the labels of images.
+        members: the group of each of all names.
+        guided: clusters of the guide, by the group that they are in.
+    """
+
+    placed: Sequence[PlacedLabel]
+    members: Sequence[int]
+    guided: Mapping[int, Sequence[GuideCluster]]
+
+    def parents_in(self, coarser: Groups) -> tuple[int, ...]:
+        """Return the group of `coarser` in which each group lies."""
+        parents = dict(zip(self.members, coarser.members, strict=True))
+        return tuple(parents[number] for number in sorted(parents))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,8 +67,8 @@ class LabelsToGroup:
     def _places(self) -> Mapping[str, int]:
         return {singular_form(name): place for place, name in enumerate(self.names)}
 
-    def group(self, placements: Placements, num_groups: int) -> tuple[list[PlacedLabel], dict[int, GuideCluster]]:
-        """Return the labels of images with their groups, numbered from 1, and the groups that have a name already.
+    def group(self, placements: Placements, num_groups: int) -> Groups:
+        """Return so many groups, those of a guide among them.
 
         Args:
             placements: by proposal, in which of its clusters each of `names` is, None where that is not known.
@@ -60,16 +84,46 @@ class LabelsToGroup:
             weights=[count for _, count in self._all],
             num_groups=num_groups,
             together=self._together(),
-            apart=self._apart(),
+            apart=[*self._apart(), *self._apart_as_named()],
         )
+        return self._as_groups(grouping)
+
+    def group_levels(self, placements: Mapping[int, Placements]) -> list[Groups]:
+        """Return the groups of each level, the coarsest first; those of a guide are on the finest.
+
+        Args:
+            placements: by the number of groups of a level, which is that of the proposals' clusters; as for `group`.
+
+        Raises:
+            GroupingError: so many groups can't be told apart, or the guide contradicts itself.
+        """
+        from numpy import array
+
+        from ictc.grouping.levels import find_levels
+
+        levels = find_levels(
+            lambda number: array(as_rows(placements[number])),
+            labels=self.names,
+            weights=[count for _, count in self._all],
+            num_groups=list(placements),
+            together=self._together(),
+            apart=self._apart(),
+            apart_in_finest=self._apart_as_named(),
+        )
+        return [self._as_groups(grouping) for grouping in levels]
+
+    def _as_groups(self, grouping: Grouping) -> Groups:
         placed = [
             PlacedLabel(label=label, count=count, cluster_id=int(group) + 1, support=round(float(support), 4))
             for (label, count), group, support in zip(
                 self.counted, grouping.members, grouping.support[: len(self.counted)], strict=False
             )
         ]
-        named = {int(grouping.members[self._place(one.name)]) + 1: one for one in self.guide.clusters}
-        return placed, named
+        members = [int(group) + 1 for group in grouping.members]
+        guided: dict[int, list[GuideCluster]] = {}
+        for one in self.guide.clusters:
+            guided.setdefault(members[self._place(one.name)], []).append(one)
+        return Groups(placed=placed, members=members, guided=guided)
 
     def choose_number(self, placements: Mapping[int, Placements]) -> tuple[int, tuple[StabilityOfNumber, ...]]:
         """Return the number of groups on which proposals agree best, and how far they do for each number.
@@ -112,8 +166,10 @@ class LabelsToGroup:
         return [pair for labels in sets for pair in pairwise(self._find(labels))]
 
     def _apart(self) -> list[Pair]:
-        sets = [*self.guide.apart, [one.name for one in self.guide.clusters]]
-        return [pair for labels in sets for pair in combinations(self._find(labels), 2)]
+        return [pair for labels in self.guide.apart for pair in combinations(self._find(labels), 2)]
+
+    def _apart_as_named(self) -> list[Pair]:
+        return [*combinations(self._find([one.name for one in self.guide.clusters]), 2)]
 
 
 def as_rows(placements: Placements) -> list[list[int]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import orjson
 
@@ -39,16 +40,23 @@ class LabelGroup:
         labels: with their counts, the most frequent first.
         examples: captions of images that carry them.
         name, description: that it has already, "" if the model is to give it.
+        parent: the cluster that it lies in, None if it lies in none.
     """
 
     labels: Sequence[Counted]
     examples: Sequence[str] = ()
     name: str = ""
     description: str = ""
+    parent: ClusterDefinition | None = None
 
 
-async def name_groups(ask: AskAll, groups: Sequence[LabelGroup], aim: Aim) -> tuple[ClusterDefinition, ...]:
+async def name_groups(
+    ask: AskAll, groups: Sequence[LabelGroup], aim: Aim, *, suffix: str = ""
+) -> tuple[ClusterDefinition, ...]:
     """Return a cluster for each group, in their order, with names that differ in more than letters.
+
+    Args:
+        suffix: of the names of the requests.
 
     Raises:
         StageError: a group got no name of its own.
@@ -60,8 +68,17 @@ async def name_groups(ask: AskAll, groups: Sequence[LabelGroup], aim: Aim) -> tu
         todo = [place for place in range(len(groups)) if place not in names or place not in descriptions]
         if not todo:
             break
-        taken = [names[place] for place in sorted(names)]
-        dialogues = [_Naming(aim=aim, groups=groups, place=place, taken=taken, number=number).name() for place in todo]
+        dialogues = [
+            _Naming(
+                aim=aim,
+                groups=groups,
+                place=place,
+                taken=names_in_sight(names, groups, place),
+                number=number,
+                suffix=suffix,
+            ).name()
+            for place in todo
+        ]
         for place, answer in zip(todo, await hold(ask, dialogues), strict=True):
             names.setdefault(place, answer.name)
             descriptions.setdefault(place, answer.description)
@@ -76,6 +93,13 @@ async def name_groups(ask: AskAll, groups: Sequence[LabelGroup], aim: Aim) -> tu
     return tuple(
         ClusterDefinition(place + 1, name=names[place], description=descriptions[place]) for place in range(len(groups))
     )
+
+
+def names_in_sight(names: Mapping[int, str], groups: Sequence[LabelGroup], place: int) -> list[str]:
+    """Return the names that are taken: first those of the parent and the siblings of a group, as room is scarce."""
+    parent = groups[place].parent
+    known = [names[other] for other in sorted(names, key=lambda other: (groups[other].parent != parent, other))]
+    return known if parent is None else [parent.name, *known]
 
 
 def find_repeated(names: Mapping[int, str]) -> list[int]:
@@ -107,6 +131,7 @@ class _Naming:
         place: of the group among all.
         taken: names that other groups have.
         number: of the round.
+        suffix: of the names of requests.
     """
 
     aim: Aim
@@ -114,6 +139,7 @@ class _Naming:
     place: int
     taken: Sequence[str]
     number: int
+    suffix: str
 
     def name(self) -> Dialogue[ClusterAnswer]:
         """Come to a name that is not taken, and a description.
@@ -130,25 +156,31 @@ class _Naming:
                 "larger model. Captions and labels are kept"
             ) from None
 
+    def _siblings(self) -> list[LabelGroup]:
+        """Return the other groups with the same parent; all others, if there are none."""
+        others = [group for place, group in enumerate(self.groups) if place != self.place]
+        return [other for other in others if other.parent == self.groups[self.place].parent] or others
+
     def _request(self, attempt: Attempt) -> GenerationRequest:
         group, share = self.groups[self.place], attempt.text_share
         labels = group.labels[: max(1, int(MAX_LABELS * share))]
         examples = [text[:MAX_EXAMPLE_CHARS] for text in group.examples] if share == 1 else []
-        others = [
-            [label for label, _ in other.labels[:LABELS_OF_SIBLING]]
-            for place, other in enumerate(self.groups)
-            if place != self.place
-        ][: max(1, int(MAX_SIBLINGS * share))]
+        others = [[label for label, _ in other.labels[:LABELS_OF_SIBLING]] for other in self._siblings()]
+        others = others[: max(1, int(MAX_SIBLINGS * share))]
         taken = self.taken[: int(MAX_SIBLINGS * share)]
+        parent = {"name": group.parent.name, "description": group.parent.description} if group.parent else None
+        track = self.aim.track
+        prompt = track.naming if parent is None else track.naming_inside
         return GenerationRequest(
-            request_id=f"name-{self.place + 1}",
+            request_id=f"name-{self.place + 1}{self.suffix}",
             task=Task.NAME,
-            messages=self.aim.track.naming.render(
+            messages=prompt.render(
                 criterion=self.aim.criterion,
                 labels="\n".join(f"{count} × {label}" for label, count in labels),
                 examples=_json(examples),
                 others="\n".join(", ".join(labels) for labels in others),
                 taken=_json(taken),
+                **({} if parent is None else {"parent": _json(parent)}),
             ),
             answer=JsonAnswer(ClusterAnswer.model_json_schema()),
             sampling=attempt.sampling(max_tokens=MAX_TOKENS, seed=self.aim.seed + 1000 * self.number),
@@ -158,9 +190,10 @@ class _Naming:
                 "examples": examples,
                 "others": others,
                 "taken": list(taken),
+                **({} if parent is None else {"parent": parent}),
             },
         )
 
 
-def _json(values: Sequence[str]) -> str:
-    return orjson.dumps(list(values), option=orjson.OPT_INDENT_2).decode()
+def _json(value: Any) -> str:
+    return orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()

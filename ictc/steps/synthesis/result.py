@@ -7,7 +7,8 @@ from pathlib import Path
 
 import orjson
 
-from ictc.records import ClusterDefinition
+from ictc.records import ClusterDefinition, ClusterLevel
+from ictc.steps.synthesis.levels import level_from_row, level_to_row
 from ictc.storage.atomic import write_atomic
 from ictc.storage.json_files import read_json
 
@@ -15,6 +16,7 @@ DEFINITIONS = "definitions.json"
 LABELS_READ = "labels_read.json"
 PLACED_LABELS = "placed_labels.json"
 STABILITY = "stability.json"
+LEVELS = "levels.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,12 +56,14 @@ class Synthesis:
         num_labels: how many labels of the histogram the model read, the most frequent ones; None for all.
         placed: the labels that the clusters were made of, the most frequent first; () if one request made them.
         curve: from what the number of clusters was chosen; () if it was given.
+        levels: all levels, the coarsest first, the last of them being `definitions`; () if they are not nested.
     """
 
     definitions: tuple[ClusterDefinition, ...]
     num_labels: int | None = None
     placed: tuple[PlacedLabel, ...] = ()
     curve: tuple[StabilityOfNumber, ...] = ()
+    levels: tuple[ClusterLevel, ...] = ()
 
 
 def load_synthesis(folder: Path) -> Synthesis | None:
@@ -72,6 +76,7 @@ def load_synthesis(folder: Path) -> Synthesis | None:
         read_json(folder / LABELS_READ),
         tuple(PlacedLabel(**row) for row in read_json(folder / PLACED_LABELS) or ()),
         tuple(StabilityOfNumber(**row) for row in read_json(folder / STABILITY) or ()),
+        tuple(level_from_row(row) for row in read_json(folder / LEVELS) or ()),
     )
 
 
@@ -85,6 +90,7 @@ def save_synthesis(folder: Path, result: Synthesis) -> None:
         (LABELS_READ, result.num_labels, result.num_labels is not None),
         (PLACED_LABELS, [asdict(one) for one in result.placed], bool(result.placed)),
         (STABILITY, [asdict(one) for one in result.curve], bool(result.curve)),
+        (LEVELS, [level_to_row(level) for level in result.levels], bool(result.levels)),
     ):
         if is_there or (folder / name).exists():
             write_atomic(folder / name, orjson.dumps(value))

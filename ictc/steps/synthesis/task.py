@@ -12,14 +12,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from ictc.config.groups import LEAST_TO_COMPARE, MIN_CLUSTERS
+from ictc.config.groups import LEAST_TO_COMPARE
+from ictc.config.levels import MIN_CLUSTERS, LevelSize
 from ictc.errors import StageError
 from ictc.records import Guide, GuideCluster
 from ictc.stages.dialogue import Dialogue, hold
 from ictc.stages.work import AskAll, ReduceTask
 from ictc.steps.histogram import Counted, LabelHistogram
-from ictc.steps.synthesis.agreeing import LabelsToGroup, find_absent
+from ictc.steps.synthesis.agreeing import Groups, LabelsToGroup, find_absent
 from ictc.steps.synthesis.naming import LabelGroup, name_groups
+from ictc.steps.synthesis.nesting import LevelGroups, name_levels
 from ictc.steps.synthesis.placing import place
 from ictc.steps.synthesis.proposing import Aim, Proposal, Proposer
 from ictc.steps.synthesis.result import PlacedLabel, StabilityOfNumber, Synthesis
@@ -38,6 +40,7 @@ class SynthesizeTask(ReduceTask[Synthesis]):
         num_labels: how many of them, the most frequent ones, one prompt lists.
         num_proposals: how often clusters are asked for.
         chooses_number: whether the number of clusters is to be chosen, up to that of the aim.
+        levels: that are wanted, the coarsest first, the last being about the aim; () for clusters that are not nested.
         examples: a caption for each of the most frequent labels.
         guide: what is known of the clusters beforehand; needs several proposals.
     """
@@ -47,6 +50,7 @@ class SynthesizeTask(ReduceTask[Synthesis]):
     num_labels: int
     num_proposals: int = 1
     chooses_number: bool = False
+    levels: tuple[LevelSize, ...] = ()
     examples: Mapping[str, str] = field(default_factory=dict)
     guide: Guide = field(default_factory=Guide)
 
@@ -60,6 +64,8 @@ class SynthesizeTask(ReduceTask[Synthesis]):
         """From how many labels how many clusters are made."""
         head = self.head
         number = f"{self.aim.num_clusters}" if not self.chooses_number else f"2 to {self.aim.num_clusters}"
+        if self.levels:
+            number = f"{' > '.join(str(level.num_clusters) for level in self.levels)} nested ones"
         of_what = (
             f"{number} from {head.num_distinct:,} labels; the {len(head.labels)} most frequent ones cover "
             f"{head.coverage:.0%} of the images"
@@ -102,35 +108,48 @@ class SynthesizeTask(ReduceTask[Synthesis]):
             ]
             for number, each in proposals.items()
         }
+        if self.levels:
+            return await self._name_levels(ask, labels.group_levels(placements))
         chosen = self.aim.num_clusters
         curve: tuple[StabilityOfNumber, ...] = ()
         if self.chooses_number:
             chosen, curve = labels.choose_number(placements)
-        placed, named = labels.group(placements[chosen], chosen)
-        groups = [
-            self._group([one for one in placed if one.cluster_id == number], named.get(number))
-            for number in range(1, chosen + 1)
+        groups = labels.group(placements[chosen], chosen)
+        definitions = await name_groups(ask, self._describe(groups, chosen, takes_names=True), self.aim.of(chosen))
+        return Synthesis(definitions, placed=tuple(groups.placed), curve=curve)
+
+    async def _name_levels(self, ask: AskAll, groups: Sequence[Groups]) -> Synthesis:
+        """Return nested clusters; those of a guide are on the finest level."""
+        levels = [
+            LevelGroups(
+                size=size,
+                groups=self._describe(mine, size.num_clusters, takes_names=size == self.levels[-1]),
+                parents=() if above is None else mine.parents_in(above),
+            )
+            for size, mine, above in zip(self.levels, groups, (None, *groups[:-1]), strict=True)
         ]
-        definitions = await name_groups(ask, groups, self.aim.of(chosen))
-        return Synthesis(definitions, placed=tuple(placed), curve=curve)
+        named = await name_levels(ask, levels, self.aim)
+        return Synthesis(named[-1].clusters, placed=tuple(groups[-1].placed), levels=named)
 
     def _numbers_to_try(self) -> Sequence[int]:
         """Return the numbers of clusters to make proposals of."""
+        if self.levels:
+            return [level.num_clusters for level in self.levels]
         most = min(self.aim.num_clusters, len(self.labels.labels))
         return range(max(MIN_CLUSTERS, len(self.guide.clusters)), most + 1) if self.chooses_number else [most]
 
     async def _propose_all(self, ask: AskAll) -> dict[int, list[Proposal]]:
-        """Return proposals by their number of clusters, up to the first number that the model can't make.
+        """Return proposals by their number of clusters; of those to choose from, up to the first that can't be made.
 
         Raises:
-            StageError: it can't make any.
+            StageError: the model can't make what it must.
         """
         proposals: dict[int, list[Proposal]] = {}
         for number in self._numbers_to_try():
             try:
                 proposals[number] = await self._propose(ask, self.aim.of(number))
             except StageError as error:
-                if not proposals:
+                if not proposals or not self.chooses_number:
                     raise
                 logger.warning("no more than %d clusters are tried: %s", number - 1, error)
                 break
@@ -154,7 +173,8 @@ class SynthesizeTask(ReduceTask[Synthesis]):
 
     async def _place(self, ask: AskAll, names: Sequence[str], proposal: Proposal, rank: int) -> list[int | None]:
         """Return in which cluster of a proposal each name is."""
-        prefix = f"place-{rank}" if not self.chooses_number else f"place-{rank}-of-{len(proposal.definitions)}"
+        is_one_of_many = self.chooses_number or self.levels
+        prefix = f"place-{rank}-of-{len(proposal.definitions)}" if is_one_of_many else f"place-{rank}"
         dialogues = [
             place(name, proposal, aim=self.aim, name=f"{prefix}-{row}") for row, name in enumerate(names, start=1)
         ]
@@ -174,14 +194,26 @@ class SynthesizeTask(ReduceTask[Synthesis]):
             counted for rank, counted in enumerate(self.labels.labels) if rank < self.num_labels or counted[0] in read
         ]
 
-    def _group(self, placed: Sequence[PlacedLabel], known: GuideCluster | None) -> LabelGroup:
-        """Return what a group is named from; `known` is its cluster in the guide, if it has one."""
+    def _describe(self, groups: Groups, num_groups: int, *, takes_names: bool) -> list[LabelGroup]:
+        """Return what groups are named from; those that the guide names have their name if they take it."""
+        placed: list[list[PlacedLabel]] = [[] for _ in range(num_groups)]
+        for one in groups.placed:
+            placed[one.cluster_id - 1].append(one)
+        return [
+            self._describe_one(mine, groups.guided.get(number, ()), takes_name=takes_names)
+            for number, mine in enumerate(placed, start=1)
+        ]
+
+    def _describe_one(
+        self, placed: Sequence[PlacedLabel], known: Sequence[GuideCluster], *, takes_name: bool
+    ) -> LabelGroup:
         examples = [self.examples[one.label] for one in placed if one.label in self.examples]
-        group = LabelGroup(labels=[(one.label, one.count) for one in placed], examples=examples[:EXAMPLES_OF_GROUP])
-        if known is None:
+        labels = [(one.label, one.count) for one in placed]
+        labels = labels or [(one.name, 0) for one in known]  # it must be there, whether images have such labels or not
+        group = LabelGroup(labels=labels, examples=examples[:EXAMPLES_OF_GROUP])
+        if not known or not takes_name:
             return group
-        labels = group.labels or [(known.name, 0)]  # it must be there, whether images have such labels or not
-        return replace(group, labels=labels, name=known.name, description=known.description)
+        return replace(group, name=known[0].name, description=known[0].description)
 
 
 def tell_of_number(result: Synthesis) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import orjson
 
-from ictc.config.groups import MIN_CLUSTERS
+from ictc.config.levels import MIN_CLUSTERS
 from ictc.steps.base import TypicalRequest
 from ictc.steps.config import StepConfig
 from ictc.steps.synthesis.naming import LABELS_OF_SIBLING, MAX_LABELS, MAX_SIBLINGS
@@ -18,43 +18,73 @@ NAME, DESCRIPTION = TYPICAL_CLUSTER
 def typical_requests(config: StepConfig) -> Sequence[TypicalRequest]:
     """Return what is asked for the proposals, for the place of each label in them, and for the names."""
     if config.given:
-        return [_proposal(config, count=0)]
+        return [_proposal(config, config.num_clusters, count=0)]
     if config.num_proposals == 1:
-        return [_proposal(config, count=1)]
+        return [_proposal(config, config.num_clusters, count=1)]
+    if config.levels:
+        return _levels(config)
     numbers = config.num_clusters - MIN_CLUSTERS + 1 if config.chooses_number else 1
-    return [_proposal(config, count=numbers * config.num_proposals), _place(config, numbers), _name(config)]
+    return [
+        _proposal(config, config.num_clusters, count=numbers * config.num_proposals),
+        _place(config, config.num_clusters, count=numbers * config.num_proposals * config.num_labels),
+        _name(config, config.num_clusters),
+    ]
 
 
-def _proposal(config: StepConfig, *, count: int) -> TypicalRequest:
+def _levels(config: StepConfig) -> Sequence[TypicalRequest]:
+    """Return what is asked for each level."""
+    requests = []
+    num_above = 1
+    for level in config.levels:
+        number = level.num_clusters
+        requests += [
+            _proposal(config, number, count=config.num_proposals),
+            _place(config, number, count=config.num_proposals * config.num_labels),
+            _name(config, number, num_above=num_above),
+        ]
+        num_above = number
+    return requests
+
+
+def _proposal(config: StepConfig, num_clusters: int, *, count: int) -> TypicalRequest:
     prompt = config.track.synthesize.render(
         criterion=config.criterion,
-        num_clusters=config.num_clusters,
+        num_clusters=num_clusters,
         labels=_label_lines(config.num_labels),
         coverage="",
     )
-    clusters = [{"name": NAME, "description": DESCRIPTION}] * config.num_clusters
+    clusters = [{"name": NAME, "description": DESCRIPTION}] * num_clusters
     return TypicalRequest(prompt=prompt, answer=orjson.dumps(clusters).decode(), count=count)
 
 
-def _place(config: StepConfig, numbers: int) -> TypicalRequest:
-    clusters = "\n".join(f"A. {NAME}: {DESCRIPTION}" for _ in range(config.num_clusters))
+def _place(config: StepConfig, num_clusters: int, *, count: int) -> TypicalRequest:
+    clusters = "\n".join(f"A. {NAME}: {DESCRIPTION}" for _ in range(num_clusters))
     label = orjson.dumps({"label": TYPICAL_LABEL}).decode()
     prompt = config.track.assign.render(criterion=config.criterion, clusters=clusters, image=label)
-    return TypicalRequest(prompt=prompt, answer="A", count=numbers * config.num_proposals * config.num_labels)
+    return TypicalRequest(prompt=prompt, answer="A", count=count)
 
 
-def _name(config: StepConfig) -> TypicalRequest:
-    num_labels = min(MAX_LABELS, max(1, config.num_labels // config.num_clusters))
+def _name(config: StepConfig, num_clusters: int, *, num_above: int = 1) -> TypicalRequest:
+    """Return the request for a name.
+
+    Args:
+        num_above: clusters of the level above, 1 if there is none.
+    """
+    num_labels = min(MAX_LABELS, max(1, config.num_labels // num_clusters))
+    num_siblings = max(1, num_clusters // num_above - 1)
     sibling = ", ".join([TYPICAL_LABEL] * LABELS_OF_SIBLING)
-    prompt = config.track.naming.render(
+    answer = orjson.dumps({"name": NAME, "description": DESCRIPTION}).decode()
+    is_inside = num_above > 1
+    prompt = config.track.naming_inside if is_inside else config.track.naming
+    messages = prompt.render(
         criterion=config.criterion,
         labels=_label_lines(num_labels),
         examples=TYPICAL_AD.summary,
-        others="\n".join([sibling] * min(MAX_SIBLINGS, config.num_clusters - 1)),
+        others="\n".join([sibling] * min(MAX_SIBLINGS, num_siblings)),
         taken="[]",
+        **({"parent": answer} if is_inside else {}),
     )
-    answer = orjson.dumps({"name": NAME, "description": DESCRIPTION}).decode()
-    return TypicalRequest(prompt=prompt, answer=answer, count=config.num_clusters)
+    return TypicalRequest(prompt=messages, answer=answer, count=num_clusters)
 
 
 def _label_lines(num_labels: int) -> str:
