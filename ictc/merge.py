@@ -194,7 +194,7 @@ def build_run(
         reporter=reporter,
         stop=stop,
         given=load_given_clusters(settings.clustering) or adopt_given(target, parts),
-        steps=steps_over_the_whole(redo_texts=criterion != info["criterion"]),
+        steps=steps_over_the_whole(settings.clustering, redo_texts=criterion != info["criterion"]),
         origin={"merged_from": [part.name for part in parts]},
     )
 

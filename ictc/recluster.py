@@ -167,7 +167,7 @@ def build_run(
     redo_labels = criterion != info["criterion"] if request.redo_labels is None else request.redo_labels
     redo_labels = redo_labels or lacks_texts(source)
     manifest = copy_manifest(source, directory)
-    steps = steps_over_the_whole(redo_texts=redo_labels)
+    steps = steps_over_the_whole(settings.clustering, redo_texts=redo_labels)
     for step in steps_of_a_part():
         if step in steps:
             drop_adopted(directory, step)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 from uuid import uuid4
@@ -136,12 +136,26 @@ LabeledCaption = tuple[Caption, str]
 
 @dataclass(frozen=True, slots=True)
 class ClusterDefinition:
-    """One of the K clusters (Step 2b); `cluster_id` counts from 1."""
+    """One of the K clusters (Step 2b); `cluster_id` counts from 1.
+
+    Attributes:
+        include, exclude: a sentence each on what belongs to it and what does not; "" where nobody asked for it.
+    """
 
     cluster_id: int
     _: KW_ONLY
     name: str
     description: str
+    include: str = ""
+    exclude: str = ""
+
+    def to_row(self) -> dict[str, Any]:
+        """Return what files, requests and digests hold of it: nothing of what nobody asked for."""
+        return {name: value for name, value in asdict(self).items() if value or name not in OPTIONAL_OF_CLUSTER}
+
+
+OPTIONAL_OF_CLUSTER = frozenset({"include", "exclude"})
+"""The fields of a definition that are left out where they say nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from support.faulty_disk import ANY, Fault
 from support.fork_server import ForkServer
-from support.scripted_run import Reference, ScriptedRun
+from support.scripted_run import Reference, ScriptedRun, run_undisturbed
 
 from ictc.steps.base import MapStep
 from ictc.steps.exports import REJECTED_FILE
@@ -53,6 +53,23 @@ ANSWER_WRITES = [f"synthesize journal: {operation}" for operation in ("create", 
 """What happens to the answers of Step 2b, which are kept until its result is."""
 
 JOURNAL_POINTS = [f"{file}: {operation}" for file, operations in JOURNAL_WRITES.items() for operation in operations]
+
+
+ALL_STEPS = ("--evidence",)
+"""What a run is told so that it has every step there is."""
+
+
+@pytest.fixture(scope="module")
+def reference(fork_server: ForkServer, drawn_ads: Path, tmp_path_factory: pytest.TempPathFactory) -> Reference:
+    """What a run of all steps gives that nothing disturbs."""
+    out = tmp_path_factory.mktemp("reference") / "out"
+    return run_undisturbed(ScriptedRun(fork_server, drawn_ads, out, quickly=False, flags=ALL_STEPS))
+
+
+@pytest.fixture
+def run(fork_server: ForkServer, drawn_ads: Path, tmp_path: Path) -> ScriptedRun:
+    """A run of all steps that has not begun, to be disturbed."""
+    return ScriptedRun(fork_server, drawn_ads, tmp_path / "out", flags=ALL_STEPS)
 
 
 def test_every_write_of_a_run_is_listed(reference: Reference) -> None:
@@ -121,7 +138,7 @@ def test_a_run_killed_on_its_way_back_to_earlier_settings(
 
 @pytest.mark.parametrize("seed", range(NUM_KILLS // (4 * KILLS_PER_RUN)))
 def test_a_run_killed_while_its_settings_change(run: ScriptedRun, reference: Reference, seed: int) -> None:
-    random, run = Random(seed), replace(run, quickly=False)
+    random, run = Random(seed), replace(run, quickly=False, asks_again=frozenset({"evidence"}))
     run.finish()
     for change in random.sample(sorted(CHANGES), 2):
         run.interrupt(*CHANGES[change], **random_kill(random, reference))

@@ -27,9 +27,10 @@ from support.step_configs import make_config
 import ictc as package
 from ictc.engines.base import Task
 from ictc.records import ClusterDefinition
-from ictc.steps.assign import ASSIGN, make_options
+from ictc.steps.assign import ASSIGN
 from ictc.steps.base import Results
 from ictc.steps.none_of_these import NONE_NAME, is_named_none, name_none
+from ictc.steps.options import make_options
 from ictc.storage.manifest import Manifest
 
 ALLOWED = "--allow_none"

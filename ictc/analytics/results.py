@@ -6,7 +6,7 @@ Knows the exported files of docs/outputs.md and never looks at a journal. Memory
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,11 +21,12 @@ from ictc.records import ClusterDefinition
 from ictc.steps.assign import ASSIGN, METADATA_FILE, ROWS_FILE
 from ictc.steps.caption import BROKEN_FILE, CAPTION, IMAGES_FILE, UI_ONLY_FILE
 from ictc.steps.exports import REJECTED_FILE
-from ictc.steps.label import LABEL, LABELS_FILE
+from ictc.steps.label import LABELS_FILE
 from ictc.steps.none_of_these import name_none
 
 FILTERED_COLUMNS = ("image_id", "image_path", "platform", "ad_format", "timestamp", "outcome", "stage", "reason")
 FILTERED_FILES = {"ui_only": UI_ONLY_FILE, "broken": BROKEN_FILE}
+OF_CLUSTER = {field.name for field in fields(ClusterDefinition)}
 REMEDY = "let `ictc run` finish there, or run the same command again"
 
 
@@ -166,7 +167,8 @@ def _read_metadata(path: Path) -> tuple[dict[str, Any], tuple[ClusterDefinition,
     try:
         clusters = metadata.pop("clusters")
         definitions = tuple(
-            ClusterDefinition(c["cluster_id"], name=c["name"], description=c["description"]) for c in clusters
+            ClusterDefinition(**{name: value for name, value in cluster.items() if name in OF_CLUSTER})
+            for cluster in clusters
         )
         metadata = {name: metadata[name] for name in ("track", "criterion", "num_clusters")} | metadata
     except (KeyError, TypeError, AttributeError) as error:
@@ -196,7 +198,7 @@ def load_clusters(directory: Path) -> pd.DataFrame:
         StorageError: a file is damaged, or the files belong to different runs.
     """
     found = load_results(directory, ["cluster_id"])
-    clusters = pd.DataFrame(found.definitions)
+    clusters = pd.DataFrame([one.to_row() for one in found.definitions])
     sizes = found.rows["cluster_id"].value_counts()
     return clusters.assign(size=clusters["cluster_id"].map(sizes).fillna(0).astype(int))
 
@@ -233,7 +235,7 @@ def _iter_reasons(directory: Path) -> Iterator[tuple[str, str, str, str]]:
         for image_id, image in _read_json(directory / name).items():
             yield image_id, outcome, CAPTION.name, image["reason"]
     for rejection in _iter_json_lines(directory / REJECTED_FILE):
-        if rejection["stage"] != LABEL.name:  # without one, it has a cluster all the same
+        if rejection["stage"] in (CAPTION.name, ASSIGN.name):  # without a label, it has a cluster all the same
             yield rejection["image_id"], "rejected", rejection["stage"], rejection["reason"]
 
 

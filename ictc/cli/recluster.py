@@ -33,6 +33,7 @@ def recluster(
     synthesize_runs: Annotated[int | None, Parameter(group=OWN)] = None,
     guide: Annotated[Path | None, Parameter(group=OWN)] = None,
     allow_none: Annotated[bool | None, Parameter(group=OWN)] = None,
+    evidence: Annotated[bool | None, Parameter(group=OWN)] = None,
     engine: Annotated[EngineSettings | None, Parameter(name="*", group=Group("Models", sort_key=4))] = None,
     control: Annotated[ControlSettings | None, Parameter(name="*", group=Group("Control", sort_key=5))] = None,
 ) -> None:
@@ -69,6 +70,8 @@ def recluster(
         guide: YAML file of what is known of the clusters: clusters that must be there, and labels that are together
             or apart. Unset: as in the source.
         allow_none: Let Step 3 say that no cluster fits an image. Unset: as in the source; --allow_none=false: no more.
+        evidence: Back each assignment with a quote, and give each cluster two rules. Unset: as in the source;
+            --evidence=false: no more.
     """
     own = {
         "criterion": criterion,
@@ -79,6 +82,7 @@ def recluster(
         "synthesize_runs": synthesize_runs,
         "guide": guide,
         "allow_none": allow_none,
+        "evidence": evidence,
     }
     given = {name: value for name, value in own.items() if value is not None}
     request = build_recluster(

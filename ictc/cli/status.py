@@ -20,9 +20,9 @@ from ictc.runs.waits import describe_waits
 from ictc.runs.watch import RunStatus, RunWatcher, StepStatus
 from ictc.steps.table import find_step
 
-COLUMNS = ("RUN", "STATE", "STEP", "DONE", "OF", "", "IMAGES/S", "ETA", "LAST", "NO CLUSTER", "REJECTED")
+COLUMNS = ("RUN", "STATE", "STEP", "DONE", "OF", "", "IMAGES/S", "ETA", "LAST", "NO CLUSTER", "DROPPED", "REJECTED")
 LEFT_ALIGNED = ("RUN", "STATE", "STEP", "REJECTED")
-ONLY_IF_USED = ("NO CLUSTER",)
+ONLY_IF_USED = ("NO CLUSTER", "DROPPED")
 """Columns that are left out where all of their cells are empty."""
 
 CLEAR_SCREEN = "\x1b[H\x1b[J"
@@ -119,5 +119,6 @@ def step_row(step: StepStatus) -> tuple[str, ...]:
         "" if step.eta_s is None else format_seconds(step.eta_s),
         "" if step.last_result_s is None else f"{format_seconds(step.last_result_s)} ago",
         f"{step.none:,}" if step.none else "",
+        f"{step.dropped:,}" if step.dropped else "",
         ", ".join(f"{count:,} {kind}" for kind, count in rejected),
     )

@@ -224,6 +224,11 @@ class ClusteringSettings(SettingsGroup):
     allow_none: bool = Field(
         False, description="Let Step 3 say that no cluster fits an image; such images are counted apart."
     )
+    evidence: bool = Field(
+        False,
+        description="Back each assignment with a quote from the caption or the words in the image (Step 3b), and give "
+        "each cluster two rules: what belongs to it and what does not.",
+    )
 
     @property
     def num_proposals(self) -> int:
@@ -305,8 +310,8 @@ class ControlSettings(SettingsGroup):
 
     steps: str | None = Field(
         None,
-        description="Steps to run, of 1,2a,2b,3 (Step 0 always runs). Unset: all; 1,2a for a part of the collection "
-        "without --clusters.",
+        description="Steps to run, of 1,2a,2b,3, and 3b with --evidence (Step 0 always runs). Unset: all; 1,2a for a "
+        "part of the collection without --clusters.",
     )
     force_steps: str | None = Field(None, description="Steps to run again even if their results are up to date.")
     retry_rejected: bool = Field(False, description="Try again what earlier runs rejected or found broken.")

@@ -25,6 +25,7 @@ class Task(StrEnum):
     SYNTHESIZE = "synthesize"
     NAME = "name"
     ASSIGN = "assign"
+    EVIDENCE = "evidence"
     SUGGEST = "suggest"
 
 
@@ -91,8 +92,9 @@ class GenerationRequest:
             name: `criterion, labels` (of a group, as above), `examples` (captions), `others` (labels of each of the
             other groups) and `taken` (names of other groups);
             assign: as label, with `label` ("" if there is none) and `options`
-            (from each option of the `ChoiceAnswer` to `{cluster_id, name, description}`; `cluster_id` is None for the
-            option that no cluster fits);
+            (from each option of the `ChoiceAnswer` to `{cluster_id, name, description}` and its rules if it has any;
+            `cluster_id` is None for the option that no cluster fits);
+            evidence: as label, with `cluster` (name, description, and its rules `include` and `exclude` if it has any);
             suggest: `images` (what label is given of each, but the criterion), `known` (criteria that there are) and
             `num_criteria` (most that are wanted).
     """

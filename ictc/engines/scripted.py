@@ -10,6 +10,7 @@ whatever came before it. `--engine_options` scripts delays and failures:
     hang_on       ids that never get an answer
     freeze_on     ids at which the engine stops answering, whatever it has been asked
     refuse        share of the pictures, in [0, 1], that it refuses, told by their pixels alone
+    misquote      share of the quotes, in [0, 1], that stand nowhere, whatever else is asked
     salt          any text: with another, every answer is another
     context       tokens of prompt and answer, of four letters each; a longer prompt is refused
     window        requests in flight
@@ -37,6 +38,7 @@ from ictc.engines.base import (
     ItemError,
     ItemErrorKind,
     JsonAnswer,
+    Task,
     generate_in_window,
 )
 from ictc.errors import ConfigError, EngineDeadError
@@ -61,6 +63,7 @@ class ScriptedOptions(BaseModel):
     hang_on: frozenset[str] = frozenset()
     freeze_on: frozenset[str] = frozenset()
     refuse: float = Field(0.0, ge=0, le=1)
+    misquote: float = Field(0.0, ge=0, le=1)
     salt: str = ""
     context: int | None = Field(None, ge=1)
 
@@ -114,12 +117,27 @@ class ScriptedEngine:
         prompt_tokens = count_tokens(request)
         if options.context is not None and prompt_tokens > (room := options.context - request.min_answer_tokens):
             return _too_long(request_id, prompt_tokens=prompt_tokens, room=room)
-        text, scores = (
-            ("scripted nonsense", None) if request_id in options.invalid else answer_for(request, options.salt)
-        )
+        text, scores = ("scripted nonsense", None) if request_id in options.invalid else self._say(request)
         return Answer(
             request_id, text=text, prompt_tokens=prompt_tokens, completion_tokens=len(text) // 4 + 1, scores=scores
         )
+
+    def _say(self, request: GenerationRequest) -> tuple[str, Mapping[str, float] | None]:
+        """Return the answer that the script has for a request, and scores for a closed choice."""
+        if request.task != Task.EVIDENCE:
+            return answer_for(request, self._options.salt)
+        random = Random(f"{self._options.salt}{orjson.dumps(request.inputs, option=orjson.OPT_SORT_KEYS)!r}")
+        if random.random() < self._options.misquote:
+            return orjson.dumps({"quote": "words that stand nowhere"}).decode(), None
+        return orjson.dumps({"quote": quote_from(request.inputs, random)}).decode(), None
+
+
+def quote_from(inputs: Mapping[str, Any], random: Random) -> str:
+    """Return a few words that stand side by side in what is known of an image, "" if there are none."""
+    fields = [words for name in ("text", "summary", "category") if (words := inputs[name].split())]
+    words = random.choice(fields) if fields else []
+    start = random.randrange(len(words)) if words else 0
+    return " ".join(words[start : start + 4])
 
 
 def count_tokens(request: GenerationRequest) -> int:

@@ -33,7 +33,17 @@ Place = str | os.PathLike[str]
 OF_RUN = {name for group in GROUPS.values() for name in group.model_fields} - {"images", "output_dir", "upload_url"}
 """The settings of `ictc run` beside those that say where."""
 
-OF_CLUSTERS = ("criterion", "levels", "max_clusters", "clusters", "top_hooks", "synthesize_runs", "guide", "allow_none")
+OF_CLUSTERS = (
+    "criterion",
+    "levels",
+    "max_clusters",
+    "clusters",
+    "top_hooks",
+    "synthesize_runs",
+    "guide",
+    "allow_none",
+    "evidence",
+)
 OWN_OF_RECLUSTER = ("track", "num_clusters", "redo_2a", "keep_labels", *OF_CLUSTERS)
 OF_RECLUSTER = {*OWN_OF_RECLUSTER, *EngineSettings.model_fields, *ControlSettings.model_fields}
 """The settings of `ictc recluster` beside those that say where."""

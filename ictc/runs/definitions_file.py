@@ -28,6 +28,8 @@ class DefinitionRow(BaseModel):
     cluster_id: int | None = Field(None, ge=1)
     name: str = Field(min_length=1, max_length=200)
     description: str = Field("", max_length=4000)
+    include: str = Field("", max_length=4000)
+    exclude: str = Field("", max_length=4000)
 
 
 class NestedRow(DefinitionRow):
@@ -173,6 +175,5 @@ def _number(path: Path, rows: Rows) -> Iterator[ClusterDefinition]:
             f'--clusters {path}: the numbers in "cluster_id" must be 1 to {len(rows)}, each once, or all be left out'
         )
     for place, (_, row) in enumerate(rows, start=1):
-        yield ClusterDefinition(
-            row.cluster_id or place, name=clean_text(row.name), description=clean_text(row.description)
-        )
+        words = row.model_dump(exclude={"cluster_id"})
+        yield ClusterDefinition(row.cluster_id or place, **{name: clean_text(text) for name, text in words.items()})

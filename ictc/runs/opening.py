@@ -19,6 +19,7 @@ from ictc.steps.config import StepConfig
 from ictc.storage.manifest import Manifest
 from ictc.storage.rundir import RunDirectory
 from ictc.tracks import Track
+from ictc.tracks.rules import with_rules
 
 
 def open_track(
@@ -98,8 +99,9 @@ def make_config(
 ) -> StepConfig:
     """Return what the results of a track's steps depend on, under these settings."""
     engine, control, clustering = settings.engine, settings.control, settings.clustering
+    makes_rules = clustering.evidence and not given
     return StepConfig(
-        track=track,
+        track=with_rules(track, groups_first=clustering.num_proposals > 1) if makes_rules else track,
         criterion=criterion,
         num_clusters=len(given.definitions) or clustering.most_clusters,
         chooses_number=clustering.chooses_number,
@@ -116,6 +118,7 @@ def make_config(
         combined=combined,
         dedupe=control.dedupe,
         allow_none=clustering.allow_none,
+        evidence=clustering.evidence,
         is_part=settings.input.is_part,
         has_imported_labels=has_imported_labels,
     )

@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from ictc.config import ClusteringSettings
 from ictc.dataset.catalog.discover import list_collection
 from ictc.dataset.catalog.tally import Tally
 from ictc.errors import ConfigError, InputError
@@ -15,6 +16,7 @@ from ictc.runs.reader import open_results
 from ictc.runs.shards import describe_change
 from ictc.stages.outcome import needs_work
 from ictc.steps.base import MapStep, Results, Step
+from ictc.steps.choice import find_wanted
 from ictc.steps.table import STEPS
 from ictc.storage.keys import StageKey, explain_change
 from ictc.storage.manifest import Manifest, find_manifest
@@ -178,14 +180,14 @@ def steps_of_a_part() -> list[MapStep[Any]]:
     return [step for step in STEPS if step.of_a_part and isinstance(step, MapStep)]
 
 
-def steps_over_the_whole(*, redo_texts: bool) -> tuple[Step, ...]:
+def steps_over_the_whole(clustering: ClusteringSettings, *, redo_texts: bool) -> tuple[Step, ...]:
     """Return the steps that are left where others have done those of a part.
 
     Args:
         redo_texts: do those of a part again that ask about texts, as the question is another.
     """
     adopted = [step for step in steps_of_a_part() if step.reads_images or not redo_texts]
-    return tuple(step for step in STEPS if step not in adopted)
+    return tuple(step for step in find_wanted(clustering) if step not in adopted)
 
 
 def unfinished_ids(results: Results) -> set[str]:

@@ -49,7 +49,7 @@ def steps_of(settings: RunSettings) -> tuple[Step, ...]:
         ConfigError: they are none, or can't be run so.
     """
     given = settings.clustering.clusters is not None
-    return choose_steps(settings.control, is_part=settings.input.is_part, given=given)
+    return choose_steps(settings.control, settings.clustering, is_part=settings.input.is_part, given=given)
 
 
 def load_settings(directory: RunDirectory, **overrides: Any) -> RunSettings:

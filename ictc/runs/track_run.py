@@ -100,6 +100,8 @@ class TrackRun:
         for step in STEPS:
             if isinstance(step, MapStep) and step.reads_images:
                 continue
+            if not step.is_wanted(self.config) and not self.stop.is_set():
+                self._retire(step)
             if step in self.steps and not self.stop.is_set():
                 await self._run_text(step, executor)
             self.finish(step)
@@ -107,6 +109,8 @@ class TrackRun:
     async def _run_text(self, step: Step, executor: Executor) -> None:
         if isinstance(step, MapStep):
             await run_map_steps([self.prepare(step)], executor, self.control, self.stop)
+            if not self.stop.is_set() and (remark := step.remark(self.results)):
+                self.reporter.note(f"{self.title(step)}: {remark}")
         elif isinstance(step, ReduceStep):
             await self._run_reduce(step, executor)
 
@@ -227,13 +231,29 @@ class TrackRun:
         if changes or forced or self.directory.current_key(step.name) != key:
             if self.before_change is not None:
                 self.before_change()
-            self.exports.remove_from(step)  # before the key changes, or a crash would leave them under the new one
+            self._remove_exports(step)  # before the key changes, or a crash would leave them under the new one
         if isinstance(step, MapStep) and forced and step in self.results.journals:
             self.results.journals.pop(step).close()
         note_models(self.directory, self.models)
         self.directory.start_stage(step.name, key, afresh=forced)
         if isinstance(step, MapStep):
             self.open_journal(step, key)
+
+    def _remove_exports(self, step: Step) -> None:
+        """Delete what a step and those after it exported, and write those files anew that it completed."""
+        self.exports.remove_from(step)
+        if step.completes is not None and not self.exports.are_complete(step.completes):
+            self.exports.write(step.completes, self.view())
+
+    def _retire(self, step: Step) -> None:
+        """Use the result of a step no more that is not wanted, where what it completes is run; it stays where it is."""
+        if step.completes not in self.steps or self.directory.current_key(step.name) is None:
+            return
+        if self.before_change is not None:
+            self.before_change()
+        self.reporter.note(f"{self.title(step)}: left out, without --{step.flag}; with it they are there again")
+        self._remove_exports(step)
+        self.directory.retire_stage(step.name)
 
     def key(self, step: Step) -> StageKey:
         """Return what the result of a step depends on now."""

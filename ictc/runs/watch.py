@@ -48,6 +48,7 @@ class StepStatus:
         last_result_s: seconds since an image last left the step.
         rejected: how many images by kind of reason.
         none: how many images fit none of what there was to choose from; they are part of `done`.
+        dropped: of how many images what the model said was dropped as untrue; they are part of `done`.
         waited: share of the time that it waited for what (`ictc.records.Wait`), of the last run that worked on it; they
             sum to 1. None where nothing is known.
         computing: share of that time in which its main thread computed.
@@ -62,6 +63,7 @@ class StepStatus:
     last_result_s: float | None = None
     rejected: Mapping[str, int] = field(default_factory=dict)
     none: int = 0
+    dropped: int = 0
     waited: Mapping[str, float] | None = None
     computing: float | None = None
 
@@ -134,6 +136,7 @@ class RunWatcher:
                 total=count,
                 rejected=outcomes.rejected,
                 none=outcomes.num_none,
+                dropped=outcomes.num_dropped,
             )
         step_state = state_of_step(done=record.done, total=record.total, run=state, at_work=record.ended_at is None)
         rate = record.images_per_second or None
@@ -147,6 +150,7 @@ class RunWatcher:
             last_result_s=seconds_since(record.last_result_at),
             rejected=outcomes.rejected,
             none=outcomes.num_none,
+            dropped=outcomes.num_dropped,
             waited=record.waited or None,
             computing=record.computing,
         )
@@ -159,7 +163,7 @@ class RunWatcher:
 
 
 class OutcomeReader:
-    """Counts the images of a journal that were rejected, or fit nothing, without keeping the rest of it.
+    """Counts the images of a journal that were rejected, fit nothing or lost an answer, without keeping the rest of it.
 
     The last record of an image counts; reading again reads what is new.
     """
@@ -171,6 +175,7 @@ class OutcomeReader:
         self._offsets: dict[Path, int] = {}
         self._reasons: dict[bytes, str] = {}
         self._none: set[bytes] = set()
+        self._dropped: set[bytes] = set()
 
     @property
     def rejected(self) -> dict[str, int]:
@@ -182,6 +187,11 @@ class OutcomeReader:
         """How many images fit nothing."""
         return len(self._none)
 
+    @property
+    def num_dropped(self) -> int:
+        """Of how many images what the model said was dropped."""
+        return len(self._dropped)
+
     def read(self) -> None:
         """Read what is new."""
         with suppress(FileNotFoundError):  # --force_steps deletes the journal
@@ -190,6 +200,7 @@ class OutcomeReader:
                 self._offsets.clear()
                 self._reasons.clear()
                 self._none.clear()
+                self._dropped.clear()
             for path in sizes:
                 self._read_segment(path)
 
@@ -208,17 +219,20 @@ class OutcomeReader:
         match = self._ID.match(line)
         if match is None:
             return
-        is_counted = b'"status":"rejected"' in line or b'"status":"none"' in line
+        is_counted = any(words in line for words in (b'"status":"rejected"', b'"status":"none"', b'"dropped":true'))
         record = parse_record(line) if is_counted else None
         if record == {}:
             return
         self._reasons.pop(match[1], None)
         self._none.discard(match[1])
+        self._dropped.discard(match[1])
         status = record and record.get("status")
         if record and status == Status.REJECTED:
             self._reasons[match[1]] = reason_kind(record["data"]["reason"])
         elif status == Status.NONE:
             self._none.add(match[1])
+        elif record and record["data"].get("dropped") is True:
+            self._dropped.add(match[1])
 
 
 def parse_record(line: bytes) -> dict[str, Any]:

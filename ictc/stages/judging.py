@@ -15,7 +15,8 @@ def judge(stage: MapStage[ItemT], item: ItemT, result: GenerationResult) -> tupl
     if not isinstance(result, Answer):
         return rejected(f"{result.kind.value}: {result.message}", raw_text=result.raw_text), result.kind
     try:
-        return stage.parse_answer(item, result), None
+        outcome = stage.parse_answer(item, result)
+        return outcome, INVALID if outcome.doubt else None
     except InvalidAnswer as error:
         failure = CUT_OFF if result.finish_reason == "length" else INVALID
         return rejected(f"{failure}: {error}", raw_text=result.text), failure

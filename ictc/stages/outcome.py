@@ -34,11 +34,13 @@ class Outcome:
     Attributes:
         data: the stage's own (a caption, say, or `reason` and `raw_text`).
         is_of_access: whether the image could not be read, so that nothing is known of it: another try may do better.
+        doubt: why another attempt may do better; it is the outcome if there is none. "" for a good one.
     """
 
     status: Status
     data: Mapping[str, Any] = field(default_factory=dict)
     is_of_access: bool = False
+    doubt: str = ""
 
 
 def rejected(reason: str, *, raw_text: str = "") -> Outcome:

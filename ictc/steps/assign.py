@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Self
@@ -20,17 +20,17 @@ from ictc.steps.caption import CAPTION, caption_of, find_duplicates
 from ictc.steps.config import StepConfig
 from ictc.steps.finding import Finding
 from ictc.steps.label import LABEL, has_label, label_of, shorten
-from ictc.steps.none_of_these import NONE_DESCRIPTION, NONE_NAME, name_none
-from ictc.steps.options import shuffle_options
+from ictc.steps.none_of_these import NONE_DESCRIPTION, NONE_NAME
+from ictc.steps.options import NONE, Option, list_options, make_options, shuffle_options
 from ictc.steps.result_rows import PATH_FIELD, ResultRow, metadata_types, result_fields, write_parquet
 from ictc.steps.synthesis.levels import find_paths, list_levels
-from ictc.steps.synthesize import SYNTHESIZE, definitions_of, levels_of, say_settings
+from ictc.steps.synthesize import SYNTHESIZE, definitions_of, digest_clusters, levels_of, say_settings
 from ictc.storage.entries import Entry, iter_parquet, row_entry
 from ictc.storage.forms import FIELDS, MAPPING, TABLE
 from ictc.storage.keys import StageKey, digest
 from ictc.tracks.base import Track, image_inputs, image_json
-from ictc.tracks.context import CLUSTER, IMAGE, ContextNeed, Size, count_prompt, count_tokens
-from ictc.tracks.typical import TYPICAL_CLUSTER, TYPICAL_LABEL, typical_ad
+from ictc.tracks.context import CLUSTER, IMAGE, NOTHING, RULES, ContextNeed, Size, count_prompt, count_tokens
+from ictc.tracks.typical import TYPICAL_CLUSTER, TYPICAL_LABEL, TYPICAL_RULES, typical_ad
 
 JUDGED = (Status.DONE, Status.NONE)
 """How an image leaves that has its answer: a cluster, or that none fits."""
@@ -55,7 +55,7 @@ def iter_metadata(view: View) -> Iterator[Entry]:
     """Yield what the results were made by, and how many images came where."""
     yield from say_counts(view).items()
     sizes = Counter(one.cluster_id for one in iter_assignments(view.results))
-    yield "clusters", [{**asdict(one), "size": sizes[one.cluster_id]} for one in definitions_of(view.results)]
+    yield "clusters", [{**one.to_row(), "size": sizes[one.cluster_id]} for one in definitions_of(view.results)]
     if levels := levels_of(view.results):
         yield "levels", list_levels(levels, sizes)
 
@@ -79,20 +79,33 @@ def say_counts(view: View) -> dict[str, Any]:
 def iter_table(view: View) -> Iterator[Entry]:
     """Yield what the results were made by, the clusters, and all that is known of each image that was judged."""
     yield "metadata", say_counts(view)
-    yield "cluster_definitions", [asdict(definition) for definition in definitions_of(view.results)]
+    yield "cluster_definitions", say_clusters(view)
     yield from iter_rows(view)
+
+
+def say_clusters(view: View) -> list[dict[str, Any]]:
+    """Return the clusters as files have them."""
+    return [definition.to_row() for definition in definitions_of(view.results)]
 
 
 def iter_rows(view: View) -> Iterator[Entry]:
     """Yield all that is known of each image that was judged."""
-    columns = more_types(view.results)
-    return (row_entry(result_fields(row, columns)) for row in iter_result_rows(view.results))
+    return entries_of(iter_result_rows(view.results), more_types(view.results))
 
 
-def more_types(results: Results) -> dict[str, type]:
-    """Return the types of the columns that not every run has, those that are the user's own last."""
+def entries_of(rows: Iterable[ResultRow], columns: Mapping[str, type]) -> Iterator[Entry]:
+    """Yield rows as files have them, with these columns beside those of every run."""
+    return (row_entry(result_fields(row, columns)) for row in rows)
+
+
+def more_types(results: Results, added: Mapping[str, type] | None = None) -> dict[str, type]:
+    """Return the types of the columns that not every run has, those that are the user's own last.
+
+    Args:
+        added: by a later step.
+    """
     path: dict[str, type] = {PATH_FIELD: list} if levels_of(results) else {}
-    return {**path, **results.once(own_types)}
+    return {**path, **(added or {}), **results.once(own_types)}
 
 
 def own_types(results: Results) -> dict[str, type]:
@@ -100,12 +113,19 @@ def own_types(results: Results) -> dict[str, type]:
     return metadata_types(results.manifest)
 
 
+@dataclass(frozen=True, kw_only=True)
 class ParquetFile(ExportFile):
-    """The same rows as a table with a type for each column."""
+    """The same rows as a table with a type for each column.
+
+    Attributes:
+        added: types of the columns that a later step adds.
+    """
+
+    added: Mapping[str, type] = field(default_factory=dict)
 
     def write(self, directory: Path, view: View) -> None:
         rows = (row for _, row in self.entries(view))
-        write_parquet(directory / self.name, rows, more_types(view.results))
+        write_parquet(directory / self.name, rows, more_types(view.results, self.added))
 
     def read(self, directory: Path) -> Iterator[Entry]:
         return iter_parquet(directory / self.name)
@@ -136,7 +156,7 @@ class AssignStep(MapStep[LabeledCaption]):
         prompt = config.track.prompts[self.name]
         common = config.model_key(self.role, prompt, uses_criterion=config.track.assign.uses("criterion"))
         none = {"allow_none": digest([NONE_NAME, NONE_DESCRIPTION])} if config.allow_none else {}
-        return {**common, **none, "clusters": digest(definitions_of(results))}
+        return {**common, **none, "clusters": digest_clusters(definitions_of(results))}
 
     def must_have(self, config: StepConfig) -> tuple[MapStep[Any], ...]:
         return (self,) if config.is_part else (CAPTION, self)
@@ -161,9 +181,11 @@ class AssignStep(MapStep[LabeledCaption]):
 
     def count_context(self, config: StepConfig, num_labels: int) -> ContextNeed | None:
         around = count_prompt(config.track.assign.render(criterion=config.criterion, clusters="", image=""))
-        clusters = Size(least=config.num_clusters * CLUSTER.least, ample=config.num_clusters * CLUSTER.ample)
+        clusters = CLUSTER.plus(RULES if config.evidence else NOTHING).times(config.num_clusters)
         if config.given:
-            tokens = count_tokens("\n".join(f"AA. {one.name}: {one.description}" for one in config.given))
+            tokens = count_tokens(
+                "\n".join(list_options({"AA": one}) for one in make_options(config.given, allow_none=False))
+            )
             clusters = Size(least=tokens, ample=tokens)
         around += count_tokens(list_options({"AA": NONE})) if config.allow_none else 0
         return ContextNeed(
@@ -172,7 +194,8 @@ class AssignStep(MapStep[LabeledCaption]):
 
     def examples(self, config: StepConfig) -> Sequence[TypicalRequest]:
         name, description = TYPICAL_CLUSTER
-        typical = Option(cluster_id=1, name=name, description=description)
+        rules = TYPICAL_RULES if config.evidence else {}
+        typical = Option(cluster_id=1, name=name, description=description, **rules)
         options = [typical] * config.num_clusters + [NONE] * config.allow_none
         prompt = config.track.assign.render(
             criterion=config.criterion,
@@ -182,7 +205,7 @@ class AssignStep(MapStep[LabeledCaption]):
         return [TypicalRequest(prompt=prompt, answer="A")]
 
     def check_result(self, folder: Path, results: Results, key: StageKey) -> Iterator[Finding]:
-        if key["clusters"] != digest(definitions_of(results)):
+        if key["clusters"] != digest_clusters(definitions_of(results)):
             problem = "is out of date: it assigns to other clusters than those in use; run again"
             yield Finding("key", folder, problem)
         if "allow_none" not in key and (count := results.count_statuses(self)[Status.NONE]):
@@ -230,36 +253,8 @@ def iter_result_rows(results: Results) -> Iterator[ResultRow]:
             cluster=clusters[assignment.cluster_id],
             runner_up=clusters.get(assignment.runner_up),
             duplicate_of=duplicates.get(image_id),
-            path=paths.get(assignment.cluster_id or 0, ()),
+            further={PATH_FIELD: path} if (path := paths.get(assignment.cluster_id or 0)) else {},
         )
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Option:
-    """An answer that can be given.
-
-    Attributes:
-        cluster_id: None for the answer that no cluster fits.
-    """
-
-    cluster_id: int | None
-    name: str
-    description: str
-
-
-NONE = Option(cluster_id=None, name=NONE_NAME, description=NONE_DESCRIPTION)
-
-
-def make_options(clusters: Sequence[ClusterDefinition], *, allow_none: bool) -> tuple[Option, ...]:
-    """Return an option for each cluster and, if it is allowed, one more, which has the name of no cluster."""
-    options = tuple(Option(**asdict(cluster)) for cluster in clusters)
-    none = replace(NONE, name=name_none(cluster.name for cluster in clusters))
-    return (*options, none) if allow_none else options
-
-
-def list_options(options: Mapping[str, Option]) -> str:
-    """Return what a prompt says of options by their letters, a line each."""
-    return "\n".join(f"{letters}. {option.name}: {option.description}" for letters, option in options.items())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -284,7 +279,7 @@ class AssignStage:
 
     @cached_property
     def _described(self) -> dict[int | None, dict[str, Any]]:
-        return {option.cluster_id: asdict(option) for option in self.options}
+        return {option.cluster_id: option.to_row() for option in self.options}
 
     def iter_items(self) -> Iterator[WorkItem[LabeledCaption]]:
         return self.items()

@@ -125,6 +125,9 @@ class Step(ABC):
         files: what it exports.
         links_images: whether it exports links to the files of images, too, which may be replaced by others.
         settings_file: the one of them that says what the results were made by, "" if none does.
+        flag: the setting that must be on for it to be run, "" if it always is.
+        completes: a step of whose files it writes some again, with what it adds. In `files` they stand between files of
+            its own: while the first is not there, they are that step's; once the last is, they are complete.
     """
 
     name: ClassVar[str]
@@ -139,6 +142,18 @@ class Step(ABC):
     files: ClassVar[tuple[ExportFile, ...]] = ()
     links_images: ClassVar[bool] = False
     settings_file: ClassVar[str] = ""
+    flag: ClassVar[str] = ""
+    completes: ClassVar[Step | None] = None
+
+    def is_wanted(self, settings: object) -> bool:
+        """Whether settings, of a command or of steps, ask for it."""
+        return not self.flag or bool(getattr(settings, self.flag))
+
+    @property
+    def own_files(self) -> tuple[str, ...]:
+        """The names of the files that no other step writes."""
+        shared = {file.name for file in self.completes.files} if self.completes else ()
+        return tuple(file.name for file in self.files if file.name not in shared)
 
     @abstractmethod
     def key(self, config: StepConfig, results: Results) -> StageKey:
@@ -238,6 +253,10 @@ class MapStep(Step, Generic[ItemT]):
     def check_result(self, folder: Path, results: Results, key: StageKey) -> Iterator[Finding]:
         """Yield what is wrong with the result in use, beyond what holds for every map step."""
         yield from ()
+
+    def remark(self, results: Results) -> str:
+        """Return what there is to say of its outcomes once it is done, "" if nothing."""
+        return ""
 
     def find_foreign(self, results: Results, key: StageKey) -> Iterable[str]:
         """Return the ids of images whose record, though it names their input, is about another."""

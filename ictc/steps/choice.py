@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from ictc.config import ControlSettings
+from ictc.config import ClusteringSettings, ControlSettings
 from ictc.config.groups import parse_steps
 from ictc.errors import ConfigError
 from ictc.steps.base import ReduceStep, Step
 from ictc.steps.table import STEPS
 
 
-def choose_steps(control: ControlSettings, *, is_part: bool, given: bool) -> tuple[Step, ...]:
+def choose_steps(
+    control: ControlSettings, clustering: ClusteringSettings, *, is_part: bool, given: bool
+) -> tuple[Step, ...]:
     """Return the steps that the settings ask for, in order; what is given takes a step's place at no cost.
 
     Args:
@@ -22,9 +24,11 @@ def choose_steps(control: ControlSettings, *, is_part: bool, given: bool) -> tup
         ConfigError: there is no such step, or one between two others is missing, or a part can't do it.
     """
     if control.steps is None:
-        steps = tuple(step for step in STEPS if not is_part or _is_of_a_part(step, given=given))
+        wanted = find_wanted(clustering)
+        steps = tuple(step for step in wanted if not is_part or _is_of_a_part(step, given=given))
     else:
         named = find_by_numbers(parse_steps(control.steps), flag=f"--steps {control.steps}")
+        _check_wanted(named, clustering, flag=f"--steps {control.steps}")
         steps = tuple(step for step in STEPS if step in named or (given and _is_given_to(step, named)))
     if not steps:
         raise ConfigError(f"--steps names no step; the steps are {name_numbers(STEPS)}")
@@ -35,6 +39,11 @@ def choose_steps(control: ControlSettings, *, is_part: bool, given: bool) -> tup
         if step not in steps:
             raise ConfigError(f"--force_steps {step.number} is not among the steps to run ({name_numbers(steps)})")
     return steps
+
+
+def find_wanted(settings: object) -> tuple[Step, ...]:
+    """Return the steps that settings ask for, of a command or of steps, where `--steps` names none."""
+    return tuple(step for step in STEPS if step.is_wanted(settings))
 
 
 def find_by_numbers(numbers: Iterable[str], *, flag: str) -> tuple[Step, ...]:
@@ -87,6 +96,13 @@ def _check_no_gap(steps: tuple[Step, ...], *, asked: str) -> None:
     for step in find_needed(steps):
         if any(need in steps for need in (*step.needs, *find_needed([step]))):
             raise ConfigError(f"--steps {asked} leaves out {step.number}, which the later step reads; add it")
+
+
+def _check_wanted(named: Iterable[Step], clustering: ClusteringSettings, *, flag: str) -> None:
+    """Refuse a step whose own setting is off: what comes before it may depend on that, too."""
+    for step in named:
+        if not step.is_wanted(clustering):
+            raise ConfigError(f"{flag}: Step {step.number} is for --{step.flag}; add that")
 
 
 def _check_part(steps: Sequence[Step], *, given: bool) -> None:

@@ -14,6 +14,7 @@ from ictc.config.levels import LevelSize
 from ictc.records import ClusterDefinition, ClusterLevel, Guide
 from ictc.storage.keys import digest
 from ictc.tracks import Track
+from ictc.tracks.evidence import EVIDENCE_PROMPTS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +35,7 @@ class StepConfig:
         combined: digest of the one request that captions are asked by for several tracks, "" if each has its own.
         dedupe: what shares an answer.
         allow_none: whether an image may end in no cluster, as none fits.
+        evidence: whether each assignment is backed with a quote.
         is_part: whether the images are a part of a collection.
         has_imported_labels: whether some labels were imported, so that a model makes those of the others only.
     """
@@ -55,6 +57,7 @@ class StepConfig:
     combined: str = ""
     dedupe: Literal["off", "exact", "near"] = "exact"
     allow_none: bool = False
+    evidence: bool = False
     is_part: bool = False
     has_imported_labels: bool = False
 
@@ -95,6 +98,7 @@ class StepConfig:
             **self.track.prompts,
             **(self.track.naming_prompts if self.makes_agreement else {}),
             **(self.track.naming_inside_prompts if self.makes_agreement and self.levels else {}),
+            **(EVIDENCE_PROMPTS if self.evidence else {}),
         }
 
     @cached_property

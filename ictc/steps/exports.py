@@ -42,10 +42,15 @@ class Exports:
     def remove_from(self, step: Step) -> None:
         """Delete what a step and those after it wrote, and what is stale already: the step is about to change.
 
+        What completes the files of another step goes before the first of its own, without which they are that step's.
+
         Raises:
             StorageError: the disk refused.
         """
-        for name in file_names({*steps_from(step), *stale_steps(self.directory)}):
+        names = file_names({*steps_from(step), *stale_steps(self.directory)})
+        if step.completes is not None and not self._has_own(step):
+            names = [name for name in names if name not in file_names({step.completes})]
+        for name in reversed(names):
             with storage_errors(self.directory / name):
                 (self.directory / name).unlink(missing_ok=True)
         save_stale(self.directory, ())
@@ -57,14 +62,21 @@ class Exports:
             StorageError: the disk refused.
         """
         self.write_rejections()
+        for later in STEPS:  # what completed the files that are written anew has to do so again
+            if later.completes is step and self._has_own(later):
+                mark_stale(self.directory, later)
         step.export(self.directory, view)
         stale = stale_steps(self.directory)
-        if stale[:1] == (step,):
-            save_stale(self.directory, stale[1:])
+        if stale[:1] == (step,):  # a step that left no files has none that are stale
+            save_stale(self.directory, stale[1:] if any(map(self._has_own, stale[1:])) else ())
         if step.links_images:
             with storage_errors(self.directory / STALE_LINKS):
                 (self.directory / STALE_LINKS).unlink(missing_ok=True)
         publish(self.directory)
+
+    def _has_own(self, step: Step) -> bool:
+        """Whether any file is there that this step alone writes."""
+        return any((self.directory / name).exists() for name in step.own_files)
 
     def write_rejections(self) -> None:
         """Write what each step gave up on so far."""

@@ -1,14 +1,61 @@
-"""The letters by which a model chooses among clusters."""
+"""What a model chooses among where it assigns: clusters by letters, and that none fits if that is allowed."""
 
 from __future__ import annotations
 
 import string
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from itertools import count, islice, product
 from random import Random
-from typing import TypeVar
+from typing import Any, TypeVar
+
+from ictc.records import OPTIONAL_OF_CLUSTER, ClusterDefinition
+from ictc.steps.none_of_these import NONE_DESCRIPTION, NONE_NAME, name_none
 
 OptionT = TypeVar("OptionT")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Option:
+    """An answer that can be given.
+
+    Attributes:
+        cluster_id: None for the answer that no cluster fits.
+        include, exclude: the rules of a cluster, "" if it has none.
+    """
+
+    cluster_id: int | None
+    name: str
+    description: str
+    include: str = ""
+    exclude: str = ""
+
+    def to_row(self) -> dict[str, Any]:
+        """Return it for engines that read no prompts, without rules that it lacks."""
+        return {name: value for name, value in asdict(self).items() if value or name not in OPTIONAL_OF_CLUSTER}
+
+
+NONE = Option(cluster_id=None, name=NONE_NAME, description=NONE_DESCRIPTION)
+
+
+def make_options(clusters: Sequence[ClusterDefinition], *, allow_none: bool) -> tuple[Option, ...]:
+    """Return an option for each cluster and, if it is allowed, one more, which has the name of no cluster."""
+    options = tuple(Option(**cluster.to_row()) for cluster in clusters)
+    none = replace(NONE, name=name_none(cluster.name for cluster in clusters))
+    return (*options, none) if allow_none else options
+
+
+def list_options(options: Mapping[str, Option]) -> str:
+    """Return what a prompt says of options by their letters, a line each."""
+    return "\n".join(f"{letters}. {' '.join(_say(option))}" for letters, option in options.items())
+
+
+def _say(option: Option) -> Iterator[str]:
+    yield f"{option.name}: {option.description}"
+    if option.include:
+        yield f"Belongs here: {option.include}"
+    if option.exclude:
+        yield f"Does not belong here: {option.exclude}"
 
 
 def option_letters(num_options: int) -> list[str]:

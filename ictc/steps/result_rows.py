@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,7 @@ class ResultRow:
         cluster: None if none fits.
         runner_up: the cluster that came second, where the engine gave scores.
         duplicate_of: the first image of the collection that is the same, None if this is the first.
-        path: of nested clusters, the names of all that it is in, the coarsest first; () else.
+        further: what is known besides, by column.
     """
 
     image: ImageRecord
@@ -54,7 +54,7 @@ class ResultRow:
     cluster: ClusterDefinition | None
     runner_up: ClusterDefinition | None = None
     duplicate_of: str | None = None
-    path: tuple[str, ...] = ()
+    further: Mapping[str, Any] = field(default_factory=dict)
 
 
 def result_fields(row: ResultRow, more_columns: Iterable[str]) -> dict[str, Any]:
@@ -71,8 +71,7 @@ def result_fields(row: ResultRow, more_columns: Iterable[str]) -> dict[str, Any]
         *(row.runner_up and row.runner_up.name, row.duplicate_of),
     )
     own = {METADATA_PREFIX + name: value for name, value in (image.metadata or {}).items()}
-    path = {PATH_FIELD: list(row.path)} if row.path else {}
-    return {**dict(zip(RESULT_FIELDS, values, strict=True)), **dict.fromkeys(more_columns), **path, **own}
+    return {**dict(zip(RESULT_FIELDS, values, strict=True)), **dict.fromkeys(more_columns), **row.further, **own}
 
 
 def metadata_types(manifest: Manifest) -> dict[str, type]:
@@ -92,7 +91,7 @@ def write_parquet(path: Path, rows: Iterable[dict[str, Any]], more_types: Mappin
     """Write result rows as a Parquet table.
 
     Args:
-        more_types: of the columns beyond `RESULT_FIELDS`.
+        more_types: of the columns beyond `RESULT_FIELDS`, in their order.
     """
     import pyarrow as pa
     from pyarrow import parquet

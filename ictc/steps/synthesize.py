@@ -7,6 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from ictc.config.levels import AUTO, MIN_CLUSTERS
 from ictc.errors import StageError
 from ictc.records import NONE_GIVEN, ClusterDefinition, ClusterLevel, GivenClusters, Guide
@@ -24,7 +26,8 @@ from ictc.steps.synthesis.typical import typical_requests
 from ictc.storage.entries import Entry
 from ictc.storage.forms import FIELDS, LIST
 from ictc.storage.keys import StageKey, digest
-from ictc.tracks.context import CLUSTER, LABEL_LINE, ContextNeed, count_prompt
+from ictc.tracks.context import CLUSTER, LABEL_LINE, NOTHING, RULES, ContextNeed, count_prompt
+from ictc.tracks.rules import asks_rules
 from ictc.tracks.spelling import singular_form
 
 CLUSTERS_FILE = "step2b_dynamic_clusters.json"
@@ -34,7 +37,7 @@ METADATA_FILE = "step2b_metadata.json"
 
 def iter_clusters(view: View) -> Iterator[Entry]:
     """Yield the clusters by name."""
-    return ((definition.name, asdict(definition)) for definition in definitions_of(view.results))
+    return ((definition.name, definition.to_row()) for definition in definitions_of(view.results))
 
 
 def iter_levels(view: View) -> Iterator[Entry]:
@@ -106,7 +109,7 @@ class SynthesizeStep(ReduceStep[Synthesis]):
         sizes: dict[str, Any] = {"num_clusters": config.num_clusters, "top_hooks": config.num_labels}
         if config.given:
             nested = {"levels": digest(config.given_levels)} if config.given_levels else {}
-            return {**sizes, "given": digest(config.given), **nested}
+            return {**sizes, "given": digest_clusters(config.given), **nested}
         prompt = config.track.prompts[self.name]
         common = config.model_key(self.role, prompt, uses_criterion=config.track.synthesize.uses("criterion"))
         if config.chooses_number:
@@ -184,10 +187,12 @@ class SynthesizeStep(ReduceStep[Synthesis]):
             criterion=config.criterion, num_clusters=config.num_clusters, labels="", coverage="x" * 160
         )
         around = count_prompt(prompt)
+        has_rules = asks_rules(config.track.synthesize.answer)
+        clusters = CLUSTER.plus(RULES if has_rules else NOTHING).times(config.num_clusters)
         return ContextNeed(
             self.number,
-            least=around + num_labels * LABEL_LINE.least + config.num_clusters * CLUSTER.least,
-            ample=around + num_labels * LABEL_LINE.ample + config.num_clusters * CLUSTER.ample,
+            least=around + num_labels * LABEL_LINE.least + clusters.least,
+            ample=around + num_labels * LABEL_LINE.ample + clusters.ample,
         )
 
     def examples(self, config: StepConfig) -> Sequence[TypicalRequest]:
@@ -245,6 +250,14 @@ def levels_of(results: Results) -> tuple[ClusterLevel, ...]:
     """Return the levels, the coarsest first, () if the clusters are not nested."""
     made = results.find(SYNTHESIZE)
     return () if made is None else made.levels
+
+
+def digest_clusters(definitions: Sequence[ClusterDefinition]) -> str:
+    """Return a digest of clusters, which is that of earlier versions where they have no rules.
+
+    Fields are in the order of the record, not sorted: so records themselves are written, which these versions took.
+    """
+    return digest([orjson.Fragment(orjson.dumps(definition.to_row())) for definition in definitions])
 
 
 def all_labels(config: StepConfig, results: Results) -> LabelHistogram:

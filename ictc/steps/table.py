@@ -5,10 +5,11 @@ from __future__ import annotations
 from ictc.steps.assign import ASSIGN
 from ictc.steps.base import Step
 from ictc.steps.caption import CAPTION
+from ictc.steps.evidence import EVIDENCE
 from ictc.steps.label import LABEL
 from ictc.steps.synthesize import SYNTHESIZE
 
-STEPS: list[Step] = [CAPTION, LABEL, SYNTHESIZE, ASSIGN]
+STEPS: list[Step] = [CAPTION, LABEL, SYNTHESIZE, ASSIGN, EVIDENCE]
 """Each after those that it needs."""
 
 

@@ -7,7 +7,7 @@
     └── state/
         ├── manifest.jsonl
         └── <name of a step>/
-            ├── current.json          key of the result in use
+            ├── current.json          key of the result in use, null once the step is not wanted any more
             └── <digest of a key>/    a journal or a reduced result; forced.json while it is made anew on demand
 
 Results of other keys stay beside the current one: going back to an earlier criterion or K costs nothing.
@@ -27,6 +27,7 @@ from ictc.storage.json_files import write_json
 from ictc.storage.keys import StageKey, digest
 
 FORCED = "forced.json"
+RETIRED = b"null"
 
 
 class RunDirectory:
@@ -59,6 +60,15 @@ class RunDirectory:
             write_atomic(path / FORCED, b"{}")
         if self.current_key(stage) != key:
             write_atomic(self._stage_path(stage) / "current.json", orjson.dumps(key, option=orjson.OPT_INDENT_2))
+
+    def retire_stage(self, stage: str) -> None:
+        """Use no result of the stage any more; what there is stays under its keys."""
+        write_atomic(self._stage_path(stage) / "current.json", RETIRED)
+
+    def is_retired(self, stage: str) -> bool:
+        """Whether no result of the stage is in use though there may be some, and that is as it should be."""
+        path = self._stage_path(stage) / "current.json"
+        return path.is_file() and path.read_bytes() == RETIRED
 
     def was_forced(self, stage: str, key: StageKey) -> bool:
         """Whether the stage began afresh under this key, in a command that has not finished since."""

@@ -21,9 +21,10 @@ from ictc.stages.judging import judge
 from ictc.stages.outcome import Outcome, Status
 from ictc.stages.retry import FIRST, next_attempt
 from ictc.stages.work import AskAll, MapStage, no_items
-from ictc.steps.assign import AssignStage, make_options
+from ictc.steps.assign import AssignStage
 from ictc.steps.histogram import build_histogram
 from ictc.steps.label import LabelStage
+from ictc.steps.options import make_options
 from ictc.steps.synthesis.proposing import Aim, Proposer
 from ictc.suggesting.sample import shuffle
 from ictc.tracks import Track

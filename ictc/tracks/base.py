@@ -73,9 +73,15 @@ class ClustersAnswer(ResponseModel):
     clusters: list[ClusterAnswer]
 
 
-def clusters_answer(num_clusters: int) -> type[ClustersAnswer]:
-    """Return the response model for exactly `num_clusters` clusters."""
-    exactly = Annotated[list[ClusterAnswer], Field(min_length=num_clusters, max_length=num_clusters)]
+def clusters_answer(num_clusters: int | None, of: type[ClusterAnswer] = ClusterAnswer) -> type[ClustersAnswer]:
+    """Return the response model for exactly `num_clusters` clusters, of any number if that is None.
+
+    Args:
+        of: what is asked of each.
+    """
+    if num_clusters is None and of is ClusterAnswer:
+        return ClustersAnswer
+    exactly = Annotated[list[of], Field(min_length=num_clusters, max_length=num_clusters)]  # type: ignore[valid-type]
     return create_model("ClustersAnswer", __base__=ClustersAnswer, clusters=(exactly, ...))
 
 
@@ -166,7 +172,13 @@ class LabelPrompt(PromptTemplate):
 
 @dataclass(frozen=True)
 class SynthesizePrompt(PromptTemplate):
-    """Step 2b. Given: `$criterion`, `$num_clusters`, `$labels` (a line each, with its count) and `$coverage`."""
+    """Step 2b. Given: `$criterion`, `$num_clusters`, `$labels` (a line each, with its count) and `$coverage`.
+
+    Attributes:
+        answer: what is asked of each cluster.
+    """
+
+    answer: type[ClusterAnswer] = ClusterAnswer
 
     required: ClassVar[frozenset[str]] = frozenset({"num_clusters", "labels"})
     allowed: ClassVar[frozenset[str]] = frozenset({"criterion", "coverage"})
@@ -177,6 +189,8 @@ class NamePrompt(PromptTemplate):
     """Step 2b, of one group of labels. Given: `$criterion`, `$labels` (a line each, with its count), `$examples`
     (captions of its images, as JSON), `$others` (a line of labels for each other group) and `$taken` (names that other
     groups have, as JSON)."""
+
+    answer: type[ClusterAnswer] = ClusterAnswer
 
     required: ClassVar[frozenset[str]] = frozenset({"labels", "others", "taken"})
     allowed: ClassVar[frozenset[str]] = frozenset({"criterion", "examples"})
@@ -215,6 +229,8 @@ class NameInsidePrompt(PromptTemplate):
     """Step 2b, of one group of labels inside a coarser cluster. Given: as for `NamePrompt`, `$others` and `$taken`
     being about the groups in the same cluster first, and `$parent` (the name and the description of that cluster, as
     JSON)."""
+
+    answer: type[ClusterAnswer] = ClusterAnswer
 
     required: ClassVar[frozenset[str]] = frozenset({"labels", "others", "taken", "parent"})
     allowed: ClassVar[frozenset[str]] = frozenset({"criterion", "examples"})
@@ -291,7 +307,7 @@ class Track:
         answers: dict[str, type[BaseModel]] = {
             "caption": self.caption.answer,
             "label": self.label.answer,
-            "synthesize": ClustersAnswer,
+            "synthesize": clusters_answer(None, self.synthesize.answer),
         }
         return {
             step: {
@@ -317,9 +333,9 @@ class Track:
         return {"name_inside": _naming_prompt(self.naming_inside)}
 
 
-def _naming_prompt(prompt: PromptTemplate) -> dict[str, Any]:
+def _naming_prompt(prompt: NamePrompt | NameInsidePrompt) -> dict[str, Any]:
     turns = {str(role): text for role, text in prompt.turns.items()}
-    return {**turns, "answer": ClusterAnswer.model_json_schema()}
+    return {**turns, "answer": prompt.answer.model_json_schema()}
 
 
 def parse_caption(image_id: str, *, text: str, model: type[CaptionAnswer] = CaptionAnswer) -> Caption:
@@ -345,38 +361,40 @@ def parse_label(text: str, model: type[LabelAnswer] = LabelAnswer) -> str:
     return label
 
 
-def parse_clusters(text: str, num_clusters: int) -> tuple[ClusterDefinition, ...]:
+def parse_clusters(
+    text: str, num_clusters: int, of: type[ClusterAnswer] = ClusterAnswer
+) -> tuple[ClusterDefinition, ...]:
     """Parse an answer of Step 2b.
+
+    Args:
+        of: what was asked of each cluster.
 
     Raises:
         InvalidAnswer: there are not exactly `num_clusters` clusters with distinct names and some description.
     """
-    answer = validate_answer(text, clusters_answer(num_clusters))
+    answer = validate_answer(text, clusters_answer(num_clusters, of))
     clusters = [_cleaned(cluster) for cluster in answer.clusters]
     names = [plain_form(cluster.name) for cluster in clusters]
     for name in names:
         if names.count(name) > 1:
             raise InvalidAnswer(f"two clusters are named {name!r}")
-    return tuple(
-        ClusterDefinition(number, name=cluster.name, description=cluster.description)
-        for number, cluster in enumerate(clusters, start=1)
-    )
+    return tuple(ClusterDefinition(number, **cluster.model_dump()) for number, cluster in enumerate(clusters, start=1))
 
 
-def parse_cluster(text: str) -> ClusterAnswer:
+def parse_cluster(text: str, model: type[ClusterAnswer] = ClusterAnswer) -> ClusterAnswer:
     """Parse the name and the description of one cluster.
 
     Raises:
         InvalidAnswer: the name says nothing, or one of them is missing.
     """
-    return _cleaned(validate_answer(text, ClusterAnswer))
+    return _cleaned(validate_answer(text, model))
 
 
 def _cleaned(cluster: ClusterAnswer) -> ClusterAnswer:
-    name, description = clean_text(cluster.name), clean_text(cluster.description)
-    if not says_something(plain_form(name)):
-        raise InvalidAnswer(f"a cluster is named {name!r}")
-    return ClusterAnswer.model_construct(name=name, description=description)
+    fields = {name: clean_text(value) for name, value in cluster.model_dump().items()}
+    if not says_something(plain_form(fields["name"])):
+        raise InvalidAnswer(f"a cluster is named {fields['name']!r}")
+    return type(cluster).model_construct(**fields)
 
 
 def clean_text(value: Any) -> Any:

@@ -24,9 +24,20 @@ class Size:
     least: int
     ample: int
 
+    def plus(self, other: Size) -> Size:
+        """Return the size of both together."""
+        return Size(least=self.least + other.least, ample=self.ample + other.ample)
 
+    def times(self, number: int) -> Size:
+        """Return the size of so many."""
+        return Size(least=self.least * number, ample=self.ample * number)
+
+
+NOTHING = Size(least=0, ample=0)
 CLUSTER = Size(least=40, ample=100)
 """Name and description of one cluster, with the JSON or the letter around them."""
+RULES = Size(least=20, ample=120)
+"""The two rules of a cluster that has them, with the JSON or the words around them."""
 LABEL_LINE = Size(least=8, ample=16)
 """One label with its count, a line of Step 2b's prompt."""
 IMAGE = Size(least=100, ample=700)

@@ -24,6 +24,12 @@ TYPICAL_CLUSTER = (
 )
 
 
+TYPICAL_RULES = {
+    "include": "The ad names a deadline, a discount that ends soon, or a number of items that is running out.",
+    "exclude": "Ads with a price or a permanent discount but without any pressure to decide now.",
+}
+
+
 def typical_ad(track: Track) -> Caption:
     """Return a typical caption with the track's own fields filled in."""
     own_fields = set(track.caption.answer.model_fields) - set(CaptionAnswer.model_fields)

@@ -21,7 +21,7 @@ from ictc.storage.journal import decode_line, encode_line
 
 Doctor = Callable[[Path], object]
 OPTIONS = '{"fail": ["ad_003"], "invalid": ["ad_007"]}'
-ALL_FILES = [file.name for step in STEPS for file in step.files if file.name != LEVELS_FILE]
+ALL_FILES = list(dict.fromkeys(file.name for step in STEPS for file in step.files if file.name != LEVELS_FILE))
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +38,7 @@ def sound(ads: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run with rejections, interface screens and journals of several segments."""
     out = tmp_path_factory.mktemp("sound") / "out"
     command = ["run", "--ads_dir", str(ads), "--output_dir", str(out), "--engine", "scripted", "--num_clusters", "3"]
+    command.append("--evidence")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("ictc.storage.journal.MAX_SEGMENT_BYTES", 1500)
         assert run_command([*command, "--engine_options", OPTIONS]) == 0

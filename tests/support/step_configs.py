@@ -19,6 +19,7 @@ def make_config(
     combined: str = "",
     dedupe: Literal["off", "exact", "near"] = "exact",
     allow_none: bool = False,
+    evidence: bool = False,
 ) -> StepConfig:
     """Return the configuration of a track of the default models."""
     engine = EngineSettings()
@@ -34,4 +35,5 @@ def make_config(
         combined=combined,
         dedupe=dedupe,
         allow_none=allow_none,
+        evidence=evidence,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -28,7 +28,8 @@ from ictc.engines.lite.naming import Namer
 from ictc.engines.lite.nouns import NounJudge
 from ictc.engines.lite.ocr import TextLine, TextReader
 from ictc.engines.lite.prototypes import embed_definition
-from ictc.engines.lite.schema import RequestRefusedError, Schema, fill, properties_of, resolve
+from ictc.engines.lite.quoting import find_best_quote
+from ictc.engines.lite.schema import RequestRefusedError, Schema, cut, fill, properties_of, resolve
 from ictc.engines.lite.spacing import Spacer
 from ictc.engines.lite.synthesis import LABEL_JOINT, LabelGroup, embed_labels, group_labels
 
@@ -61,6 +62,7 @@ LEAST_SIMILARITY_UNREAD = 0.9
 SCORE_DIGITS = 4
 MAX_DESCRIPTION_CHARS = 300
 MIN_RARE_WORD_LENGTH = 5
+NUM_IN_RULE = 3
 
 Inputs = Mapping[str, Any]
 
@@ -82,6 +84,7 @@ class Answerer:
             Task.SYNTHESIZE: self._synthesize,
             Task.SUGGEST: self._suggest,
             Task.NAME: self._name,
+            Task.EVIDENCE: self._quote,
         }
 
     def answer(self, request: GenerationRequest) -> GenerationResult:
@@ -152,7 +155,12 @@ class Answerer:
         described = self._describer.describe(
             groups, criterion=inputs["criterion"], max_chars=max_description_chars(item, schema)
         )
-        return to_json({"clusters": [{"name": one.name, "description": one.definition} for one in described]})
+        clusters = []
+        for place, (group, one) in enumerate(zip(groups, described, strict=True)):
+            others = [other.name.lower() for other in described[:place] + described[place + 1 :]]
+            known = {"name": one.name, "description": one.definition, **make_rules(group.labels, others=others)}
+            clusters.append(only_asked(known, item, schema))
+        return to_json({"clusters": clusters})
 
     def _name(self, request: GenerationRequest) -> str:
         inputs, schema = request.inputs, json_schema(request)
@@ -164,7 +172,25 @@ class Answerer:
             max_chars=max_description_chars(schema, schema),
             taken=inputs["taken"],
         )
-        return to_json({"name": described.name, "description": described.definition})
+        rules = make_rules(labels, others=[other.labels[0] for other in others])
+        return to_json(
+            only_asked({"name": described.name, "description": described.definition, **rules}, schema, schema)
+        )
+
+    def _quote(self, request: GenerationRequest) -> str:
+        """Return the words nearest to the cluster: of those in the image, else of what the caption says."""
+        inputs, cluster = request.inputs, request.inputs["cluster"]
+        prototype = embed_definition(
+            cluster["name"],
+            description=cluster["description"],
+            criterion=inputs["criterion"],
+            embedder=self._embedder,
+        )
+        said = [inputs["summary"], inputs["category"], *inputs.get("analysis", {}).values()]
+        read = [inputs["text"]] if any(map(str.isalpha, inputs["text"])) else said
+        schema = json_schema(request)
+        quote = find_best_quote(read, prototype, self._embedder)
+        return to_json({"quote": cut(quote, properties_of(schema, schema)["quote"])})
 
     def _suggest(self, request: GenerationRequest) -> str:
         """Return criteria of the list that are not known yet: these models name what is there, not what to ask."""
@@ -232,6 +258,23 @@ def rounded_to_one(scores: Mapping[str, float]) -> dict[str, float]:
     best = max(scores, key=scores.__getitem__)
     rounded[best] = round(rounded[best] + 1 - sum(rounded.values()), SCORE_DIGITS)
     return rounded
+
+
+def make_rules(labels: Sequence[str], *, others: Sequence[str]) -> dict[str, str]:
+    """Return the rules of a group: its most typical labels belong to it, what other groups are does not.
+
+    >>> make_rules(["city hotels", "beach flights"], others=["food"])
+    {'include': 'Labels such as city hotels or beach flights.', 'exclude': 'What is rather food.'}
+    """
+    own, rather = (" or ".join(words[:NUM_IN_RULE]) for words in (labels, others))
+    exclude = f"What is rather {rather}." if rather else "What has none of these labels."
+    return {"include": f"Labels such as {own}.", "exclude": exclude}
+
+
+def only_asked(known: Mapping[str, str], schema: Schema, root: Schema) -> dict[str, str]:
+    """Return those of the values that a schema asks for, cut to its lengths."""
+    asked = properties_of(schema, root)
+    return {name: cut(value, asked[name]) for name, value in known.items() if name in asked}
 
 
 def max_description_chars(cluster: Schema, root: Schema) -> int:

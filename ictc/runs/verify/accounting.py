@@ -44,7 +44,7 @@ def check_key(directory: RunDirectory, step: Step) -> Iterator[Finding]:
     """Yield what is wrong with the key of the result in use."""
     folder = directory.path / "state" / step.name
     path = folder / "current.json"
-    if not folder.exists():
+    if not folder.exists() or directory.is_retired(step.name):
         return
     key = read_json(path)
     if not isinstance(key, dict):

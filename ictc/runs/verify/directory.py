@@ -84,10 +84,16 @@ def verify_results(directory: RunDirectory, results: Results) -> Iterator[Findin
             yield from errors.count(check_step(directory, results, step, key))
             if not errors.found and step not in stale:
                 view = View(results=results, keys=keys, said=what_is_said(directory.path, step))
-                yield from check_files(directory.path, step, view)
+                yield from check_files(directory.path, step, view, completed=find_completed(directory, step))
     if keys and not errors.found:
         yield from check_rejections(directory.path, View(results=results, keys=keys, said={}))
     yield from check_prompts(directory.path)
+
+
+def find_completed(directory: RunDirectory, step: Step) -> frozenset[str]:
+    """Return the names of the files of a step that one after it writes with more in them."""
+    later = (one for one in STEPS if one.completes is step and directory.current_key(one.name) is not None)
+    return frozenset(file.name for one in later for file in one.files)
 
 
 def stale_finding(directory: RunDirectory, first: Step) -> Finding:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -15,14 +15,19 @@ from ictc.storage.json_files import read_json
 from ictc.storage.keys import digest
 
 
-def check_files(directory: Path, step: Step, view: View) -> Iterator[Finding]:
+def check_files(
+    directory: Path, step: Step, view: View, *, completed: Container[str] = frozenset()
+) -> Iterator[Finding]:
     """Yield which files of a step are missing, or differ from results that are in order themselves.
 
     Args:
         view: of the results; what they say of themselves is taken from the step's own file.
+        completed: names of files that are left to a later step, which has more to say in them.
     """
     wanted = step.files_of(view.results)
     for file in step.files:
+        if file.name in completed:
+            continue
         if file in wanted:
             yield from _compare(directory / file.name, file.read(directory), file.entries(view))
         elif (directory / file.name).exists():
@@ -52,9 +57,9 @@ def _compare(path: Path, found: Iterable[Entry], expected: Iterable[Entry]) -> I
 
 def check_orphans(directory: Path, step: Step) -> Iterator[Finding]:
     """Yield the files of a step that has no result in use."""
-    for file in step.files:
-        if (directory / file.name).exists():
-            yield Finding("export", directory / file.name, "is there, but no journal that would prove it")
+    for name in step.own_files:
+        if (directory / name).exists():
+            yield Finding("export", directory / name, "is there, but no journal that would prove it")
 
 
 def check_prompts(directory: Path) -> Iterator[Finding]:

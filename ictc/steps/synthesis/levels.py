@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
 from itertools import pairwise
 from typing import Any
 
-from ictc.records import ClusterDefinition, ClusterLevel
+from ictc.records import OPTIONAL_OF_CLUSTER, ClusterDefinition, ClusterLevel
 from ictc.tracks.spelling import plain_form
 
 Path = tuple[str, ...]
@@ -18,7 +17,7 @@ FIELDS = ("cluster_id", "name", "description")
 
 def level_to_row(level: ClusterLevel) -> dict[str, Any]:
     """Return a level as files have it; `parent` of a cluster is the number of the one above."""
-    clusters = [asdict(one) for one in level.clusters]
+    clusters = [one.to_row() for one in level.clusters]
     if level.parents:
         clusters = [{**one, "parent": parent} for one, parent in zip(clusters, level.parents, strict=True)]
     return {"name": level.name, "num_clusters": len(clusters), "clusters": clusters}
@@ -33,9 +32,14 @@ def level_from_row(row: Mapping[str, Any]) -> ClusterLevel:
     clusters = row["clusters"]
     return ClusterLevel(
         name=row["name"],
-        clusters=tuple(ClusterDefinition(**{name: one[name] for name in FIELDS}) for one in clusters),
+        clusters=tuple(_definition_from(one) for one in clusters),
         parents=tuple(one["parent"] for one in clusters if "parent" in one),
     )
+
+
+def _definition_from(row: Mapping[str, Any]) -> ClusterDefinition:
+    rules = {name: row[name] for name in OPTIONAL_OF_CLUSTER if name in row}
+    return ClusterDefinition(**{name: row[name] for name in FIELDS}, **rules)
 
 
 def find_ancestors(levels: Sequence[ClusterLevel]) -> list[tuple[int, ...]]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import orjson
@@ -18,11 +19,13 @@ from ictc.stages.work import AskAll
 from ictc.steps.histogram import Counted
 from ictc.steps.synthesis.proposing import Aim
 from ictc.tracks.base import ClusterAnswer, parse_cluster
+from ictc.tracks.rules import asks_rules
 from ictc.tracks.spelling import words_that_mean
 
 logger = logging.getLogger(__name__)
 
 MAX_TOKENS = 192
+MAX_TOKENS_WITH_RULES = 320
 MAX_LABELS = 30
 MAX_SIBLINGS = 40
 LABELS_OF_SIBLING = 4
@@ -64,8 +67,10 @@ async def name_groups(
     """
     names = {place: group.name for place, group in enumerate(groups) if group.name}
     descriptions = {place: group.description for place, group in enumerate(groups) if group.description}
+    rules: dict[int, dict[str, str]] = {}
+    wanted: list[Container[int]] = [names, descriptions, *([rules] if asks_rules(aim.track.naming.answer) else [])]
     for number in range(MAX_ROUNDS):
-        todo = [place for place in range(len(groups)) if place not in names or place not in descriptions]
+        todo = [place for place in range(len(groups)) if not all(place in known for known in wanted)]
         if not todo:
             break
         dialogues = [
@@ -82,6 +87,7 @@ async def name_groups(
         for place, answer in zip(todo, await hold(ask, dialogues), strict=True):
             names.setdefault(place, answer.name)
             descriptions.setdefault(place, answer.description)
+            rules[place] = answer.model_dump(exclude={"name", "description"})
         for place in find_repeated({place: names[place] for place in sorted(names, key=lambda p: not groups[p].name)}):
             logger.info("synthesize: %r is the name of another group, too; asked again", names.pop(place))
             descriptions.pop(place)
@@ -91,7 +97,8 @@ async def name_groups(
             "others; lower --num_clusters, or try another --seed or a larger model. Captions and labels are kept"
         )
     return tuple(
-        ClusterDefinition(place + 1, name=names[place], description=descriptions[place]) for place in range(len(groups))
+        ClusterDefinition(place + 1, name=names[place], description=descriptions[place], **rules.get(place, {}))
+        for place in range(len(groups))
     )
 
 
@@ -148,7 +155,7 @@ class _Naming:
             StageError: no answer was valid.
         """
         try:
-            return (yield from ask_until_valid(self._request, parse_cluster))
+            return (yield from ask_until_valid(self._request, partial(parse_cluster, model=self._answer)))
         except InvalidAnswer as error:
             labels = ", ".join(label for label, _ in self.groups[self.place].labels[:LABELS_OF_SIBLING])
             raise StageError(
@@ -161,8 +168,13 @@ class _Naming:
         others = [group for place, group in enumerate(self.groups) if place != self.place]
         return [other for other in others if other.parent == self.groups[self.place].parent] or others
 
+    @property
+    def _answer(self) -> type[ClusterAnswer]:
+        return self.aim.track.naming.answer
+
     def _request(self, attempt: Attempt) -> GenerationRequest:
         group, share = self.groups[self.place], attempt.text_share
+        max_tokens = MAX_TOKENS_WITH_RULES if asks_rules(self._answer) else MAX_TOKENS
         labels = group.labels[: max(1, int(MAX_LABELS * share))]
         examples = [text[:MAX_EXAMPLE_CHARS] for text in group.examples] if share == 1 else []
         others = [[label for label, _ in other.labels[:LABELS_OF_SIBLING]] for other in self._siblings()]
@@ -182,8 +194,8 @@ class _Naming:
                 taken=_json(taken),
                 **({} if parent is None else {"parent": _json(parent)}),
             ),
-            answer=JsonAnswer(ClusterAnswer.model_json_schema()),
-            sampling=attempt.sampling(max_tokens=MAX_TOKENS, seed=self.aim.seed + 1000 * self.number),
+            answer=JsonAnswer(self._answer.model_json_schema()),
+            sampling=attempt.sampling(max_tokens=max_tokens, seed=self.aim.seed + 1000 * self.number),
             inputs={
                 "criterion": self.aim.criterion,
                 "labels": [{"label": label, "count": count} for label, count in labels],

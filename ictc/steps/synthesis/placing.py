@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
 import orjson
 
 from ictc.engines.base import ChoiceAnswer, GenerationRequest, Task
@@ -57,6 +55,6 @@ def _request(
         inputs={
             "criterion": aim.criterion,
             **{"brand": "", "category": "", "text": label, "summary": "", "label": label},
-            "options": {letters: asdict(cluster) for letters, cluster in options.items()},
+            "options": {letters: cluster.to_row() for letters, cluster in options.items()},
         },
     )

@@ -23,12 +23,14 @@ from ictc.records import ClusterDefinition
 from ictc.stages.dialogue import Dialogue
 from ictc.stages.retry import FIRST, Attempt, failure_of, next_attempt, text_of
 from ictc.steps.histogram import LabelHistogram
-from ictc.tracks.base import Track, clusters_answer, parse_clusters
+from ictc.tracks.base import ClusterAnswer, Track, clusters_answer, parse_clusters
 from ictc.tracks.context import CLUSTER
+from ictc.tracks.rules import asks_rules
 
 logger = logging.getLogger(__name__)
 
 TOKENS_PER_CLUSTER = 128
+TOKENS_OF_RULES = 128
 TOKENS_BESIDE = 64
 UNTOLD_SHARE = 0.75
 """How much of the list is left when an engine finds it too long and does not say by how much."""
@@ -75,7 +77,12 @@ class Proposer:
     @property
     def max_tokens(self) -> int:
         """Most tokens of the first answer."""
-        return TOKENS_BESIDE + TOKENS_PER_CLUSTER * self.aim.num_clusters
+        rules = TOKENS_OF_RULES if asks_rules(self._answer) else 0
+        return TOKENS_BESIDE + (TOKENS_PER_CLUSTER + rules) * self.aim.num_clusters
+
+    @property
+    def _answer(self) -> type[ClusterAnswer]:
+        return self.aim.track.synthesize.answer
 
     def propose(self) -> Dialogue[Proposal]:
         """Come to K definitions.
@@ -88,7 +95,7 @@ class Proposer:
         while attempt is not None:
             result, shown = yield from self._ask_fitting(attempt, shown)
             try:
-                return Proposal(parse_clusters(text_of(result), self.aim.num_clusters), shown)
+                return Proposal(parse_clusters(text_of(result), self.aim.num_clusters, self._answer), shown)
             except InvalidAnswer as error:
                 reasons.append(str(error))
                 logger.warning("%s: attempt %d failed: %s", self.name, attempt.number + 1, error)
@@ -130,7 +137,7 @@ class Proposer:
                 labels="\n".join(f"{count} × {label}" for label, count in shown.labels),
                 coverage=coverage_sentence(shown),
             ),
-            answer=JsonAnswer(clusters_answer(aim.num_clusters).model_json_schema()),
+            answer=JsonAnswer(clusters_answer(aim.num_clusters, self._answer).model_json_schema()),
             sampling=attempt.sampling(max_tokens=self.max_tokens, seed=aim.seed),
             min_answer_tokens=TOKENS_BESIDE + CLUSTER.least * aim.num_clusters,
             inputs={

@@ -94,4 +94,4 @@ def save_synthesis(folder: Path, result: Synthesis) -> None:
     ):
         if is_there or (folder / name).exists():
             write_atomic(folder / name, orjson.dumps(value))
-    write_atomic(folder / DEFINITIONS, orjson.dumps([asdict(definition) for definition in result.definitions]))
+    write_atomic(folder / DEFINITIONS, orjson.dumps([definition.to_row() for definition in result.definitions]))

@@ -10,7 +10,9 @@ from ictc.config.levels import MIN_CLUSTERS
 from ictc.steps.base import TypicalRequest
 from ictc.steps.config import StepConfig
 from ictc.steps.synthesis.naming import LABELS_OF_SIBLING, MAX_LABELS, MAX_SIBLINGS
-from ictc.tracks.typical import TYPICAL_AD, TYPICAL_CLUSTER, TYPICAL_LABEL
+from ictc.tracks.base import ClusterAnswer
+from ictc.tracks.rules import asks_rules
+from ictc.tracks.typical import TYPICAL_AD, TYPICAL_CLUSTER, TYPICAL_LABEL, TYPICAL_RULES
 
 NAME, DESCRIPTION = TYPICAL_CLUSTER
 
@@ -53,7 +55,7 @@ def _proposal(config: StepConfig, num_clusters: int, *, count: int) -> TypicalRe
         labels=_label_lines(config.num_labels),
         coverage="",
     )
-    clusters = [{"name": NAME, "description": DESCRIPTION}] * num_clusters
+    clusters = [_cluster(config.track.synthesize.answer)] * num_clusters
     return TypicalRequest(prompt=prompt, answer=orjson.dumps(clusters).decode(), count=count)
 
 
@@ -73,7 +75,7 @@ def _name(config: StepConfig, num_clusters: int, *, num_above: int = 1) -> Typic
     num_labels = min(MAX_LABELS, max(1, config.num_labels // num_clusters))
     num_siblings = max(1, num_clusters // num_above - 1)
     sibling = ", ".join([TYPICAL_LABEL] * LABELS_OF_SIBLING)
-    answer = orjson.dumps({"name": NAME, "description": DESCRIPTION}).decode()
+    answer = orjson.dumps(_cluster(config.track.naming.answer)).decode()
     is_inside = num_above > 1
     prompt = config.track.naming_inside if is_inside else config.track.naming
     messages = prompt.render(
@@ -85,6 +87,10 @@ def _name(config: StepConfig, num_clusters: int, *, num_above: int = 1) -> Typic
         **({"parent": answer} if is_inside else {}),
     )
     return TypicalRequest(prompt=messages, answer=answer, count=num_clusters)
+
+
+def _cluster(answer: type[ClusterAnswer]) -> dict[str, str]:
+    return {"name": NAME, "description": DESCRIPTION, **(TYPICAL_RULES if asks_rules(answer) else {})}
 
 
 def _label_lines(num_labels: int) -> str:
