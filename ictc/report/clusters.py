@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from ictc.analytics.results import RunResults
+from ictc.records import ClusterDefinition
 from ictc.report.options import MAX_FIELD_CHARS
 from ictc.report.reading import RunReport
 
@@ -37,6 +38,7 @@ class ClusterCard:
     """One cluster as the page shows it.
 
     Attributes:
+        rules: what belongs here and what does not, by title; empty where there are none.
         share: of all images that were judged, those that no cluster fits included.
         breakdowns: for each kind of metadata that the collection has, its most frequent values here.
         examples: for each kind of example, positions of rows in the results.
@@ -45,6 +47,7 @@ class ClusterCard:
     number: int
     name: str
     description: str
+    rules: dict[str, str]
     size: int
     share: float
     color: str
@@ -67,6 +70,7 @@ def build_cards(run: RunReport) -> list[ClusterCard]:
             number=code + 1,
             name=clip(definition.name),
             description=clip(definition.description),
+            rules=name_rules(definition),
             size=sizes[code],
             share=sizes[code] / len(results.judged),
             color=cluster_color(code),
@@ -77,6 +81,12 @@ def build_cards(run: RunReport) -> list[ClusterCard]:
         )
         for code, definition in enumerate(results.definitions)
     ]
+
+
+def name_rules(definition: ClusterDefinition) -> dict[str, str]:
+    """Return the rules of a cluster that it has, by what people call them."""
+    rules = {"Belongs here": definition.include, "Does not belong here": definition.exclude}
+    return {title: clip(rule) for title, rule in rules.items() if rule}
 
 
 def cluster_color(code: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ import pandas as pd
 from ictc.report.clusters import clip
 from ictc.report.reading import RunReport
 from ictc.steps.base import MapStep
+from ictc.steps.evidence import DROPPED, QUOTED
 from ictc.steps.table import STEPS
 
 MAX_LISTED = 200
@@ -109,6 +111,7 @@ def build_facts(run: RunReport) -> dict[str, str]:
         "Track": run.results.track,
         "Clusters": f"{run.results.num_clusters} (K)",
         "No cluster": "allowed where none fits" if metadata.get("allow_none") else "",
+        "Evidence": describe_quotes(run.quotes),
         "Imported": IMPORTS.get(imported, ""),
         "Model": describe_models(metadata),
         "Engine": str(metadata.get("engine", "")),
@@ -122,6 +125,14 @@ def build_facts(run: RunReport) -> dict[str, str]:
         "Version": f"ictc {versions['ictc']}" if "ictc" in versions else "",
     }
     return {title: clip(value) for title, value in facts.items() if value}
+
+
+def describe_quotes(quotes: Mapping[str, int]) -> str:
+    """Return how many images are backed with a quote, "" where nobody asked for quotes."""
+    if not quotes:
+        return ""
+    told = f"a quote for {quotes[QUOTED]:,} of {sum(quotes.values()):,}"
+    return f"{told}; {quotes[DROPPED]:,} were dropped, as they stand nowhere" if quotes[DROPPED] else told
 
 
 def describe_labels(synthesis: dict[str, Any], item: str) -> str:

@@ -13,8 +13,11 @@ from markupsafe import Markup
 from ictc.report.clusters import clip, cluster_color, cluster_marker
 from ictc.report.reading import RunReport
 from ictc.report.words import TEXTS
+from ictc.steps.evidence import COLUMNS as COLUMNS_OF_EVIDENCE
 
 COLUMNS = ("image_id", "image_path", "timestamp", "category", "brand", "text", "summary", "label")
+OPTIONAL = tuple(COLUMNS_OF_EVIDENCE)
+"""The columns that some runs have besides."""
 
 UNSAFE_IN_HTML = {b"<": b"\\u003c", b">": b"\\u003e", b"&": b"\\u0026"}
 UNSAFE_IN_SCRIPTS = {"\u2028".encode(): b"\\u2028", "\u2029".encode(): b"\\u2029"}
@@ -65,6 +68,7 @@ def describe_run(run: RunReport, name: str) -> dict[str, Any]:
             **{column: [clip(value) for value in rows[column].fillna("")] for column in COLUMNS},
             "cluster": rows["cluster"].cat.codes.tolist(),
             "confidence": [None if np.isnan(value) else round(value, 4) for value in rows["confidence"].astype(float)],
+            **{column: [clip(value) for value in rows[column].fillna("")] for column in OPTIONAL if column in rows},
             **encode_values(rows, "platform"),
             **encode_values(rows, "ad_format"),
         },

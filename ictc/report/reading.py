@@ -23,7 +23,7 @@ from ictc.report.options import MAX_FIELD_CHARS, MAX_ROWS, MAX_TEXT_CHARS, PageO
 from ictc.report.projection import project
 from ictc.report.sampling import random_ranks, sample_positions
 from ictc.report.words import Words, words_for
-from ictc.steps import caption, synthesize
+from ictc.steps import caption, evidence, synthesize
 
 TEXT_COLUMNS = ("category", "brand", "text", "summary", "label")
 
@@ -53,6 +53,7 @@ class RunReport:
     Attributes:
         info, prompts, synthesis: content of `run.json`, `prompts.json` and `step2b_metadata.json`, empty where
             these are missing.
+        quotes: how many images are backed with a quote, and why others are not; empty where nobody asked for quotes.
         analyses: what the track's own fields say of the rows shown, by image id; empty where it has none.
         shown: positions of the rows whose data goes into the page, ascending.
         ranks: place of each row in the shuffled order of its cluster, shape (number of rows,).
@@ -62,6 +63,7 @@ class RunReport:
     info: dict[str, Any]
     prompts: dict[str, Any]
     synthesis: dict[str, Any]
+    quotes: dict[str, int]
     analyses: dict[str, dict[str, str]]
     finder: ImageFinder
     mapped: Mapped
@@ -98,6 +100,7 @@ def read_run(directory: Path, options: PageOptions, num_runs: int) -> RunReport:
         info=read_optional_json(directory / "run.json"),
         prompts=read_optional_json(directory / "prompts.json"),
         synthesis=read_optional_json(directory / synthesize.METADATA_FILE),
+        quotes=read_optional_json(directory / evidence.METADATA_FILE).get("quotes", {}),
         analyses=read_analyses(directory / caption.CAPTIONS_FILE, set(results.rows["image_id"].iloc[shown])),
         finder=build_finder(directory, ads_dir=options.ads_dir),
         mapped=map_captions(results.rows, shown, options.max_points // num_runs, options),

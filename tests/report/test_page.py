@@ -49,6 +49,8 @@ HOSTILE = {
     "platform": f"Face{ATTACK}book",
     "ad_format": f"&lt;b&gt; {ATTACK}",
     "image_path": f"../../{ATTACK}/../etc/passwd",
+    "evidence": f"{REVERSED} {ATTACK}",
+    "evidence_field": ATTACK,
 }
 HOSTILE_CLUSTER = f"Cheap & <b>bold</b> {ATTACK}"
 
@@ -77,6 +79,9 @@ def write_small(directory: Path, track: str = "marketing", shift: int = 0) -> Pa
         timestamp=by_id(["2025-03-15T17:52:02Z"]),
         confidence=by_id([number / 36 for number in range(36)]),
         image_path=by_id([f"{ad}.png" for ad in ADS]),
+        rules={"include": "It names a price.", "exclude": "It names a place."},
+        evidence=by_id(["Offer", None]),
+        evidence_field=by_id(["text", None]),
     )
     write_mapping(directory / "step1_captions.json", ((ad, {"summary": "", "lifestyle": f"calm {ad}"}) for ad in ADS))
     write_json(directory / "run.json", {"seconds": 83.0, "settings": {"ads_dir": "gone"}})
@@ -122,6 +127,7 @@ def write_hostile(directory: Path) -> Path:
         {image_id: HOSTILE_CLUSTER if number % 2 else "Plain" for number, image_id in enumerate(ids)},
         criterion=f"criterion {ATTACK}",
         ui_only=(f"menu {ATTACK}",),
+        rules={"include": ATTACK, "exclude": ATTACK},
         **columns,
     )
     captions = ((image_id, {f"field {ATTACK}": ATTACK}) for image_id in ids)
@@ -224,6 +230,7 @@ def test_every_cluster_and_image_is_on_the_page(browser: Any, pages: dict[str, P
         assert page.locator(".lead").inner_text().startswith("36 of 38 images are ads")
         assert "12 ads" in page.locator("article.cluster .size").first.inner_text()
         assert page.locator("article.cluster").first.get_by_text("big discount", exact=True).first.is_visible()
+        assert "Belongs here: It names a price." in page.locator("article.cluster").first.inner_text()
         for kind in ("Central", "Typical", "Borderline"):
             assert page.locator("article.cluster").first.get_by_role("heading", name=kind).is_visible()
         page.locator("#more").click()
@@ -248,6 +255,8 @@ def test_an_ad_is_shown_large_with_all_that_is_known_of_it(browser: Any, pages: 
         for known in ("Trust", "About Trust.", "expert seal", "Kestrix", "Confidence 28%", "FEED_BASED", "ad_010.png"):
             assert known in shown
         assert "Lifestyle: calm ad_010" in shown
+        assert page.locator("#detail q").inner_text() == page.locator("#results .tile q").inner_text() == "Offer"
+        assert "in the words" in shown
         assert page.locator("#detail img").evaluate("(image) => image.naturalWidth") > 0
 
 
@@ -512,7 +521,7 @@ def test_hostile_text_is_shown_as_text(browser: Any, pages: dict[str, Path]) -> 
         page.locator("#search").fill("__proto__")
         page.locator("#results .tile").first.click()
         shown = page.locator("#detail").inner_text()
-        for name in ("label", "category", "platform", "ad_format", "image_path"):
+        for name in ("label", "category", "platform", "ad_format", "image_path", "evidence"):
             assert " ".join(HOSTILE[name].split()) in " ".join(shown.split()), name
         assert f"Brand: {HOSTILE['brand']}" in shown
         assert "{{ 7 * 7 }}" in shown

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ def write_results(
     criterion: str = "Marketing Strategy",
     names: tuple[str, ...] = (),
     ui_only: tuple[str, ...] = (),
+    rules: Mapping[str, str] | None = None,
     **columns: Mapping[str, Any],
 ) -> Path:
     """Write what a run with these results exports.
@@ -28,11 +28,13 @@ def write_results(
         clusters: the cluster of each image by its id, None if none fits.
         names: of all clusters, in the order of their definitions; those that occur if left out.
         ui_only: ids of images that show an interface only.
+        rules: of every cluster.
         columns: further fields of the results, by image id.
     """
     names = names or tuple(dict.fromkeys(filter(None, clusters.values())))
     definitions = [
-        ClusterDefinition(number, name=name, description=f"About {name}.") for number, name in enumerate(names, 1)
+        ClusterDefinition(number, name=name, description=f"About {name}.", **(rules or {}))
+        for number, name in enumerate(names, 1)
     ]
     images = {image_id: image_fields(image_id, columns) for image_id in (*clusters, *ui_only)}
     rows = (
@@ -46,9 +48,9 @@ def write_results(
         for image_id, cluster in clusters.items()
     )
     directory.mkdir(parents=True)
-    write_parquet(directory / "results.parquet", rows)
+    write_parquet(directory / "results.parquet", rows, {name: str for name in columns if name not in RESULT_FIELDS})
     settings = {"track": track, "criterion": criterion, "num_clusters": len(names), "images": len(images)}
-    described = [{**asdict(one), "size": list(clusters.values()).count(one.name)} for one in definitions]
+    described = [{**one.to_row(), "size": list(clusters.values()).count(one.name)} for one in definitions]
     write_json(directory / "step3_metadata.json", {**settings, "clusters": described})
     write_mapping(directory / "image_mapping.json", images.items())
     write_mapping(directory / "ui_only_images.json", ((image_id, {"reason": "interface"}) for image_id in ui_only))

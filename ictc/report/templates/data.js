@@ -33,6 +33,8 @@ function adOf(run, row) {
   const ad = { row, cluster: run.clusters[rows.cluster[row]], clusterCode: rows.cluster[row] };
   for (const name of columnNames) ad[name] = rows[name][row];
   ad.confidence = rows.confidence[row];
+  ad.quote = rows.evidence ? rows.evidence[row] : '';
+  ad.quoteField = rows.evidence ? rows.evidence_field[row] : '';
   ad.platform = rows.platform[row] < 0 ? '' : rows.platform_values[rows.platform[row]];
   ad.format = rows.ad_format[row] < 0 ? '' : rows.ad_format_values[rows.ad_format[row]];
   ad.image = Object.hasOwn(data.images, ad.image_id) ? data.images[ad.image_id] : null;
@@ -57,6 +59,7 @@ function tile(run, row, rows, withMarker) {
     'button', { type: 'button', className: 'tile' }, frame,
     element('span', { className: 'label' }, label, element('span', { className: 'muted', title: 'confidence' }, percent(ad.confidence))),
     element('span', { className: 'caption' }, foreign([ad.brand, ad.summary].filter(Boolean).join(' · '))),
+    ad.quote ? element('q', { className: 'quote' }, foreign(ad.quote)) : null,
   );
   button.addEventListener('click', () => openDetail(run, rows, rows.indexOf(row)));
   return element('li', {}, button);

@@ -40,13 +40,20 @@ function reasons(run, ad) {
   const choice = element(
     'li', { className: 'chosen' }, element('h3', {}, 'Where it put it'),
     element('p', { className: 'strong' }, marker(ad.cluster), foreign(ad.cluster.name)),
-    element('p', {}, foreign(ad.cluster.description)), element('p', {}, sure),
+    element('p', {}, foreign(ad.cluster.description)), quoteOf(ad), element('p', {}, sure),
   );
   choice.style.setProperty('--color', ad.cluster.color);
   const nearness = describeNearness(run, ad);
   if (nearness) choice.append(nearness);
   list.append(choice);
   return list;
+}
+
+// The words that show why, and where they stand.
+function quoteOf(ad) {
+  if (!ad.quote) return null;
+  const place = ad.quoteField === 'text' ? 'in the words' : `in its ${ad.quoteField.replaceAll('_', ' ')}`;
+  return element('p', {}, element('q', { className: 'quote' }, foreign(ad.quote)), ' ', element('span', { className: 'muted' }, foreign(place)));
 }
 
 // What the embedding of the caption says, independently of the model's choice.
