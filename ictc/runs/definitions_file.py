@@ -175,5 +175,5 @@ def _number(path: Path, rows: Rows) -> Iterator[ClusterDefinition]:
             f'--clusters {path}: the numbers in "cluster_id" must be 1 to {len(rows)}, each once, or all be left out'
         )
     for place, (_, row) in enumerate(rows, start=1):
-        words = row.model_dump(exclude={"cluster_id"})
+        words = row.model_dump(exclude={"cluster_id", "parent"})
         yield ClusterDefinition(row.cluster_id or place, **{name: clean_text(text) for name, text in words.items()})
