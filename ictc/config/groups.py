@@ -12,7 +12,7 @@ from cyclopts import Parameter
 from pydantic import BeforeValidator, Field, model_validator
 
 from ictc.config.base import SettingsGroup
-from ictc.config.levels import AUTO, MAX_CLUSTERS, MIN_CLUSTERS, LevelNames, LevelSize, NumClusters, size_levels
+from ictc.config.levels import AUTO, MIN_CLUSTERS, MOST_AT_ONCE, LevelNames, LevelSize, NumClusters, size_levels
 
 DEFAULT_TOP_HOOKS = 60
 DEFAULT_NUM_PROPOSALS = 5
@@ -196,7 +196,7 @@ class ClusteringSettings(SettingsGroup):
         "that of the finest, the coarser numbers follow from it.",
     )
     max_clusters: int = Field(
-        12, ge=MIN_CLUSTERS, le=MAX_CLUSTERS, description="With --num_clusters auto: the most that are tried."
+        12, ge=MIN_CLUSTERS, le=MOST_AT_ONCE, description="With --num_clusters auto: the most that are tried."
     )
     top_hooks: int | None = Field(
         None,
@@ -209,7 +209,7 @@ class ClusteringSettings(SettingsGroup):
         le=100,
         description="How many sets of clusters Step 2b asks for, each from another sample of the labels. Of several, "
         "labels that most of them put together make a cluster, which is named then. Unset: 1; 5 with --guide, "
-        "--num_clusters auto or levels.",
+        "--num_clusters auto, levels or more than 100 clusters.",
     )
     guide: Path | None = Field(
         None,
@@ -233,7 +233,7 @@ class ClusteringSettings(SettingsGroup):
     @property
     def num_proposals(self) -> int:
         """How many sets of clusters Step 2b asks for."""
-        groups_first = self.guide is not None or self.chooses_number or bool(self.level_sizes)
+        groups_first = self.guide is not None or self.chooses_number or bool(self.level_sizes) or self.is_divided
         return self.synthesize_runs or (DEFAULT_NUM_PROPOSALS if groups_first else 1)
 
     @property
@@ -248,6 +248,11 @@ class ClusteringSettings(SettingsGroup):
             return self.max_clusters
         levels = self.level_sizes
         return levels[-1].num_clusters if levels else int(self.num_clusters)
+
+    @property
+    def is_divided(self) -> bool:
+        """Whether there are more clusters than one answer can hold."""
+        return self.most_clusters > MOST_AT_ONCE
 
     @property
     def level_sizes(self) -> tuple[LevelSize, ...]:
@@ -291,6 +296,15 @@ class ClusteringSettings(SettingsGroup):
             raise ValueError(
                 "--synthesize_runs 1 makes no levels: these are groups of labels that several sets of clusters agree "
                 "on; leave it out, or ask for one --num_clusters without --levels"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def check_divided(self) -> Self:
+        if self.is_divided and self.clusters is None and self.num_proposals == 1:
+            raise ValueError(
+                f"--synthesize_runs 1 makes at most {MOST_AT_ONCE} clusters, as many as one answer holds; leave it "
+                "out, or lower --num_clusters"
             )
         return self
 

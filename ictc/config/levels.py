@@ -7,7 +7,9 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, TypeAdapter
 
-MIN_CLUSTERS, MAX_CLUSTERS = 2, 100
+MIN_CLUSTERS, MAX_CLUSTERS = 2, 1000
+MOST_AT_ONCE = 100
+"""Clusters in one answer; more are made in parts."""
 AUTO = "auto"
 ALL_LEVELS = "all"
 """What commands that take a level take for all of them."""

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from ictc.config import ControlSettings, EngineSettings, RunSettings
 from ictc.config.base import SettingsGroup, explicit
 from ictc.config.errors import describe_invalid
-from ictc.config.levels import AUTO, NumClusters, parse_num_clusters
+from ictc.config.levels import AUTO, MAX_CLUSTERS, MIN_CLUSTERS, NumClusters, parse_num_clusters
 from ictc.config.run import GROUPS
 from ictc.dataset.catalog.table import is_table
 from ictc.dataset.fetching.locations import is_url
@@ -238,8 +238,11 @@ def parse_numbers(text: str) -> tuple[NumClusters, ...]:
     if text.strip().lower() == AUTO:
         return (AUTO,)
     parts = [part.strip() for part in text.split(",")]
-    if not all(part.isdecimal() and 2 <= int(part) <= 100 for part in parts):
-        raise ConfigError(f"--num_clusters {text}: must be a number from 2 to 100, several, such as 5,7,10, or auto")
+    if not all(part.isdecimal() and MIN_CLUSTERS <= int(part) <= MAX_CLUSTERS for part in parts):
+        raise ConfigError(
+            f"--num_clusters {text}: must be a number from {MIN_CLUSTERS} to {MAX_CLUSTERS}, several, such as 5,7,10, "
+            "or auto"
+        )
     return tuple(dict.fromkeys(map(int, parts)))
 
 

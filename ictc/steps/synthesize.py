@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from ictc.config.levels import AUTO, MIN_CLUSTERS
+from ictc.config.levels import AUTO, MIN_CLUSTERS, MOST_AT_ONCE
 from ictc.errors import StageError
 from ictc.records import NONE_GIVEN, ClusterDefinition, ClusterLevel, GivenClusters, Guide
 from ictc.steps.base import JsonFile, MapStep, ReduceStep, Results, TypicalRequest, View
@@ -18,6 +18,7 @@ from ictc.steps.config import StepConfig
 from ictc.steps.finding import Finding
 from ictc.steps.histogram import LabelHistogram, build_histogram
 from ictc.steps.label import LABEL, count_labels, iter_labels
+from ictc.steps.synthesis.dividing import labels_at_once
 from ictc.steps.synthesis.levels import iter_problems, iter_repeated_names, level_to_row
 from ictc.steps.synthesis.proposing import Aim
 from ictc.steps.synthesis.result import DEFINITIONS, LEVELS, Synthesis, load_synthesis, save_synthesis
@@ -183,12 +184,14 @@ class SynthesizeStep(ReduceStep[Synthesis]):
     def count_context(self, config: StepConfig, num_labels: int) -> ContextNeed | None:
         if config.given:
             return None
+        num_clusters = min(config.num_clusters, MOST_AT_ONCE)
+        num_labels = labels_at_once(num_labels, num_clusters=config.num_clusters)
         prompt = config.track.synthesize.render(
-            criterion=config.criterion, num_clusters=config.num_clusters, labels="", coverage="x" * 160
+            criterion=config.criterion, num_clusters=num_clusters, labels="", coverage="x" * 160
         )
         around = count_prompt(prompt)
         has_rules = asks_rules(config.track.synthesize.answer)
-        clusters = CLUSTER.plus(RULES if has_rules else NOTHING).times(config.num_clusters)
+        clusters = CLUSTER.plus(RULES if has_rules else NOTHING).times(num_clusters)
         return ContextNeed(
             self.number,
             least=around + num_labels * LABEL_LINE.least + clusters.least,

@@ -69,6 +69,7 @@ async def name_groups(
     descriptions = {place: group.description for place, group in enumerate(groups) if group.description}
     rules: dict[int, dict[str, str]] = {}
     wanted: list[Container[int]] = [names, descriptions, *([rules] if asks_rules(aim.track.naming.answer) else [])]
+    refused: dict[int, list[str]] = {}
     for number in range(MAX_ROUNDS):
         todo = [place for place in range(len(groups)) if not all(place in known for known in wanted)]
         if not todo:
@@ -78,7 +79,7 @@ async def name_groups(
                 aim=aim,
                 groups=groups,
                 place=place,
-                taken=names_in_sight(names, groups, place),
+                taken=[*refused.get(place, ()), *names_in_sight(names, groups, place)],
                 number=number,
                 suffix=suffix,
             ).name()
@@ -89,7 +90,8 @@ async def name_groups(
             descriptions.setdefault(place, answer.description)
             rules[place] = answer.model_dump(exclude={"name", "description"})
         for place in find_repeated({place: names[place] for place in sorted(names, key=lambda p: not groups[p].name)}):
-            logger.info("synthesize: %r is the name of another group, too; asked again", names.pop(place))
+            logger.info("synthesize: %r is the name of another group, too; asked again", names[place])
+            refused.setdefault(place, []).append(names.pop(place))
             descriptions.pop(place)
     if len(names) < len(groups):
         raise StageError(

@@ -20,6 +20,7 @@ from ictc.stages.dialogue import Dialogue, hold
 from ictc.stages.work import AskAll, ReduceTask
 from ictc.steps.histogram import Counted, LabelHistogram
 from ictc.steps.synthesis.agreeing import Groups, LabelsToGroup, find_absent
+from ictc.steps.synthesis.dividing import Divider, first_number, labels_at_once
 from ictc.steps.synthesis.naming import LabelGroup, name_groups
 from ictc.steps.synthesis.nesting import LevelGroups, name_levels
 from ictc.steps.synthesis.placing import place
@@ -104,7 +105,8 @@ class SynthesizeTask(ReduceTask[Synthesis]):
         labels = LabelsToGroup(counted=self._labels_to_place(read), guide=self.guide)
         placements = {
             number: [
-                await self._place(ask, labels.names, proposal, rank) for rank, proposal in enumerate(each, start=1)
+                await self._place(ask, labels, proposal, self.aim.of(number), rank)
+                for rank, proposal in enumerate(each, start=1)
             ]
             for number, each in proposals.items()
         }
@@ -171,20 +173,28 @@ class SynthesizeTask(ReduceTask[Synthesis]):
             logger.warning("one of %d proposals is left out: %s", self.num_proposals, failure)
         return proposals
 
-    async def _place(self, ask: AskAll, names: Sequence[str], proposal: Proposal, rank: int) -> list[int | None]:
-        """Return in which cluster of a proposal each name is."""
+    async def _place(
+        self, ask: AskAll, labels: LabelsToGroup, proposal: Proposal, aim: Aim, rank: int
+    ) -> list[int | None]:
+        """Return in which cluster of a proposal each name is, of one with fewer than were aimed at: once divided."""
         is_one_of_many = self.chooses_number or self.levels
-        prefix = f"place-{rank}-of-{len(proposal.definitions)}" if is_one_of_many else f"place-{rank}"
+        prefix = f"place-{rank}-of-{aim.num_clusters}" if is_one_of_many else f"place-{rank}"
+        names = labels.names
         dialogues = [
             place(name, proposal, aim=self.aim, name=f"{prefix}-{row}") for row, name in enumerate(names, start=1)
         ]
-        return await hold(ask, dialogues)
+        row = await hold(ask, dialogues)
+        if len(proposal.definitions) == aim.num_clusters:
+            return row
+        return await Divider(aim=aim, counted=labels.counted, name=prefix).divide(ask, names, row)
 
     def _proposer(self, aim: Aim, number: int) -> Proposer:
         """Return what asks for one proposal, from a sample of its own."""
-        sample = self.labels.resample(draw=f"{aim.seed}/{number}").head(self.num_labels)
+        num_labels = labels_at_once(self.num_labels, num_clusters=aim.num_clusters)
+        aim = aim.of(first_number(aim.num_clusters))
+        sample = self.labels.resample(draw=f"{aim.seed}/{number}").head(num_labels)
         if len(sample.labels) < aim.num_clusters:  # so few labels that a sample may lack some
-            sample = self.head
+            sample = self.labels.head(num_labels)
         return Proposer(aim=aim, histogram=sample, name=f"synthesize-{number + 1}")
 
     def _labels_to_place(self, proposals: Sequence[Proposal]) -> list[Counted]:

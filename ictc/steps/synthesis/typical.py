@@ -9,6 +9,7 @@ import orjson
 from ictc.config.levels import MIN_CLUSTERS
 from ictc.steps.base import TypicalRequest
 from ictc.steps.config import StepConfig
+from ictc.steps.synthesis.dividing import first_number, labels_at_once
 from ictc.steps.synthesis.naming import LABELS_OF_SIBLING, MAX_LABELS, MAX_SIBLINGS
 from ictc.tracks.base import ClusterAnswer
 from ictc.tracks.rules import asks_rules
@@ -20,17 +21,13 @@ NAME, DESCRIPTION = TYPICAL_CLUSTER
 def typical_requests(config: StepConfig) -> Sequence[TypicalRequest]:
     """Return what is asked for the proposals, for the place of each label in them, and for the names."""
     if config.given:
-        return [_proposal(config, config.num_clusters, count=0)]
+        return [_proposal(config, config.num_clusters, num_labels=config.num_labels, count=0)]
     if config.num_proposals == 1:
-        return [_proposal(config, config.num_clusters, count=1)]
+        return [_proposal(config, config.num_clusters, num_labels=config.num_labels, count=1)]
     if config.levels:
         return _levels(config)
     numbers = config.num_clusters - MIN_CLUSTERS + 1 if config.chooses_number else 1
-    return [
-        _proposal(config, config.num_clusters, count=numbers * config.num_proposals),
-        _place(config, config.num_clusters, count=numbers * config.num_proposals * config.num_labels),
-        _name(config, config.num_clusters),
-    ]
+    return [*_placements(config, config.num_clusters, count=numbers), _name(config, config.num_clusters)]
 
 
 def _levels(config: StepConfig) -> Sequence[TypicalRequest]:
@@ -39,20 +36,38 @@ def _levels(config: StepConfig) -> Sequence[TypicalRequest]:
     num_above = 1
     for level in config.levels:
         number = level.num_clusters
-        requests += [
-            _proposal(config, number, count=config.num_proposals),
-            _place(config, number, count=config.num_proposals * config.num_labels),
-            _name(config, number, num_above=num_above),
-        ]
+        requests += [*_placements(config, number), _name(config, number, num_above=num_above)]
         num_above = number
     return requests
 
 
-def _proposal(config: StepConfig, num_clusters: int, *, count: int) -> TypicalRequest:
+def _placements(config: StepConfig, num_clusters: int, *, count: int = 1) -> Sequence[TypicalRequest]:
+    """Return what is asked for `count` times all proposals, and for the place of each label in them.
+
+    Of more clusters than one answer can hold, each label is placed twice.
+    """
+    num_proposals, first = count * config.num_proposals, first_number(num_clusters)
+    places = num_proposals * config.num_labels
+    listed = labels_at_once(config.num_labels, num_clusters=num_clusters)
+    requests = [
+        _proposal(config, first, num_labels=listed, count=num_proposals),
+        _place(config, first, count=places),
+    ]
+    if first == num_clusters:
+        return requests
+    inside, listed = -(-num_clusters // first), -(-config.num_labels // first)
+    return [
+        *requests,
+        _proposal(config, inside, num_labels=listed, count=num_proposals * first),
+        _place(config, inside, count=places),
+    ]
+
+
+def _proposal(config: StepConfig, num_clusters: int, *, num_labels: int, count: int) -> TypicalRequest:
     prompt = config.track.synthesize.render(
         criterion=config.criterion,
         num_clusters=num_clusters,
-        labels=_label_lines(config.num_labels),
+        labels=_label_lines(num_labels),
         coverage="",
     )
     clusters = [_cluster(config.track.synthesize.answer)] * num_clusters
