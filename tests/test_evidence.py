@@ -24,6 +24,7 @@ from ictc.engines.base import GenerationRequest, GenerationResult, ItemError, It
 from ictc.engines.scripted import ScriptedEngine
 from ictc.planning.prompts import ESTIMATE, count_text_tokens
 from ictc.records import Caption, ClusterDefinition
+from ictc.runs.verify import verify
 from ictc.steps.base import Results
 from ictc.steps.options import list_options, make_options
 from ictc.steps.synthesize import digest_clusters
@@ -31,6 +32,7 @@ from ictc.steps.table import STEPS
 from ictc.storage.journal import decode_line, encode_line
 from ictc.storage.keys import digest
 from ictc.storage.manifest import Manifest
+from ictc.storage.rundir import RunDirectory
 from ictc.tracks import load_track
 from ictc.tracks.evidence import find_quote, iter_quotable
 from ictc.tracks.rules import RuledClusterAnswer, with_rules
@@ -139,6 +141,7 @@ class TestRuns:
         counts = check_quotes(out)
         assert bool(counts["dropped"]) is (misquote > 0)
         assert bool(counts["quoted"]) is (misquote < 1)
+        assert not list(verify(RunDirectory(out)))
         assert run.results["evidence"].notna().sum() == counts["quoted"]
         assert {"include", "exclude"} <= set(run.clusters)
 

@@ -70,8 +70,9 @@ def test_all_steps_in_unified_mode_then_other_clusters(tiny_checkpoint: Path, tm
     (ads / "broken.jpg").write_bytes(b"\xff\xd8\xff")
     draw_image(ads / "huge.png", 77, size=(3000, 2000))
     context = ("--max_model_len", 3100, "--max_image_tokens", 3000, "--verbose")
-    run_vllm(ads, tmp_path / "out", tiny_checkpoint, *context)
+    run_vllm(ads, tmp_path / "out", tiny_checkpoint, *context, "--evidence")
     check_accounting(tmp_path / "out", 10)
+    check_evidence(tmp_path / "out")
     assert set(load(tmp_path / "out", "broken_images.json")) == {"broken"}
     final = load(tmp_path / "out", "ictc_final_results.json")
     assert len({cluster["name"] for cluster in final["cluster_definitions"]}) == 2
@@ -87,9 +88,22 @@ def test_all_steps_in_unified_mode_then_other_clusters(tiny_checkpoint: Path, tm
     assert "K=2: Step 2a labels: 0/" in said
     for k in (2, 3):
         check_accounting(tmp_path / "ks" / f"k{k}", 10)
+        check_evidence(tmp_path / "ks" / f"k{k}")
         assert len(load(tmp_path / "ks" / f"k{k}", "step2b_dynamic_clusters.json")) == k
         assert load(tmp_path / "ks" / f"k{k}", "step2b_metadata.json")["placed_labels"]
         check_none(tmp_path / "ks" / f"k{k}", num_options=k + 1)
+
+
+def check_evidence(out: Path) -> None:
+    """Check that each image with a cluster left Step 3b, and that clusters have rules; noise quotes nothing."""
+    counts, rows = load(out, "step3b_metadata.json"), load(out, "ictc_final_results.json")["results"]
+    assert sum(counts["step3b"].values()) == sum(row["cluster"] is not None for row in rows)
+    assert sum(counts["quotes"].values()) == counts["step3b"]["done"]
+    assert counts["quotes"]["dropped"] + counts["quotes"]["nothing_to_quote"] > 0
+    captions = load(out, "step1_captions.json")
+    quoted = [row for row in rows if row["evidence"] is not None]
+    assert all(row["evidence"] in captions[row["image_id"]][row["evidence_field"]] for row in quoted)
+    assert all(one["include"] and one["exclude"] for one in load(out, "step2b_dynamic_clusters.json"))
 
 
 def check_none(out: Path, num_options: int) -> None:

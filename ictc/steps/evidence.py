@@ -69,7 +69,7 @@ def iter_evidence(view: View) -> Iterator[Entry]:
 
 def iter_metadata(view: View) -> Iterator[Entry]:
     """Yield what the results were made by, and how many images have a quote or why they have none."""
-    yield from {**say_counts(view), **_say_step(view.results)}.items()
+    yield from say_settings(view).items()
 
 
 def iter_rows(view: View) -> Iterator[Entry]:
@@ -80,13 +80,16 @@ def iter_rows(view: View) -> Iterator[Entry]:
 
 def iter_table(view: View) -> Iterator[Entry]:
     """Yield what the results were made by, the clusters, and these rows."""
-    yield "metadata", {**say_counts(view), **_say_step(view.results)}
+    yield "metadata", say_settings(view)
     yield "cluster_definitions", say_clusters(view)
     yield from iter_rows(view)
 
 
-def _say_step(results: Results) -> dict[str, Any]:
-    return {f"step{EVIDENCE.number}": results.describe_statuses(EVIDENCE), "quotes": count_quotes(results)}
+def say_settings(view: View) -> dict[str, Any]:
+    """Return what a run says of itself, this step last."""
+    results = view.results
+    own = {f"step{EVIDENCE.number}": results.describe_statuses(EVIDENCE), "quotes": count_quotes(results)}
+    return {**{name: value for name, value in say_counts(view).items() if name not in own}, **own}
 
 
 class EvidenceStep(MapStep[Assigned]):
