@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import KW_ONLY, asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -222,12 +223,14 @@ class Guide:
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """The one cluster of one image (Step 3).
+    """The cluster of one image (Step 3), or all that fit.
 
     Attributes:
-        cluster_id: None if no cluster fits.
+        cluster_id: None if no cluster fits; of several, the best.
         confidence: probability of this answer among all that could be given, in [0, 1], where the engine gives scores.
         runner_up: the cluster that came second, where the engine gives scores; None if "no cluster" did.
+        fitting: all that fit, the best first, as pairs of a cluster and its score from 1 to 5; () where only one was
+            asked for.
     """
 
     image_id: str
@@ -235,6 +238,7 @@ class Assignment:
     _: KW_ONLY
     confidence: float | None = None
     runner_up: int | None = None
+    fitting: Sequence[tuple[int, int]] = ()
 
 
 def add_counts(one: int | None, other: int | None) -> int | None:

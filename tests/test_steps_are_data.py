@@ -67,7 +67,11 @@ def key_fields(tmp_path: Path) -> set[str]:
     results = Results(Manifest(tmp_path / "manifest.jsonl", {}, 0))
     (tmp_path / "manifest.jsonl").touch()
     given = (ClusterDefinition(1, name="one", description=""), ClusterDefinition(2, name="two", description=""))
-    configs = (make_config(), make_config(given=given), make_config(combined="digest", dedupe="near", allow_none=True))
+    configs = (
+        make_config(),
+        make_config(given=given),
+        make_config(combined="digest", dedupe="near", allow_none=True, multi_label=True),
+    )
     return {name for config in configs for step in STEPS for name in step.key(config, results)}
 
 
@@ -90,7 +94,17 @@ def test_nobody_else_names_the_files_of_a_step() -> None:
 
 def test_nobody_else_reads_the_fields_of_a_key(tmp_path: Path) -> None:
     fields = key_fields(tmp_path)
-    assert {"model", "prompt", "num_clusters", "given", "clusters", "combined", "dedupe", "allow_none"} <= fields
+    assert {
+        "model",
+        "prompt",
+        "num_clusters",
+        "given",
+        "clusters",
+        "combined",
+        "dedupe",
+        "allow_none",
+        "multi_label",
+    } <= fields
     found = {
         (path.name, name)
         for path in everybody_else()

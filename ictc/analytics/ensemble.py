@@ -66,7 +66,10 @@ def fold(runs: Sequence[RunResults]) -> Ensemble:
 
     Raises:
         InputError: no image has a cluster in all runs.
+        ConfigError: images of a run may be in several clusters.
     """
+    for run in runs:
+        run.check_partition()
     names = name_runs(runs)
     columns = [run.rows.set_index("image_id")["cluster"].rename(name) for run, name in zip(runs, names, strict=True)]
     columns = [columns[0], *(one.rename(index=match_ids(one.index, columns[0].index)) for one in columns[1:])]

@@ -34,12 +34,14 @@ class Clustering:
         clusters: categorical, index: image ids.
         outcomes: of the images that have no cluster, why: "none" if none fits, "ui_only", "broken" or "rejected";
             index: image ids. Empty where nobody says.
+        fitting: all clusters that fit each image, the best first, where they were asked for; index: image ids.
         none_name: what images that no cluster fits are called; no cluster is.
     """
 
     name: str
     clusters: pd.Series
     outcomes: pd.Series
+    fitting: pd.Series | None = field(default=None, kw_only=True)
     none_name: str = field(default=NONE_NAME, kw_only=True)
 
 
@@ -62,7 +64,11 @@ def _load_results(path: Path) -> Clustering:
     run = load_results(find_single_results(path), ["image_id"])
     clusters, filtered = run.rows.set_index("image_id")["cluster"], run.filtered
     outcomes = filtered.set_index("image_id")["outcome"]
-    return Clustering(f"{run.directory} ({run.name})", clusters, outcomes, none_name=run.none_name)
+    fitting = None
+    if run.is_several:
+        rows = load_results(run.directory, ["image_id", "clusters"]).rows
+        fitting = rows.set_index("image_id")["clusters"].map(list)
+    return Clustering(f"{run.directory} ({run.name})", clusters, outcomes, fitting=fitting, none_name=run.none_name)
 
 
 def read_labels(path: Path, columns: Sequence[str]) -> pd.Series:

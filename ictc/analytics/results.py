@@ -77,6 +77,23 @@ class RunResults:
         return name_none(definition.name for definition in self.definitions)
 
     @property
+    def is_several(self) -> bool:
+        """Whether images may be in several clusters, of which "cluster" is the best."""
+        return bool(self.metadata.get("multi_label"))
+
+    def check_partition(self) -> None:
+        """Refuse clusters that overlap, to what compares divisions of the images.
+
+        Raises:
+            ConfigError: with what to do.
+        """
+        if self.is_several:
+            raise ConfigError(
+                f"{self.directory}: images may be in several clusters there (--multi_label), and this compares "
+                "divisions of the images; make one with ictc recluster --multi_label=false"
+            )
+
+    @property
     def name(self) -> str:
         """The run in a few words, such as "marketing, K=5"."""
         return f"{self.track}, K={self.num_clusters}"

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from ictc.storage.atomic import atomic_writer
@@ -48,7 +49,14 @@ def _escape_column(column: pd.Series) -> pd.Series:
         return column.cat.rename_categories([escape_formula(str(category)) for category in column.cat.categories])
     if pd.api.types.is_numeric_dtype(column):
         return column
-    return column.map(lambda cell: escape_formula(cell) if isinstance(cell, str) else cell)
+    return column.map(_escape_cell)
+
+
+def _escape_cell(cell: Any) -> Any:
+    """Return a cell as CSV has it; of several values, all in one, with semicolons between them."""
+    if isinstance(cell, list | np.ndarray):
+        cell = ";".join(map(str, cell))
+    return escape_formula(cell) if isinstance(cell, str) else cell
 
 
 def to_records(frame: pd.DataFrame) -> list[dict[str, Any]]:

@@ -11,6 +11,8 @@ from cyclopts import Parameter
 from ictc.analytics.extra import analysis_packages
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from ictc.analytics.evaluation import Evaluation, Scores
     from ictc.analytics.labels import Clustering
 
@@ -24,6 +26,15 @@ TITLES = {
     "bcubed_recall": "BCubed recall",
     "bcubed_f1": "BCubed F1",
     "purity": "purity",
+}
+
+TITLES_OF_SETS = {
+    "precision": "precision",
+    "recall": "recall",
+    "f1": "F1",
+    "jaccard": "Jaccard, mean of the images",
+    "exact": "all clusters right",
+    "best": "best cluster right",
 }
 
 PER_CLASS_FORMATS = {
@@ -48,7 +59,9 @@ def evaluate(
 ) -> None:
     """Compare clusters with the true classes: accuracy, NMI, ARI, AMI, BCubed, each class and the confusion matrix.
 
-    Images without a cluster, also those that no cluster fits, or without a class are counted and told. Examples:
+    Images without a cluster, also those that no cluster fits, or without a class are counted and told. Of a run with
+    --multi_label the sets of clusters are compared, and the truth may have several classes in a cell, with semicolons
+    between them. Examples:
 
     ictc evaluate out --truth truth.csv
 
@@ -63,10 +76,34 @@ def evaluate(
         from ictc.analytics.evaluation import evaluate as compare
         from ictc.analytics.labels import load_clustering, read_labels
     clustering = load_clustering(path)
+    if clustering.fitting is not None:
+        tell_of_sets(clustering.name, clustering.fitting, truth, column=column, output_dir=output_dir)
+        return
     evaluation = compare(clustering.clusters, truth=read_labels(truth, (column,)), outcomes=clustering.outcomes)
     print_evaluation(evaluation, clustering, truth)
     if output_dir is not None:
         write_evaluation(evaluation, clustering, output_dir)
+        print(f"Written to {output_dir}")
+
+
+def tell_of_sets(name: str, fitting: pd.Series, truth: Path, *, column: str, output_dir: Path | None) -> None:
+    """Compare the clusters that fit each image with its classes, print what that says, and write it."""
+    from ictc.analytics.labels import read_labels
+    from ictc.analytics.several import evaluate_sets
+    from ictc.analytics.tables import format_columns, format_table, to_records, write_csv
+    from ictc.storage.json_files import write_json
+
+    found = evaluate_sets(fitting, truth=read_labels(truth, (column,)))
+    scores = asdict(found.scores)
+    print(f"{name} against {truth}, of images in several clusters")
+    print(f"{found.num_images:,} images compared, {found.num_without_cluster:,} with a class but no cluster")
+    print("\n" + "\n".join(f"  {TITLES_OF_SETS[score]:36} {value:6.3f}" for score, value in scores.items()))
+    print("\n" + format_table(format_columns(found.per_class, PER_CLASS_FORMATS)))
+    if output_dir is not None:
+        counts = {"images": found.num_images, "with_class_without_cluster": found.num_without_cluster}
+        summary = {**counts, "scores": scores, "per_class": to_records(found.per_class)}
+        write_json(output_dir / "evaluation.json", summary)
+        write_csv(found.per_class, output_dir / "per_class.csv")
         print(f"Written to {output_dir}")
 
 

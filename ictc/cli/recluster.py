@@ -33,6 +33,7 @@ def recluster(
     synthesize_runs: Annotated[int | None, Parameter(group=OWN)] = None,
     guide: Annotated[Path | None, Parameter(group=OWN)] = None,
     allow_none: Annotated[bool | None, Parameter(group=OWN)] = None,
+    multi_label: Annotated[bool | None, Parameter(group=OWN)] = None,
     evidence: Annotated[bool | None, Parameter(group=OWN)] = None,
     engine: Annotated[EngineSettings | None, Parameter(name="*", group=Group("Models", sort_key=4))] = None,
     control: Annotated[ControlSettings | None, Parameter(name="*", group=Group("Control", sort_key=5))] = None,
@@ -70,6 +71,8 @@ def recluster(
         guide: YAML file of what is known of the clusters: clusters that must be there, and labels that are together
             or apart. Unset: as in the source.
         allow_none: Let Step 3 say that no cluster fits an image. Unset: as in the source; --allow_none=false: no more.
+        multi_label: Put an image into every cluster that fits it, with a score each. Unset: as in the source;
+            --multi_label=false: into the best alone.
         evidence: Back each assignment with a quote, and give each cluster two rules. Unset: as in the source;
             --evidence=false: no more.
     """
@@ -82,6 +85,7 @@ def recluster(
         "synthesize_runs": synthesize_runs,
         "guide": guide,
         "allow_none": allow_none,
+        "multi_label": multi_label,
         "evidence": evidence,
     }
     given = {name: value for name, value in own.items() if value is not None}
@@ -106,7 +110,11 @@ def compare(directories: list[Path], output_dir: Path) -> None:
     """Print how balanced the clusterings are and how far they agree, and write it beside them."""
     with analysis_packages():
         from ictc.analytics.comparison import compare_clusterings
+        from ictc.analytics.results import load_results
         from ictc.analytics.tables import format_columns, format_table, write_csv
+    if any(load_results(directory, ["image_id"]).is_several for directory in directories):
+        print("No comparison: images may be in several clusters, and it is of divisions of the images")
+        return
     sizes, agreement = compare_clusterings(directories)
     shown = {"run": "", "num_clusters": "", "normalized_entropy": "{:.3f}", "largest_share": "{:.1%}", "sizes": ""}
     print("\nBalance of the clusters\n" + format_table(format_columns(sizes, shown)))

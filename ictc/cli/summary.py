@@ -30,7 +30,9 @@ def print_summary(summary: TrackSummary) -> None:
 def print_cluster(cluster: ClusterSummary, *, total: int, width: int) -> None:
     """Print one cluster with its share of all images that were judged, and its surest members."""
     share = cluster.size / total if total else 0.0
-    print(f"\n{cluster.size:>7,}  {share:>4.0%}  {' > '.join((*cluster.inside, cluster.definition.name))}")
+    name = " > ".join((*cluster.inside, cluster.definition.name))
+    fits = f" (fits {cluster.num_fitting:,})" if cluster.num_fitting else ""
+    print(f"\n{cluster.size:>7,}  {share:>4.0%}  {name}{fits}")
     print(textwrap.fill(cluster.definition.description, width, initial_indent=INDENT, subsequent_indent=INDENT))
     print_examples(cluster.examples, width)
 

@@ -224,6 +224,11 @@ class ClusteringSettings(SettingsGroup):
     allow_none: bool = Field(
         False, description="Let Step 3 say that no cluster fits an image; such images are counted apart."
     )
+    multi_label: bool = Field(
+        False,
+        description="Let Step 3 put an image into every cluster that fits it, with a score from 1 to 5 each, instead "
+        "of the one that fits best.",
+    )
     evidence: bool = Field(
         False,
         description="Back each assignment with a quote from the caption or the words in the image (Step 3b), and give "

@@ -93,7 +93,8 @@ class GenerationRequest:
             other groups) and `taken` (names of other groups);
             assign: as label, with `label` ("" if there is none) and `options`
             (from each option of the `ChoiceAnswer` to `{cluster_id, name, description}` and its rules if it has any;
-            `cluster_id` is None for the option that no cluster fits);
+            `cluster_id` is None for the option that no cluster fits); of a `JsonAnswer`, which is about all clusters
+            that fit, `options` are by the letters that it may name;
             evidence: as label, with `cluster` (name, description, and its rules `include` and `exclude` if it has any);
             suggest: `images` (what label is given of each, but the criterion), `known` (criteria that there are) and
             `num_criteria` (most that are wanted).

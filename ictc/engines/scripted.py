@@ -124,12 +124,23 @@ class ScriptedEngine:
 
     def _say(self, request: GenerationRequest) -> tuple[str, Mapping[str, float] | None]:
         """Return the answer that the script has for a request, and scores for a closed choice."""
+        if request.task == Task.ASSIGN and isinstance(request.answer, JsonAnswer):
+            return orjson.dumps({"clusters": fits_for(request, self._options.salt)}).decode(), None
         if request.task != Task.EVIDENCE:
             return answer_for(request, self._options.salt)
         random = Random(f"{self._options.salt}{orjson.dumps(request.inputs, option=orjson.OPT_SORT_KEYS)!r}")
         if random.random() < self._options.misquote:
             return orjson.dumps({"quote": "words that stand nowhere"}).decode(), None
         return orjson.dumps({"quote": quote_from(request.inputs, random)}).decode(), None
+
+
+def fits_for(request: GenerationRequest, salt: str = "") -> list[dict[str, Any]]:
+    """Return some of the clusters with a score each, most often one or two; sometimes none, where that is allowed."""
+    assert isinstance(request.answer, JsonAnswer)
+    random, letters = Random(f"{salt}{_fingerprint(request)}"), list(request.inputs["options"])
+    least = request.answer.schema["properties"]["clusters"].get("minItems", 0)
+    number = max(least, min(len(letters), random.choice((0, 1, 1, 1, 2, 2, 3))))
+    return [{"cluster": one, "score": random.randint(1, 5)} for one in random.sample(letters, number)]
 
 
 def quote_from(inputs: Mapping[str, Any], random: Random) -> str:

@@ -42,6 +42,7 @@ OF_CLUSTERS = (
     "synthesize_runs",
     "guide",
     "allow_none",
+    "multi_label",
     "evidence",
 )
 OWN_OF_RECLUSTER = ("track", "num_clusters", "redo_2a", "keep_labels", *OF_CLUSTERS)

@@ -38,6 +38,8 @@ class ClusterCard:
     """One cluster as the page shows it.
 
     Attributes:
+        size: of those whose best it is.
+        num_fitting: how many it fits, None where each has one cluster.
         rules: what belongs here and what does not, by title; empty where there are none.
         share: of all images that were judged, those that no cluster fits included.
         breakdowns: for each kind of metadata that the collection has, its most frequent values here.
@@ -49,6 +51,7 @@ class ClusterCard:
     description: str
     rules: dict[str, str]
     size: int
+    num_fitting: int | None
     share: float
     color: str
     marker: str
@@ -63,6 +66,7 @@ BREAKDOWN_COLUMNS = {"Platform": "platform", "Format": "ad_format", "Brand": "br
 def build_cards(run: RunReport) -> list[ClusterCard]:
     """Describe the clusters of a run in the order of their definitions."""
     results, sizes = run.results, run.sizes
+    fitting = results.rows["clusters"].explode().value_counts().to_dict() if results.is_several else None
     labels = count_values(results, "label")
     columns = {title: count_values(results, column) for title, column in BREAKDOWN_COLUMNS.items()}
     return [
@@ -72,6 +76,7 @@ def build_cards(run: RunReport) -> list[ClusterCard]:
             description=clip(definition.description),
             rules=name_rules(definition),
             size=sizes[code],
+            num_fitting=fitting.get(definition.name, 0) if fitting is not None else None,
             share=sizes[code] / len(results.judged),
             color=cluster_color(code),
             marker=cluster_marker(code),

@@ -67,7 +67,9 @@ def compare_runs(runs: Sequence[RunReport], names: Sequence[str]) -> Comparison 
 
 
 def compare_pair(first: RunReport, second: RunReport, names: tuple[str, str]) -> PairComparison | None:
-    """Compare two runs; None if they have no image in common."""
+    """Compare two runs; None if they have no image in common, or their clusters overlap."""
+    if first.results.is_several or second.results.is_several:
+        return None
     columns = second.results.rows.set_index("image_id")["cluster"]
     common = first.results.rows[first.results.rows["image_id"].isin(columns.index)]
     if common.empty:

@@ -111,6 +111,7 @@ def build_facts(run: RunReport) -> dict[str, str]:
         "Track": run.results.track,
         "Clusters": f"{run.results.num_clusters} (K)",
         "No cluster": "allowed where none fits" if metadata.get("allow_none") else "",
+        "Several clusters": "all that fit, with a score from 1 to 5" if metadata.get("multi_label") else "",
         "Evidence": describe_quotes(run.quotes),
         "Imported": IMPORTS.get(imported, ""),
         "Model": describe_models(metadata),

@@ -69,12 +69,22 @@ def describe_run(run: RunReport, name: str) -> dict[str, Any]:
             "cluster": rows["cluster"].cat.codes.tolist(),
             "confidence": [None if np.isnan(value) else round(value, 4) for value in rows["confidence"].astype(float)],
             **{column: [clip(value) for value in rows[column].fillna("")] for column in OPTIONAL if column in rows},
+            **({"fitting": encode_fitting(run, rows)} if run.results.is_several else {}),
             **encode_values(rows, "platform"),
             **encode_values(rows, "ad_format"),
         },
         "analyses": [describe_analysis(run.analyses.get(image_id)) for image_id in rows["image_id"]],
         "map": describe_map(run),
     }
+
+
+def encode_fitting(run: RunReport, rows: pd.DataFrame) -> list[list[list[int]]]:
+    """Return of each row the codes of all clusters that fit it, the best first, each with its score."""
+    codes = {definition.name: code for code, definition in enumerate(run.results.definitions)}
+    return [
+        [[codes[name], int(score)] for name, score in zip(names, scores, strict=True)]
+        for names, scores in zip(rows["clusters"], rows["cluster_scores"], strict=True)
+    ]
 
 
 def describe_analysis(fields: Mapping[str, str] | None) -> dict[str, str] | None:

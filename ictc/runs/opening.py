@@ -118,6 +118,7 @@ def make_config(
         combined=combined,
         dedupe=control.dedupe,
         allow_none=clustering.allow_none,
+        multi_label=clustering.multi_label,
         evidence=clustering.evidence,
         is_part=settings.input.is_part,
         has_imported_labels=has_imported_labels,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from heapq import nlargest
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from ictc.steps.caption import find_duplicates
 from ictc.steps.none_of_these import name_none
 from ictc.steps.synthesis.levels import find_paths
 from ictc.steps.synthesize import definitions_of, levels_of
+from ictc.tracks.fitting import MOST_SCORE
 
 EXAMPLES_PER_CLUSTER = 3
 
@@ -23,13 +24,15 @@ class ClusterSummary:
     """One cluster: its size and the images that belong to it most surely.
 
     Attributes:
+        num_fitting: how many images it fits, whether it is their best or not; 0 where each has one cluster.
         inside: of nested clusters, the names of those that it lies in, the coarsest first.
     """
 
     definition: ClusterDefinition
     size: int
     examples: list[LabeledCaption]
-    inside: tuple[str, ...] = ()
+    num_fitting: int = field(default=0, kw_only=True)
+    inside: tuple[str, ...] = field(default=(), kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -69,9 +72,11 @@ class TrackSummary:
 def summarize_clusters(results: Results) -> tuple[list[ClusterSummary], NoneSummary | None]:
     """Return the clusters, largest first, and the images that none fits."""
     sizes: Counter[int | None] = Counter()
+    fitting: Counter[int] = Counter()
     surest: dict[int | None, list[Assignment]] = {}
     for assignment in iter_assignments(results):
         sizes[assignment.cluster_id] += 1
+        fitting.update(cluster_id for cluster_id, _ in assignment.fitting)
         best = surest.get(assignment.cluster_id, [])
         surest[assignment.cluster_id] = nlargest(EXAMPLES_PER_CLUSTER, [*best, assignment], key=_confidence)
     examples = {
@@ -81,7 +86,11 @@ def summarize_clusters(results: Results) -> tuple[list[ClusterSummary], NoneSumm
     definitions, paths = definitions_of(results), find_paths(levels_of(results))
     summaries = [
         ClusterSummary(
-            one, sizes[one.cluster_id], examples.get(one.cluster_id, []), inside=paths.get(one.cluster_id, ())[:-1]
+            one,
+            sizes[one.cluster_id],
+            examples.get(one.cluster_id, []),
+            num_fitting=fitting[one.cluster_id],
+            inside=paths.get(one.cluster_id, ())[:-1],
         )
         for one in definitions
     ]
@@ -90,7 +99,8 @@ def summarize_clusters(results: Results) -> tuple[list[ClusterSummary], NoneSumm
 
 
 def _confidence(assignment: Assignment) -> float:
-    return assignment.confidence or 0.0
+    score = assignment.fitting[0][1] / MOST_SCORE if assignment.fitting else 0.0
+    return assignment.confidence or score
 
 
 def summarize(*, track: str, criterion: str, directory: Path, results: Results, wants_report: bool) -> TrackSummary:

@@ -1,42 +1,44 @@
-"""Step 3: every valid ad gets exactly one of the K clusters by a closed choice; with `--allow_none`, or none."""
+"""Step 3: every valid ad gets one of the K clusters by a closed choice; with `--allow_none`, or none.
+
+With `--multi_label` it gets all that fit, the best of which is its cluster to whoever wants one.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
-from ictc.engines.base import Answer, ChoiceAnswer, GenerationRequest, Task
-from ictc.errors import InvalidAnswer
 from ictc.records import Assignment, ClusterDefinition, LabeledCaption
-from ictc.stages.outcome import Outcome, Status
-from ictc.stages.retry import Attempt
-from ictc.stages.work import ImageReader, WorkItem, no_items
+from ictc.stages.outcome import Status
+from ictc.stages.work import ImageReader, WorkItem
 from ictc.steps.base import ExportFile, JsonFile, MapStep, Results, TypicalRequest, View
 from ictc.steps.caption import CAPTION, caption_of, find_duplicates
+from ictc.steps.choosing import TOKENS_PER_FIT, AssignStage, FittingStage
 from ictc.steps.config import StepConfig
 from ictc.steps.finding import Finding
-from ictc.steps.label import LABEL, has_label, label_of, shorten
+from ictc.steps.label import LABEL, has_label, label_of
 from ictc.steps.none_of_these import NONE_DESCRIPTION, NONE_NAME
-from ictc.steps.options import NONE, Option, list_options, make_options, shuffle_options
+from ictc.steps.options import NONE, Option, list_options, make_options
 from ictc.steps.result_rows import PATH_FIELD, ResultRow, metadata_types, result_fields, write_parquet
 from ictc.steps.synthesis.levels import find_paths, list_levels
 from ictc.steps.synthesize import SYNTHESIZE, definitions_of, digest_clusters, levels_of, say_settings
 from ictc.storage.entries import Entry, iter_parquet, row_entry
 from ictc.storage.forms import FIELDS, MAPPING, TABLE
 from ictc.storage.keys import StageKey, digest
-from ictc.tracks.base import Track, image_inputs, image_json
+from ictc.tracks.base import image_json
 from ictc.tracks.context import CLUSTER, IMAGE, NOTHING, RULES, ContextNeed, Size, count_prompt, count_tokens
+from ictc.tracks.fitting import MOST_SCORE
 from ictc.tracks.typical import TYPICAL_CLUSTER, TYPICAL_LABEL, TYPICAL_RULES, typical_ad
 
 JUDGED = (Status.DONE, Status.NONE)
 """How an image leaves that has its answer: a cluster, or that none fits."""
 
-MAX_TOKENS = 16
-CONFIDENCE_DIGITS = 4
+SAID_APART = ("clusters", "levels", "allow_none", "multi_label")
+TYPICAL_FITS = '{"clusters": [{"cluster": "A", "score": 5}, {"cluster": "B", "score": 2}]}'
 
 ASSIGNMENTS_FILE = "step3_final_assignment.json"
 METADATA_FILE = "step3_metadata.json"
@@ -54,25 +56,42 @@ def iter_names(view: View) -> Iterator[Entry]:
 def iter_metadata(view: View) -> Iterator[Entry]:
     """Yield what the results were made by, and how many images came where."""
     yield from say_counts(view).items()
-    sizes = Counter(one.cluster_id for one in iter_assignments(view.results))
-    yield "clusters", [{**one.to_row(), "size": sizes[one.cluster_id]} for one in definitions_of(view.results)]
+    sizes, fitting = count_sizes(view.results)
+    is_several = "multi_label" in view.keys[ASSIGN]
+    yield (
+        "clusters",
+        [
+            {
+                **one.to_row(),
+                "size": sizes[one.cluster_id],
+                **({"size_all": fitting[one.cluster_id]} if is_several else {}),
+            }
+            for one in definitions_of(view.results)
+        ],
+    )
     if levels := levels_of(view.results):
         yield "levels", list_levels(levels, sizes)
+
+
+def count_sizes(results: Results) -> tuple[Counter[int | None], Counter[int]]:
+    """Return of how many images each cluster is the best, and how many it fits, where all that fit were asked for."""
+    sizes: Counter[int | None] = Counter()
+    fitting: Counter[int] = Counter()
+    for one in iter_assignments(results):
+        sizes[one.cluster_id] += 1
+        fitting.update(cluster_id for cluster_id, _ in one.fitting)
+    return sizes, fitting
 
 
 def say_counts(view: View) -> dict[str, Any]:
     """Return what a run says of itself, with how many images left each step in which way."""
     results = view.results
     return {
-        **{
-            name: value
-            for name, value in say_settings(view).items()
-            if name not in ("clusters", "levels", "allow_none")
-        },
+        **{name: value for name, value in say_settings(view).items() if name not in SAID_APART},
         "images": results.manifest.num_images,
         "duplicates": len(find_duplicates(results)),
         **{f"step{step.number}": results.describe_statuses(step) for step in (CAPTION, LABEL, ASSIGN)},
-        **({"allow_none": True} if "allow_none" in view.keys[ASSIGN] else {}),
+        **{name: True for name in ("allow_none", "multi_label") if name in view.keys[ASSIGN]},
     }
 
 
@@ -90,27 +109,37 @@ def say_clusters(view: View) -> list[dict[str, Any]]:
 
 def iter_rows(view: View) -> Iterator[Entry]:
     """Yield all that is known of each image that was judged."""
-    return entries_of(iter_result_rows(view.results), more_types(view.results))
+    return entries_of(iter_result_rows(view), more_types(view))
 
 
-def entries_of(rows: Iterable[ResultRow], columns: Mapping[str, type]) -> Iterator[Entry]:
+def entries_of(rows: Iterable[ResultRow], columns: Mapping[str, Any]) -> Iterator[Entry]:
     """Yield rows as files have them, with these columns beside those of every run."""
     return (row_entry(result_fields(row, columns)) for row in rows)
 
 
-def more_types(results: Results, added: Mapping[str, type] | None = None) -> dict[str, type]:
+def more_types(view: View, added: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Return the types of the columns that not every run has, those that are the user's own last.
 
     Args:
         added: by a later step.
     """
-    path: dict[str, type] = {PATH_FIELD: list} if levels_of(results) else {}
-    return {**path, **(added or {}), **results.once(own_types)}
+    path = {PATH_FIELD: list[str]} if levels_of(view.results) else {}
+    several = {"clusters": list[str], "cluster_scores": list[int]} if "multi_label" in view.keys[ASSIGN] else {}
+    return {**path, **several, **(added or {}), **view.results.once(own_types)}
 
 
 def own_types(results: Results) -> dict[str, type]:
     """Return the types of the columns that are the user's own."""
     return metadata_types(results.manifest)
+
+
+def say_fitting(assignment: Assignment, names: Mapping[int, str]) -> dict[str, Any]:
+    """Return the columns that tell of all clusters that fit an image."""
+    fitting = assignment.fitting
+    return {
+        "clusters": [names[cluster_id] for cluster_id, _ in fitting],
+        "cluster_scores": [score for _, score in fitting],
+    }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +154,7 @@ class ParquetFile(ExportFile):
 
     def write(self, directory: Path, view: View) -> None:
         rows = (row for _, row in self.entries(view))
-        write_parquet(directory / self.name, rows, more_types(view.results, self.added))
+        write_parquet(directory / self.name, rows, more_types(view, self.added))
 
     def read(self, directory: Path) -> Iterator[Entry]:
         return iter_parquet(directory / self.name)
@@ -153,10 +182,11 @@ class AssignStep(MapStep[LabeledCaption]):
     settings_file = METADATA_FILE
 
     def key(self, config: StepConfig, results: Results) -> StageKey:
-        prompt = config.track.prompts[self.name]
-        common = config.model_key(self.role, prompt, uses_criterion=config.track.assign.uses("criterion"))
+        prompt = config.prompts[self.name]
+        common = config.model_key(self.role, prompt, uses_criterion=config.assign_prompt.uses("criterion"))
         none = {"allow_none": digest([NONE_NAME, NONE_DESCRIPTION])} if config.allow_none else {}
-        return {**common, **none, "clusters": digest_clusters(definitions_of(results))}
+        several = {"multi_label": True} if config.multi_label else {}
+        return {**common, **none, **several, "clusters": digest_clusters(definitions_of(results))}
 
     def must_have(self, config: StepConfig) -> tuple[MapStep[Any], ...]:
         return (self,) if config.is_part else (CAPTION, self)
@@ -171,16 +201,20 @@ class AssignStep(MapStep[LabeledCaption]):
             )
 
     def stage(self, config: StepConfig, results: Results, reader: ImageReader | None) -> AssignStage:
-        return AssignStage(
-            items=partial(self.iter_items, results),
-            options=make_options(definitions_of(results), allow_none=config.allow_none),
-            track=config.track,
-            criterion=config.criterion,
-            seed=config.seed,
-        )
+        clusters = definitions_of(results)
+        common: dict[str, Any] = {
+            "items": partial(self.iter_items, results),
+            "prompt": config.assign_prompt,
+            "criterion": config.criterion,
+            "seed": config.seed,
+        }
+        if config.multi_label:
+            options = make_options(clusters, allow_none=False)
+            return FittingStage(**common, options=options, allow_none=config.allow_none)
+        return AssignStage(**common, options=make_options(clusters, allow_none=config.allow_none))
 
     def count_context(self, config: StepConfig, num_labels: int) -> ContextNeed | None:
-        around = count_prompt(config.track.assign.render(criterion=config.criterion, clusters="", image=""))
+        around = count_prompt(config.assign_prompt.render(criterion=config.criterion, clusters="", image=""))
         clusters = CLUSTER.plus(RULES if config.evidence else NOTHING).times(config.num_clusters)
         if config.given:
             tokens = count_tokens(
@@ -188,6 +222,7 @@ class AssignStep(MapStep[LabeledCaption]):
             )
             clusters = Size(least=tokens, ample=tokens)
         around += count_tokens(list_options({"AA": NONE})) if config.allow_none else 0
+        around += TOKENS_PER_FIT if config.multi_label else 0
         return ContextNeed(
             self.number, least=around + clusters.least + IMAGE.least, ample=around + clusters.ample + IMAGE.ample
         )
@@ -196,13 +231,13 @@ class AssignStep(MapStep[LabeledCaption]):
         name, description = TYPICAL_CLUSTER
         rules = TYPICAL_RULES if config.evidence else {}
         typical = Option(cluster_id=1, name=name, description=description, **rules)
-        options = [typical] * config.num_clusters + [NONE] * config.allow_none
-        prompt = config.track.assign.render(
+        options = [typical] * config.num_clusters + [NONE] * (config.allow_none and not config.multi_label)
+        prompt = config.assign_prompt.render(
             criterion=config.criterion,
             clusters="\n".join(list_options({"A": option}) for option in options),
             image=image_json(typical_ad(config.track), TYPICAL_LABEL),
         )
-        return [TypicalRequest(prompt=prompt, answer="A")]
+        return [TypicalRequest(prompt=prompt, answer=TYPICAL_FITS if config.multi_label else "A")]
 
     def check_result(self, folder: Path, results: Results, key: StageKey) -> Iterator[Finding]:
         if key["clusters"] != digest_clusters(definitions_of(results)):
@@ -213,16 +248,38 @@ class AssignStep(MapStep[LabeledCaption]):
                 f"{count:,} images fit no cluster, which the key does not allow; run Step 3 again (--force_steps 3)"
             )
             yield Finding("accounting", folder, problem)
+        is_several = "multi_label" in key
+        if any(("fitting" in data) != is_several for _, data in results.iter_data(self, *JUDGED)):
+            problem = "has answers to another question than its key: for one cluster, or for all that fit; run again"
+            yield Finding("key", folder, problem)
 
     def sense_of(self, results: Results) -> Callable[[Mapping[str, Any]], bool]:
         meant: dict[str, set[int | None]] = {
             Status.DONE: {definition.cluster_id for definition in definitions_of(results)},
             Status.NONE: {None},
         }
-        return lambda record: record["data"].get("cluster_id", 0) in meant.get(record["status"], ())
+
+        def makes_sense(record: Mapping[str, Any]) -> bool:
+            data = record["data"]
+            is_known = data.get("cluster_id", 0) in meant.get(record["status"], ())
+            return is_known and ("fitting" not in data or is_fitting(data, known=meant[Status.DONE]))
+
+        return makes_sense
 
 
 ASSIGN = AssignStep()
+
+
+def is_fitting(data: Mapping[str, Any], *, known: Container[int | None]) -> bool:
+    """Whether a record of an image in several clusters has each once, with a score, and the best first."""
+    clusters, scores = [one for one, _ in data["fitting"]], [score for _, score in data["fitting"]]
+    is_in_order = scores == sorted(scores, reverse=True) and data["cluster_id"] == next(iter(clusters), None)
+    return (
+        is_in_order
+        and all(one in known for one in clusters)
+        and len(set(clusters)) == len(clusters)
+        and all(1 <= score <= MOST_SCORE for score in scores)
+    )
 
 
 def labeled_caption_of(results: Results, image_id: str) -> LabeledCaption:
@@ -235,12 +292,14 @@ def iter_assignments(results: Results) -> Iterator[Assignment]:
     return (Assignment(image_id, **data) for image_id, data in results.iter_data(ASSIGN, *JUDGED))
 
 
-def iter_result_rows(results: Results) -> Iterator[ResultRow]:
+def iter_result_rows(view: View) -> Iterator[ResultRow]:
     """Yield everything known about each image that was judged."""
+    results, is_several = view.results, "multi_label" in view.keys[ASSIGN]
     duplicates = find_duplicates(results)
     clusters: dict[int | None, ClusterDefinition | None] = {one.cluster_id: one for one in definitions_of(results)}
     clusters[None] = None
     paths = find_paths(levels_of(results))
+    names = {one.cluster_id: one.name for one in definitions_of(results)}
     for image in results.iter_images(ASSIGN, *JUDGED):
         image_id = image.image_id
         caption, label = labeled_caption_of(results, image_id)
@@ -253,71 +312,8 @@ def iter_result_rows(results: Results) -> Iterator[ResultRow]:
             cluster=clusters[assignment.cluster_id],
             runner_up=clusters.get(assignment.runner_up),
             duplicate_of=duplicates.get(image_id),
-            further={PATH_FIELD: path} if (path := paths.get(assignment.cluster_id or 0)) else {},
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class AssignStage:
-    """Asks for the cluster of every caption.
-
-    The options stand in another order for each caption, drawn from the seed and its words, so that a model's liking
-    for the first or last one evens out, and equal captions get equal requests. So does the one that no cluster fits:
-    at the end of every list it would be chosen as often as a model likes what comes last.
-    """
-
-    items: Callable[[], Iterator[WorkItem[LabeledCaption]]]
-    options: tuple[Option, ...]
-    track: Track
-    criterion: str
-    seed: int
-    name: str = ASSIGN.name
-    reads_images: bool = False
-
-    def detached(self) -> Self:
-        return replace(self, items=no_items)
-
-    @cached_property
-    def _described(self) -> dict[int | None, dict[str, Any]]:
-        return {option.cluster_id: option.to_row() for option in self.options}
-
-    def iter_items(self) -> Iterator[WorkItem[LabeledCaption]]:
-        return self.items()
-
-    async def find_source(self, item: LabeledCaption) -> None:
-        """Return None: equal captions with equal labels have equal input digests."""
-
-    async def build_request(self, item: LabeledCaption, attempt: Attempt) -> GenerationRequest | Outcome:
-        caption, label = shorten(item[0], attempt.text_share), item[1]
-        options = self._by_letters(item)
-        return GenerationRequest(
-            request_id=caption.image_id,
-            task=Task.ASSIGN,
-            messages=self.track.assign.render(
-                criterion=self.criterion, clusters=list_options(options), image=image_json(caption, label)
-            ),
-            answer=ChoiceAnswer(tuple(options)),
-            sampling=attempt.sampling(max_tokens=MAX_TOKENS, seed=self.seed),
-            inputs={
-                "criterion": self.criterion,
-                **image_inputs(caption, label),
-                "options": {letters: self._described[option.cluster_id] for letters, option in options.items()},
+            further={
+                **({PATH_FIELD: path} if (path := paths.get(assignment.cluster_id or 0)) else {}),
+                **(say_fitting(assignment, names) if is_several else {}),
             },
         )
-
-    def parse_answer(self, item: LabeledCaption, answer: Answer) -> Outcome:
-        options = self._by_letters(item)
-        chosen = options.get(answer.text)
-        if chosen is None:
-            raise InvalidAnswer(f"{answer.text[:40]!r} is none of the {len(options)} options")
-        confidence = runner_up = None
-        if answer.scores is not None:
-            confidence = round(answer.scores[answer.text], CONFIDENCE_DIGITS)
-            others = [letters for letters in options if letters != answer.text]
-            runner_up = options[max(others, key=answer.scores.__getitem__)].cluster_id
-        status = Status.NONE if chosen.cluster_id is None else Status.DONE
-        return Outcome(status, {"cluster_id": chosen.cluster_id, "confidence": confidence, "runner_up": runner_up})
-
-    def _by_letters(self, item: LabeledCaption) -> dict[str, Option]:
-        """Return the options by their letters, in the order for these words."""
-        return shuffle_options(self.options, f"{self.seed}/{digest(image_inputs(*item))}")

@@ -14,7 +14,9 @@ from ictc.config.levels import LevelSize
 from ictc.records import ClusterDefinition, ClusterLevel, Guide
 from ictc.storage.keys import digest
 from ictc.tracks import Track
+from ictc.tracks.base import AssignPrompt
 from ictc.tracks.evidence import EVIDENCE_PROMPTS
+from ictc.tracks.fitting import FITTING, FITTING_OR_NONE, fitting_prompts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +37,7 @@ class StepConfig:
         combined: digest of the one request that captions are asked by for several tracks, "" if each has its own.
         dedupe: what shares an answer.
         allow_none: whether an image may end in no cluster, as none fits.
+        multi_label: whether an image may be in several clusters.
         evidence: whether each assignment is backed with a quote.
         is_part: whether the images are a part of a collection.
         has_imported_labels: whether some labels were imported, so that a model makes those of the others only.
@@ -57,6 +60,7 @@ class StepConfig:
     combined: str = ""
     dedupe: Literal["off", "exact", "near"] = "exact"
     allow_none: bool = False
+    multi_label: bool = False
     evidence: bool = False
     is_part: bool = False
     has_imported_labels: bool = False
@@ -91,6 +95,13 @@ class StepConfig:
         """Whether the clusters are what several sets of them agree on."""
         return self.num_proposals > 1 and not self.given
 
+    @property
+    def assign_prompt(self) -> AssignPrompt:
+        """What Step 3 asks about an image."""
+        if not self.multi_label:
+            return self.track.assign
+        return FITTING_OR_NONE if self.allow_none else FITTING
+
     @cached_property
     def prompts(self) -> dict[str, dict[str, Any]]:
         """The templates and answers' schemas that are asked by, by step; names of groups are asked for in Step 2b."""
@@ -98,6 +109,7 @@ class StepConfig:
             **self.track.prompts,
             **(self.track.naming_prompts if self.makes_agreement else {}),
             **(self.track.naming_inside_prompts if self.makes_agreement and self.levels else {}),
+            **(fitting_prompts(self.assign_prompt) if self.multi_label else {}),
             **(EVIDENCE_PROMPTS if self.evidence else {}),
         }
 

@@ -74,8 +74,8 @@ def iter_metadata(view: View) -> Iterator[Entry]:
 
 def iter_rows(view: View) -> Iterator[Entry]:
     """Yield all that is known of each image that was judged, with the quote of those that have a cluster."""
-    columns = more_types(view.results, COLUMNS)
-    return entries_of(map(partial(with_evidence, view.results), iter_result_rows(view.results)), columns)
+    columns = more_types(view, COLUMNS)
+    return entries_of(map(partial(with_evidence, view.results), iter_result_rows(view)), columns)
 
 
 def iter_table(view: View) -> Iterator[Entry]:

@@ -87,7 +87,7 @@ def metadata_types(manifest: Manifest) -> dict[str, type]:
     return types
 
 
-def write_parquet(path: Path, rows: Iterable[dict[str, Any]], more_types: Mapping[str, type] | None = None) -> None:
+def write_parquet(path: Path, rows: Iterable[dict[str, Any]], more_types: Mapping[str, Any] | None = None) -> None:
     """Write result rows as a Parquet table.
 
     Args:
@@ -97,7 +97,8 @@ def write_parquet(path: Path, rows: Iterable[dict[str, Any]], more_types: Mappin
     from pyarrow import parquet
 
     types = {"cluster_id": pa.int32(), "confidence": pa.float64()}
-    of_kinds = {bool: pa.bool_(), int: pa.int64(), float: pa.float64(), list: pa.list_(pa.string())}
+    of_kinds: dict[Any, pa.DataType] = {bool: pa.bool_(), int: pa.int64(), float: pa.float64()}
+    of_kinds |= {list[str]: pa.list_(pa.string()), list[int]: pa.list_(pa.int32())}
     more = {name: of_kinds.get(kind) for name, kind in (more_types or {}).items()}
     columns = {**{name: types.get(name) for name in RESULT_FIELDS}, **more}
     schema = pa.schema([(name, kind or pa.string()) for name, kind in columns.items()])

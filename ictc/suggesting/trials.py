@@ -21,7 +21,7 @@ from ictc.stages.judging import judge
 from ictc.stages.outcome import Outcome, Status
 from ictc.stages.retry import FIRST, next_attempt
 from ictc.stages.work import AskAll, MapStage, no_items
-from ictc.steps.assign import AssignStage
+from ictc.steps.choosing import AssignStage
 from ictc.steps.histogram import build_histogram
 from ictc.steps.label import LabelStage
 from ictc.steps.options import make_options
@@ -142,7 +142,7 @@ class Trials:
             # would else seem to be sure.
             seed = self.seed + half[1]
             options = make_options(clusters, allow_none=False)
-            stage = AssignStage(items=no_items, options=options, track=self.track, criterion=half[0], seed=seed)
+            stage = AssignStage(items=no_items, options=options, prompt=self.track.assign, criterion=half[0], seed=seed)
             for caption in self.captions if clusters else ():
                 item = caption, of_images.get(caption.image_id, "")
                 name = f"place-{number}-{caption.image_id}"

@@ -31,8 +31,14 @@ from ictc.config import ModelSpec
 from ictc.engines.base import Answer, ChoiceAnswer, Engine, ItemError, ItemErrorKind, JsonAnswer
 from ictc.engines.lite import load_lite_engine
 from ictc.errors import ConfigError, EngineLoadError
-from ictc.records import DecodedImage
+from ictc.records import Caption, ClusterDefinition, DecodedImage
+from ictc.stages.outcome import Outcome
+from ictc.stages.retry import FIRST
+from ictc.stages.work import no_items
+from ictc.steps.evidence import Assigned, EvidenceStage
 from ictc.tracks.base import CaptionAnswer, parse_caption, parse_cluster, parse_clusters, parse_label
+from ictc.tracks.fitting import fits_answer, parse_fits
+from ictc.tracks.rules import RuledClusterAnswer
 
 pytestmark = pytest.mark.lite
 
@@ -296,6 +302,56 @@ def test_assignment_prefers_the_fitting_cluster_whatever_its_letter(run: Run, en
         assert result.scores is not None
         assert result.text == expected == max(result.scores, key=result.scores.__getitem__)
         assert sum(result.scores.values()) == pytest.approx(1)
+
+
+def test_rules_are_of_labels_where_they_are_asked_for(run: Run, engine: Engine) -> None:
+    request = name_request({"hotels and travel": 9}, [["money and banking"]], CRITERION, [])
+    request = replace(request, answer=JsonAnswer(RuledClusterAnswer.model_json_schema()))
+    answer = parse_cluster(text_of(run(ask(engine, [request]))["name"]), RuledClusterAnswer)
+    assert isinstance(answer, RuledClusterAnswer)
+    assert "hotels and travel" in answer.include
+    assert "money and banking" in answer.exclude
+
+
+def test_several_clusters_fit_what_is_about_both_and_the_best_comes_first(run: Run, engine: Engine) -> None:
+    options = {
+        letter: {"cluster_id": number, "name": name, "description": f"The product category is {name.lower()}."}
+        for number, (letter, name) in enumerate({"A": "Hotels", "B": "Flights", "C": "Dog food"}.items(), start=1)
+    }
+    answer = fits_answer([*options], allow_none=False)
+    caption = caption_with("Book your flight and your hotel together")
+    request = replace(
+        assign_request("ad", caption, "flights and hotels", CRITERION, options),
+        answer=JsonAnswer(answer.model_json_schema()),
+    )
+    fits = parse_fits(text_of(run(ask(engine, [request]))["ad"]), answer, letters=options)
+    assert set(fits) == {"A", "B"}
+    assert max(fits.values()) == 5
+
+
+@pytest.mark.parametrize(
+    ("text", "summary", "quoted"),
+    [
+        ("SALE ends today.  Crunchy kibble for puppies! Call us", "", "Crunchy kibble for puppies!"),
+        ("", "A bank's logo. Two puppies eat from a bowl of dog food.", "Two puppies eat from a bowl of dog food."),
+        ("", "", None),
+    ],
+)
+def test_what_is_quoted_stands_there_and_is_about_the_cluster(
+    run: Run, engine: Engine, text: str, summary: str, quoted: str | None
+) -> None:
+    caption = Caption("ad", category="", brand="", text=text, summary=summary)
+    pets = ClusterDefinition(1, name="Pets", description="The product category is pets, including dogs and cats.")
+    item, stage = Assigned(caption=caption, cluster=pets), EvidenceStage(items=no_items, criterion=CRITERION, seed=0)
+    request = run(stage.build_request(item, FIRST))
+    if isinstance(request, Outcome):
+        outcome = request
+    else:
+        result = run(ask(engine, [request]))["ad"]
+        assert isinstance(result, Answer)
+        outcome = stage.parse_answer(item, result)
+    assert not outcome.doubt
+    assert outcome.data["quote"] == quoted
 
 
 def test_answers_do_not_depend_on_order_or_company(run: Run, engine: Engine) -> None:

@@ -19,6 +19,7 @@ def make_config(
     combined: str = "",
     dedupe: Literal["off", "exact", "near"] = "exact",
     allow_none: bool = False,
+    multi_label: bool = False,
     evidence: bool = False,
 ) -> StepConfig:
     """Return the configuration of a track of the default models."""
@@ -35,5 +36,6 @@ def make_config(
         combined=combined,
         dedupe=dedupe,
         allow_none=allow_none,
+        multi_label=multi_label,
         evidence=evidence,
     )

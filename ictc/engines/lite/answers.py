@@ -57,6 +57,8 @@ ASSIGN_SHARPNESS = np.float32(20.0)
 LEAST_SIMILARITY = 0.3
 """Of an image to a cluster that fits. With the cluster of one category after the other left out, 2 % of the drawn ads
 that have a cluster are less similar to all, and 35 % of those that have none; no value parts them."""
+FIT_SHARE = 0.75
+"""Of the similarity to the best cluster that others need to fit, too."""
 LEAST_SIMILARITY_UNREAD = 0.9
 """Of an image without words: only to a cluster of such images it is as similar."""
 SCORE_DIGITS = 4
@@ -85,6 +87,7 @@ class Answerer:
             Task.SUGGEST: self._suggest,
             Task.NAME: self._name,
             Task.EVIDENCE: self._quote,
+            Task.ASSIGN: self._fit,
         }
 
     def answer(self, request: GenerationRequest) -> GenerationResult:
@@ -205,6 +208,24 @@ class Answerer:
         """
         clusters = [option for option in options if not stands_for_none(inputs["options"][option])]
         none = [option for option in options if option not in clusters]
+        similarities, least = self._similarities(inputs, clusters)
+        probabilities = softmax(ASSIGN_SHARPNESS * np.array(similarities + [least] * len(none), np.float32))
+        return rounded_to_one(dict(zip([*clusters, *none], probabilities.tolist(), strict=True)))
+
+    def _fit(self, request: GenerationRequest) -> str:
+        """Return the clusters nearly as similar as the best; none, where that is allowed and the best is unlike it."""
+        letters = list(request.inputs["options"])
+        similarities, least = self._similarities(request.inputs, letters)
+        may_be_empty = not properties_of(json_schema(request), json_schema(request))["clusters"].get("minItems")
+        best = max(similarities)
+        if may_be_empty and best < least:
+            return to_json({"clusters": []})
+        ranked = sorted(zip(similarities, letters, strict=True), key=lambda pair: -pair[0])
+        fitting = [(letter, similarity / best) for similarity, letter in ranked if similarity >= FIT_SHARE * best]
+        return to_json({"clusters": [{"cluster": letter, "score": score_fit(share)} for letter, share in fitting]})
+
+    def _similarities(self, inputs: Inputs, clusters: Sequence[str]) -> tuple[list[float], float]:
+        """Return how similar an image is to each cluster, and the least that one has to be to fit."""
         content = content_of(inputs)
         image = self._embedder.embed([content or NOTHING_READ])[0]
         if inputs.get("label"):
@@ -215,8 +236,7 @@ class Answerer:
         if not content:  # it belongs to those of which nothing was read, however these are worded
             like = [lists_unread(inputs["options"][option]) for option in clusters]
             similarities = [length if is_like else each for is_like, each in zip(like, similarities, strict=True)]
-        probabilities = softmax(ASSIGN_SHARPNESS * np.array(similarities + [least] * len(none), np.float32))
-        return rounded_to_one(dict(zip([*clusters, *none], probabilities.tolist(), strict=True)))
+        return similarities, least
 
     def _compare(self, image: Array, definition: Mapping[str, Any], criterion: str) -> float:
         """Return the dot product of an image and the prototype of a cluster."""
@@ -224,6 +244,15 @@ class Answerer:
             definition["name"], description=definition["description"], criterion=criterion, embedder=self._embedder
         )
         return float(prototype @ image)
+
+
+def score_fit(share: float) -> int:
+    """Return a score from 1 to 5 for a similarity as a share of the best one.
+
+    >>> score_fit(1.0), score_fit(FIT_SHARE)
+    (5, 1)
+    """
+    return 1 + round(4 * (share - FIT_SHARE) / (1 - FIT_SHARE))
 
 
 def stands_for_none(option: Mapping[str, Any]) -> bool:

@@ -33,6 +33,7 @@ function adOf(run, row) {
   const ad = { row, cluster: run.clusters[rows.cluster[row]], clusterCode: rows.cluster[row] };
   for (const name of columnNames) ad[name] = rows[name][row];
   ad.confidence = rows.confidence[row];
+  ad.fitting = rows.fitting ? rows.fitting[row] : [];
   ad.quote = rows.evidence ? rows.evidence[row] : '';
   ad.quoteField = rows.evidence ? rows.evidence_field[row] : '';
   ad.platform = rows.platform[row] < 0 ? '' : rows.platform_values[rows.platform[row]];

@@ -40,13 +40,20 @@ function reasons(run, ad) {
   const choice = element(
     'li', { className: 'chosen' }, element('h3', {}, 'Where it put it'),
     element('p', { className: 'strong' }, marker(ad.cluster), foreign(ad.cluster.name)),
-    element('p', {}, foreign(ad.cluster.description)), quoteOf(ad), element('p', {}, sure),
+    element('p', {}, foreign(ad.cluster.description)), quoteOf(ad), ...(run.rows.fitting ? fittingOf(run, ad) : [element('p', {}, sure)]),
   );
   choice.style.setProperty('--color', ad.cluster.color);
   const nearness = describeNearness(run, ad);
   if (nearness) choice.append(nearness);
   list.append(choice);
   return list;
+}
+
+// The score of its cluster, and the others that fit it, too.
+function fittingOf(run, ad) {
+  const [best, ...others] = ad.fitting;
+  const also = others.map(([code, score]) => element('p', {}, 'Also: ', marker(run.clusters[code]), foreign(run.clusters[code].name), ` (${score} of 5)`));
+  return [element('p', {}, `Score ${best[1]} of 5.`), ...also];
 }
 
 // The words that show why, and where they stand.
