@@ -14,8 +14,10 @@ import pandas as pd
 import pyarrow as pa
 from pyarrow import csv
 
+from ictc.analytics.levels import find_level, lift_sets
 from ictc.analytics.results import find_single_results, load_results
 from ictc.analytics.tables import printable, unescape_formula
+from ictc.config.levels import ALL_LEVELS
 from ictc.errors import ConfigError, InputError
 from ictc.steps.none_of_these import NONE_NAME
 
@@ -36,6 +38,7 @@ class Clustering:
             index: image ids. Empty where nobody says.
         fitting: all clusters that fit each image, the best first, where they were asked for; index: image ids.
         none_name: what images that no cluster fits are called; no cluster is.
+        level: of nested clusters, which one this is, "" if they are not nested.
     """
 
     name: str
@@ -43,10 +46,13 @@ class Clustering:
     outcomes: pd.Series
     fitting: pd.Series | None = field(default=None, kw_only=True)
     none_name: str = field(default=NONE_NAME, kw_only=True)
+    level: str = field(default="", kw_only=True)
 
 
-def load_clustering(path: Path) -> Clustering:
-    """Read the clusters of a run's results or of a CSV file with the columns image_id and cluster.
+def load_clusterings(path: Path) -> list[Clustering]:
+    """Read the clusters of a run's results, of each level from the coarsest if there are levels, or of a CSV file.
+
+    The file has the columns image_id and cluster.
 
     Raises:
         ConfigError: there is no such file or folder, or it holds several results.
@@ -57,18 +63,42 @@ def load_clustering(path: Path) -> Clustering:
         return _load_results(path)
     clusters = read_labels(path, CLUSTER_COLUMNS)
     clusters = clusters[clusters != ""].astype("category")
-    return Clustering(str(path), clusters, pd.Series(dtype=str))
+    return [Clustering(str(path), clusters, pd.Series(dtype=str))]
 
 
-def _load_results(path: Path) -> Clustering:
+def _load_results(path: Path) -> list[Clustering]:
     run = load_results(find_single_results(path), ["image_id"])
-    clusters, filtered = run.rows.set_index("image_id")["cluster"], run.filtered
-    outcomes = filtered.set_index("image_id")["outcome"]
+    outcomes = run.filtered.set_index("image_id")["outcome"]
     fitting = None
     if run.is_several:
         rows = load_results(run.directory, ["image_id", "clusters"]).rows
         fitting = rows.set_index("image_id")["clusters"].map(list)
-    return Clustering(f"{run.directory} ({run.name})", clusters, outcomes, fitting=fitting, none_name=run.none_name)
+    runs = [run.at_level(level.name) for level in run.levels] or [run]
+    return [
+        Clustering(
+            f"{one.directory} ({one.name})",
+            one.rows.set_index("image_id")["cluster"],
+            outcomes,
+            fitting=fitting if fitting is None or not run.levels else lift_sets(fitting, run.levels, place),
+            none_name=one.none_name,
+            level=one.level,
+        )
+        for place, one in enumerate(runs)
+    ]
+
+
+def choose_level(clusterings: Sequence[Clustering], level: str | None, *, path: Path) -> list[Clustering]:
+    """Return those of a level: the finest if None, each for "all".
+
+    Raises:
+        ConfigError: there is no such level.
+    """
+    if level is None:
+        return [clusterings[-1]]
+    if level.strip().casefold() == ALL_LEVELS:
+        return list(clusterings)
+    levels = [one.level for one in clusterings if one.level]
+    return [clusterings[find_level(levels, level, where=str(path))]]
 
 
 def read_labels(path: Path, columns: Sequence[str]) -> pd.Series:

@@ -6,7 +6,7 @@ Knows the exported files of docs/outputs.md and never looks at a journal. Memory
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,16 @@ import pandas as pd
 import pyarrow as pa
 from pyarrow import compute, parquet
 
+from ictc.analytics.levels import find_level, level_columns, lift, lift_ids
 from ictc.errors import ConfigError, StorageError
-from ictc.records import ClusterDefinition
+from ictc.records import ClusterDefinition, ClusterLevel
 from ictc.steps.assign import ASSIGN, METADATA_FILE, ROWS_FILE
 from ictc.steps.caption import BROKEN_FILE, CAPTION, IMAGES_FILE, UI_ONLY_FILE
 from ictc.steps.exports import REJECTED_FILE
 from ictc.steps.label import LABELS_FILE
 from ictc.steps.none_of_these import name_none
+from ictc.steps.result_rows import PATH_FIELD
+from ictc.steps.synthesis.levels import level_from_row
 
 FILTERED_COLUMNS = ("image_id", "image_path", "platform", "ad_format", "timestamp", "outcome", "stage", "reason")
 FILTERED_FILES = {"ui_only": UI_ONLY_FILE, "broken": BROKEN_FILE}
@@ -38,7 +41,11 @@ class RunResults:
         metadata: the settings that the clusters were made by, and how many images left each step in which way.
         definitions: the clusters, in their order.
         judged: one row an image that has a cluster or fits none, in the order of the collection, with the columns of
-            `results.parquet` that were asked for; "cluster" is an ordered category in the order of `definitions`.
+            `results.parquet` that were asked for; "cluster" is an ordered category in the order of `definitions`. With
+            levels and all columns, "level.NAME" has the cluster of each other level, in place of "cluster_path".
+        levels: of nested clusters, the coarsest first; () if they are not nested.
+        level: the one that `definitions`, "cluster" and "cluster_id" are about, "" without levels; the confidence and
+            the runner-up are those of the finest.
     """
 
     directory: Path
@@ -48,6 +55,26 @@ class RunResults:
     metadata: dict[str, Any]
     definitions: tuple[ClusterDefinition, ...]
     judged: pd.DataFrame
+    levels: tuple[ClusterLevel, ...] = ()
+    level: str = ""
+
+    def at_level(self, name: str) -> RunResults:
+        """Return the same of another level; these must be of the finest one, as they are read.
+
+        Raises:
+            ConfigError: there is no such level.
+        """
+        place = find_level([level.name for level in self.levels], name, where=str(self.directory))
+        level, clusters = self.levels[place], self.judged["cluster"]
+        judged = self.judged.assign(cluster=lift(clusters, self.levels, place))
+        if "cluster_id" in judged:
+            judged = judged.assign(cluster_id=lift_ids(clusters, self.levels, place))
+        others = [column for column in judged if column in level_columns(clusters, self.levels, besides=-1)]
+        if others:
+            judged = judged.drop(columns=others).assign(**level_columns(clusters, self.levels, besides=place))
+        return replace(
+            self, judged=judged, definitions=level.clusters, num_clusters=len(level.clusters), level=level.name
+        )
 
     @cached_property
     def rows(self) -> pd.DataFrame:
@@ -95,8 +122,9 @@ class RunResults:
 
     @property
     def name(self) -> str:
-        """The run in a few words, such as "marketing, K=5"."""
-        return f"{self.track}, K={self.num_clusters}"
+        """The run in a few words, such as "marketing, K=5", with its level unless that is the finest."""
+        is_finest = not self.levels or self.level == self.levels[-1].name
+        return f"{self.track}, K={self.num_clusters}" + ("" if is_finest else f", {self.level}")
 
     @cached_property
     def filtered(self) -> pd.DataFrame:
@@ -145,29 +173,37 @@ def _results_inside(directory: Path) -> list[Path]:
     return sorted(path for path in directory.iterdir() if (path / ROWS_FILE).is_file())
 
 
-def load_results(directory: Path, columns: Sequence[str] | None = None) -> RunResults:
+def load_results(directory: Path, columns: Sequence[str] | None = None, *, level: str | None = None) -> RunResults:
     """Read the exported results in `directory`.
 
     Args:
         columns: of `results.parquet`; all if None. "cluster" is always read.
+        level: of nested clusters, the one that the results are to be about; None for the finest.
 
     Raises:
-        ConfigError: Step 3 has not finished here.
+        ConfigError: Step 3 has not finished here, or there is no such level.
         StorageError: a file is damaged, or the files belong to different runs.
     """
     for name in (METADATA_FILE, ROWS_FILE):
         if not (directory / name).is_file():
             raise ConfigError(f"{directory} has no {name}, which Step 3 makes: {REMEDY}")
-    metadata, definitions = _read_metadata(directory / METADATA_FILE)
-    return RunResults(
+    metadata, definitions, levels = _read_metadata(directory / METADATA_FILE)
+    judged = _read_rows(directory / ROWS_FILE, columns, definitions)
+    if levels and columns is None:
+        of_levels = level_columns(judged["cluster"], levels, besides=len(levels) - 1)
+        judged = judged.drop(columns=PATH_FIELD, errors="ignore").assign(**of_levels)
+    found = RunResults(
         directory=directory,
         track=metadata["track"],
         criterion=metadata["criterion"],
         num_clusters=metadata["num_clusters"],
         metadata=metadata,
         definitions=definitions,
-        judged=_read_rows(directory / ROWS_FILE, columns, definitions),
+        judged=judged,
+        levels=levels,
+        level=levels[-1].name if levels else "",
     )
+    return found if level is None else found.at_level(level)
 
 
 def name_runs(runs: Sequence[RunResults]) -> list[str]:
@@ -178,8 +214,8 @@ def name_runs(runs: Sequence[RunResults]) -> list[str]:
     ]
 
 
-def _read_metadata(path: Path) -> tuple[dict[str, Any], tuple[ClusterDefinition, ...]]:
-    """Return the settings and counts of a run, and its clusters."""
+def _read_metadata(path: Path) -> tuple[dict[str, Any], tuple[ClusterDefinition, ...], tuple[ClusterLevel, ...]]:
+    """Return the settings and counts of a run, its clusters, and their levels."""
     metadata = _read_json(path)
     try:
         clusters = metadata.pop("clusters")
@@ -187,10 +223,11 @@ def _read_metadata(path: Path) -> tuple[dict[str, Any], tuple[ClusterDefinition,
             ClusterDefinition(**{name: value for name, value in cluster.items() if name in OF_CLUSTER})
             for cluster in clusters
         )
+        levels = tuple(level_from_row(row) for row in metadata.pop("levels", ()))
         metadata = {name: metadata[name] for name in ("track", "criterion", "num_clusters")} | metadata
     except (KeyError, TypeError, AttributeError) as error:
         raise StorageError(f"{path} is not as ictc writes it ({error!r}): {REMEDY}") from None
-    return metadata, definitions
+    return metadata, definitions, levels
 
 
 def _read_rows(path: Path, columns: Sequence[str] | None, definitions: Sequence[ClusterDefinition]) -> pd.DataFrame:
@@ -218,6 +255,28 @@ def load_clusters(directory: Path) -> pd.DataFrame:
     clusters = pd.DataFrame([one.to_row() for one in found.definitions])
     sizes = found.rows["cluster_id"].value_counts()
     return clusters.assign(size=clusters["cluster_id"].map(sizes).fillna(0).astype(int))
+
+
+def load_levels(directory: Path) -> pd.DataFrame:
+    """Read the clusters of every level, the coarsest first: level, cluster_id, name, description, parent and size.
+
+    `parent` is the cluster_id on the level above, null on the coarsest. Without levels there is no row.
+
+    Raises:
+        ConfigError: Step 3 has not finished here.
+        StorageError: a file is damaged, or the files belong to different runs.
+    """
+    found = load_results(directory, ["cluster_id"])
+    rows = []
+    for level in found.levels:
+        sizes = found.at_level(level.name).rows["cluster_id"].value_counts()
+        parents = level.parents or (None,) * len(level.clusters)
+        rows += [
+            (level.name, one.cluster_id, one.name, one.description, parent, int(sizes.get(one.cluster_id, 0)))
+            for one, parent in zip(level.clusters, parents, strict=True)
+        ]
+    columns = ["level", "cluster_id", "name", "description", "parent", "size"]
+    return pd.DataFrame(rows, columns=columns).astype({"parent": "Int32"})
 
 
 def load_labels(directory: Path) -> pd.DataFrame:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
@@ -37,6 +38,9 @@ TITLES_OF_SETS = {
     "best": "best cluster right",
 }
 
+SCORES_OF_LEVELS = ("accuracy", "nmi", "ari", "ami", "bcubed_f1", "purity")
+"""What is told of every level."""
+
 PER_CLASS_FORMATS = {
     "class": "",
     "cluster": "",
@@ -55,6 +59,7 @@ def evaluate(
     *,
     truth: Path,
     column: str = "truth",
+    level: str | None = None,
     output_dir: Path | None = None,
 ) -> None:
     """Compare clusters with the true classes: accuracy, NMI, ARI, AMI, BCubed, each class and the confusion matrix.
@@ -65,42 +70,65 @@ def evaluate(
 
     ictc evaluate out --truth truth.csv
 
+    ictc evaluate out_levels --truth truth.csv --level coarse
+
     ictc evaluate assignments.csv --truth truth.csv --column category --output_dir out_evaluation
 
     Args:
         truth: CSV file with the column image_id and one for the class; an empty class means none.
         column: Column of --truth that holds the class.
-        output_dir: Folder for evaluation.json, the tables as CSV and the confusion matrix as PNG and SVG.
+        level: Of nested clusters, the level to compare; all: each of them. Unset: the finest, and the scores of each.
+        output_dir: Folder for evaluation.json, the tables as CSV and the confusion matrix as PNG and SVG; with all
+            levels, for a folder of each.
     """
     with analysis_packages():
         from ictc.analytics.evaluation import evaluate as compare
-        from ictc.analytics.labels import load_clustering, read_labels
-    clustering = load_clustering(path)
-    if clustering.fitting is not None:
-        tell_of_sets(clustering.name, clustering.fitting, truth, column=column, output_dir=output_dir)
+        from ictc.analytics.labels import choose_level, load_clusterings, read_labels
+    clusterings = load_clusterings(path)
+    chosen = choose_level(clusterings, level, path=path)
+    folders = folders_of(chosen, output_dir)
+    if chosen[0].fitting is not None:
+        for one, folder in zip(chosen, folders, strict=True):
+            tell_of_sets(one, truth, column=column, output_dir=folder)
         return
-    evaluation = compare(clustering.clusters, truth=read_labels(truth, (column,)), outcomes=clustering.outcomes)
-    print_evaluation(evaluation, clustering, truth)
-    if output_dir is not None:
-        write_evaluation(evaluation, clustering, output_dir)
-        print(f"Written to {output_dir}")
+    classes = read_labels(truth, (column,))
+    evaluated = {
+        one.level: compare(one.clusters, truth=classes, outcomes=one.outcomes)
+        for one in (clusterings if level is None else chosen)
+    }
+    for one, folder in zip(chosen, folders, strict=True):
+        print_evaluation(evaluated[one.level], one, truth)
+        if folder is not None:
+            write_evaluation(evaluated, one, folder)
+            print(f"Written to {folder}")
+    if len(evaluated) > 1:
+        print_levels(evaluated)
 
 
-def tell_of_sets(name: str, fitting: pd.Series, truth: Path, *, column: str, output_dir: Path | None) -> None:
+def folders_of(chosen: Sequence[Clustering], output_dir: Path | None) -> list[Path | None]:
+    """Return the folder for each of several levels, or that for the only one."""
+    if output_dir is None or len(chosen) == 1:
+        return [output_dir] * len(chosen)
+    return [output_dir / f"level_{number}" for number in range(1, len(chosen) + 1)]
+
+
+def tell_of_sets(clustering: Clustering, truth: Path, *, column: str, output_dir: Path | None) -> None:
     """Compare the clusters that fit each image with its classes, print what that says, and write it."""
     from ictc.analytics.labels import read_labels
     from ictc.analytics.several import evaluate_sets
     from ictc.analytics.tables import format_columns, format_table, to_records, write_csv
     from ictc.storage.json_files import write_json
 
-    found = evaluate_sets(fitting, truth=read_labels(truth, (column,)))
+    assert clustering.fitting is not None
+    found = evaluate_sets(clustering.fitting, truth=read_labels(truth, (column,)))
     scores = asdict(found.scores)
-    print(f"{name} against {truth}, of images in several clusters")
+    print(f"{clustering.name} against {truth}, of images in several clusters")
     print(f"{found.num_images:,} images compared, {found.num_without_cluster:,} with a class but no cluster")
     print("\n" + "\n".join(f"  {TITLES_OF_SETS[score]:36} {value:6.3f}" for score, value in scores.items()))
     print("\n" + format_table(format_columns(found.per_class, PER_CLASS_FORMATS)))
     if output_dir is not None:
-        counts = {"images": found.num_images, "with_class_without_cluster": found.num_without_cluster}
+        level = {"level": clustering.level} if clustering.level else {}
+        counts = {**level, "images": found.num_images, "with_class_without_cluster": found.num_without_cluster}
         summary = {**counts, "scores": scores, "per_class": to_records(found.per_class)}
         write_json(output_dir / "evaluation.json", summary)
         write_csv(found.per_class, output_dir / "per_class.csv")
@@ -120,6 +148,21 @@ def print_evaluation(evaluation: Evaluation, clustering: Clustering, truth: Path
     for note in evaluation.notes:
         print(f"\n{note}")
     print("\n" + format_table(format_columns(evaluation.per_class, PER_CLASS_FORMATS)))
+
+
+def print_levels(evaluated: Mapping[str, Evaluation]) -> None:
+    """Print the scores of each level for people."""
+    import pandas as pd
+
+    from ictc.analytics.tables import format_columns, format_table
+
+    formats = {"level": "", "clusters": "{:,}", **dict.fromkeys(SCORES_OF_LEVELS, "{:.3f}")}
+    print("\nEach level\n" + format_table(format_columns(pd.DataFrame(scores_of_levels(evaluated)), formats)))
+
+
+def scores_of_levels(evaluated: Mapping[str, Evaluation]) -> list[dict[str, Any]]:
+    """Return a row a level: its name, how many clusters it has, and its scores."""
+    return [{"level": level, "clusters": len(one.table), **asdict(one.scores)} for level, one in evaluated.items()]
 
 
 def describe_missing(evaluation: Evaluation, clustering: Clustering) -> list[str]:
@@ -151,17 +194,23 @@ def score_lines(scores: Scores) -> list[str]:
     return [f"  {TITLES[name]:36} {value:6.3f}" for name, value in values.items()]
 
 
-def write_evaluation(evaluation: Evaluation, clustering: Clustering, output_dir: Path) -> None:
-    """Write the scores as JSON, the tables as CSV and the confusion matrix as a figure."""
+def write_evaluation(evaluated: Mapping[str, Evaluation], clustering: Clustering, output_dir: Path) -> None:
+    """Write the scores as JSON, the tables as CSV and the confusion matrix as a figure.
+
+    Args:
+        evaluated: by level, that of the clustering among them.
+    """
     from ictc.analytics.confusion import add_none, confusion_matrix, draw_confusion
     from ictc.analytics.figures import save_figure
     from ictc.analytics.tables import to_records, write_csv
     from ictc.storage.json_files import write_json
 
+    evaluation = evaluated[clustering.level]
     matched = confusion_matrix(evaluation.table, evaluation.matches)
     matrix = add_none(matched, evaluation.fitting_none, clustering.none_name)
     num_clusters, num_classes = evaluation.table.shape
     summary = {
+        **({"level": clustering.level} if clustering.level else {}),
         "images": evaluation.num_images,
         "clusters": num_clusters,
         "classes": num_classes,
@@ -170,6 +219,7 @@ def write_evaluation(evaluation: Evaluation, clustering: Clustering, output_dir:
         "with_cluster_not_in_truth": len(evaluation.without_truth),
         "empty_class": len(evaluation.without_class),
         "scores": asdict(evaluation.scores),
+        **({"levels": scores_of_levels(evaluated)} if len(evaluated) > 1 else {}),
         "notes": evaluation.notes,
         "per_class": to_records(evaluation.per_class),
         "confusion": to_records(matrix.rename_axis("class").reset_index()),

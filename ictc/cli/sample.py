@@ -17,6 +17,7 @@ def sample(
     *,
     per_cluster: Annotated[int, Parameter(validator=Number(gte=1))] = 10,
     seed: Annotated[int, Parameter(validator=Number(gte=0))] = 42,
+    level: str | None = None,
     output_dir: Path | None = None,
     ads_dir: Path | None = None,
 ) -> None:
@@ -30,6 +31,7 @@ def sample(
         directory: --output_dir of a run of one track.
         per_cluster: Ads of each cluster; all, where it has fewer.
         seed: Another seed draws another sample.
+        level: Of nested clusters, the level of whose clusters ads are drawn. Unset: the finest.
         output_dir: Folder for sample.csv and contact_sheet.jpg; "sample" in the directory of the run unless given.
         ads_dir: Folder of the images, if they have moved since the run.
     """
@@ -38,7 +40,7 @@ def sample(
         from ictc.report.sample import SHEET, TABLE, write_sample
         from ictc.report.selection import load_single
         from ictc.report.words import TEXTS, words_for
-    results = load_single(directory)
+    results = load_single(directory, level=level)
     folder = output_dir or results.directory / "sample"
     count = write_sample(
         results, build_finder(results.directory, ads_dir=ads_dir), folder, per_cluster=per_cluster, seed=seed

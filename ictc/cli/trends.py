@@ -26,6 +26,7 @@ def trends(
     *,
     by: Literal["day", "week", "month", "brand"],
     min_ads: Annotated[int, Parameter(validator=Number(gte=1))] = 10,
+    level: str | None = None,
     output_dir: Path | None = None,
 ) -> None:
     """Tell the clusters' shares over time or by advertiser, and their shifts with confidence intervals.
@@ -35,18 +36,21 @@ def trends(
 
     ictc trends out --by month
 
+    ictc trends out_levels --by month --level coarse
+
     ictc trends out --by brand --min_ads 50 --output_dir out_trends
 
     Args:
         directory: --output_dir of a run of one track.
         by: Weeks begin on Monday; times are UTC; spellings of one brand are counted together.
         min_ads: Leave out periods and brands with fewer ads.
+        level: Of nested clusters, the level whose clusters count. Unset: the finest.
         output_dir: Folder for the table as CSV and JSON.
     """
     with analysis_packages():
         from ictc.analytics.results import find_single_results, load_results
         from ictc.analytics.trends import measure_trends
-    run = load_results(find_single_results(directory), ["brand" if by == "brand" else "timestamp"])
+    run = load_results(find_single_results(directory), ["brand" if by == "brand" else "timestamp"], level=level)
     measured = measure_trends(run.named, by, min_ads)
     print_trends(run, measured, min_ads)
     if output_dir is not None:

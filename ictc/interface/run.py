@@ -129,7 +129,8 @@ class Run:
     def results(self) -> pd.DataFrame:
         """A row an image with a cluster, in the order of the collection, with the columns of `results.parquet`.
 
-        "cluster" is a category, in the order of `clusters`.
+        "cluster" is a category, in the order of `clusters`. With levels, "level.NAME" has the cluster of each coarser
+        level, as a category in the order of `levels`, in place of "cluster_path".
 
         Raises:
             ConfigError: Step 3 has not finished, or pandas is missing.
@@ -167,6 +168,22 @@ class Run:
             from ictc.analytics.results import load_clusters
 
             return load_clusters(self.directory)
+
+    @cached_property
+    @telling_errors
+    def levels(self) -> pd.DataFrame:
+        """A row a cluster of every level, the coarsest first: level, cluster_id, name, description, parent and size.
+
+        "parent" is the cluster_id on the level above. There is no row without levels.
+
+        Raises:
+            ConfigError: Step 3 has not finished, or pandas is missing.
+            StorageError: a file is damaged.
+        """
+        with analysis_packages():
+            from ictc.analytics.results import load_levels
+
+            return load_levels(self.directory)
 
     @cached_property
     @telling_errors

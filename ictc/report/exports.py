@@ -13,6 +13,7 @@ import pandas as pd
 import pyarrow as pa
 from pyarrow import parquet
 
+from ictc.analytics.levels import PREFIX
 from ictc.analytics.results import RunResults
 from ictc.analytics.tables import to_records, write_csv
 from ictc.dataset.fetching.content import HEAD_BYTES, suffixes_of_content
@@ -28,6 +29,7 @@ from ictc.report.reading import caption_texts
 from ictc.report.sampling import sample_positions
 from ictc.report.words import TEXTS, words_for
 from ictc.steps.image_links import LinkNames, link_or_copy
+from ictc.steps.synthesis.levels import level_to_row
 from ictc.storage.atomic import atomic_writer, storage_errors
 from ictc.storage.json_files import write_json
 
@@ -74,7 +76,8 @@ def export_huggingface(results: RunResults, finder: ImageFinder, output: Path, _
     """
     rows = place_images(results, finder, output / "train")
     rows.insert(0, "file_name", rows.pop("file_name"))
-    table = pa.Table.from_pandas(rows.astype({"cluster": str}), preserve_index=False).replace_schema_metadata()
+    texts = dict.fromkeys(("cluster", *level_names(results)), str)
+    table = pa.Table.from_pandas(rows.astype(texts), preserve_index=False).replace_schema_metadata()
     with atomic_writer(output / "train" / "metadata.parquet") as file:
         parquet.write_table(table, file)
     return ExportSummary(num_exported=len(rows), num_left_out=len(results.judged) - len(rows))
@@ -89,7 +92,8 @@ def export_fiftyone(results: RunResults, finder: ImageFinder, output: Path, _: P
     """
     rows = place_images(results, finder, output / "data")
     codes = rows["cluster"].cat.codes
-    attributes = rows[["image_id", "brand", "label", "platform", "ad_format", "timestamp"]].rename(
+    own = ["image_id", "brand", "label", "platform", "ad_format", "timestamp"]
+    attributes = rows[[*own, *level_names(results)]].rename(
         columns={"label": "ad_label"}  # `label` is the classification's own
     )
     labels = {
@@ -114,7 +118,7 @@ def export_datamap(results: RunResults, _: ImageFinder, output: Path, options: P
     places = project(embedded.vectors, options.seed)
     if places is None:
         raise ConfigError(f"a map needs at least {MIN_POINTS} ads; here are {len(rows)}")
-    points = rows[list(POINT_FIELDS)].assign(x=places[:, 0].round(5), y=places[:, 1].round(5))
+    points = rows[[*POINT_FIELDS, *level_names(results)]].assign(x=places[:, 0].round(5), y=places[:, 1].round(5))
     clusters = [
         {"cluster_id": one.cluster_id, "name": one.name, "description": one.description, "color": cluster_color(code)}
         for code, one in enumerate(results.definitions)
@@ -125,6 +129,7 @@ def export_datamap(results: RunResults, _: ImageFinder, output: Path, options: P
         "projection": METHOD,
         "num_ads": len(results.rows),
         "clusters": clusters,
+        **({"levels": [level_to_row(level) for level in results.levels]} if results.levels else {}),
         "points": to_records(points.astype({"x": float, "y": float})),
     }
     write_json(output, content)
@@ -139,6 +144,11 @@ EXPORTERS: dict[str, Exporter] = {
     "fiftyone": export_fiftyone,
     "datamap": export_datamap,
 }
+
+
+def level_names(results: RunResults) -> list[str]:
+    """Return the columns that have the cluster of each coarser level, [] if clusters are not nested."""
+    return [PREFIX + level.name for level in results.levels[:-1]]
 
 
 def place_images(results: RunResults, finder: ImageFinder, folder: Path) -> pd.DataFrame:

@@ -110,6 +110,7 @@ def build_facts(run: RunReport) -> dict[str, str]:
         "Criterion": run.results.criterion,
         "Track": run.results.track,
         "Clusters": f"{run.results.num_clusters} (K)",
+        "Levels": describe_levels(run),
         "No cluster": "allowed where none fits" if metadata.get("allow_none") else "",
         "Several clusters": "all that fit, with a score from 1 to 5" if metadata.get("multi_label") else "",
         "Evidence": describe_quotes(run.quotes),
@@ -134,6 +135,11 @@ def describe_quotes(quotes: Mapping[str, int]) -> str:
         return ""
     told = f"a quote for {quotes[QUOTED]:,} of {sum(quotes.values()):,}"
     return f"{told}; {quotes[DROPPED]:,} were dropped, as they stand nowhere" if quotes[DROPPED] else told
+
+
+def describe_levels(run: RunReport) -> str:
+    """Return the levels with their numbers of clusters, "" if there are none."""
+    return " > ".join(f"{level.name} ({len(level.clusters)})" for level in run.results.levels)
 
 
 def describe_labels(synthesis: dict[str, Any], item: str) -> str:
@@ -173,6 +179,7 @@ def build_prompts(run: RunReport) -> list[Prompt]:
     steps = (step for step in STEPS if not (was_imported and isinstance(step, MapStep) and step.reads_images))
     titles = {step.name: f"Step {step.number}: {run.words.about(step)}" for step in steps}
     titles["name"] = "Step 2b: a name for each group of labels"
+    titles["name_inside"] = "Step 2b: a name for each group inside a coarser cluster"
     return [
         Prompt(
             title=title,

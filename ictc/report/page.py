@@ -20,6 +20,7 @@ from ictc.report.clusters import ClusterCard, build_cards, clip
 from ictc.report.comparison import compare_runs
 from ictc.report.examples import EXAMPLE_KINDS
 from ictc.report.images import encode_images, load_images
+from ictc.report.levels import Branch, Leaf, build_branches, order_tree
 from ictc.report.options import MAX_FIELD_CHARS, MAX_IMAGE_BYTES, PageOptions
 from ictc.report.overview import (
     MAX_LISTED,
@@ -41,12 +42,19 @@ SCRIPTS = ("data.js", "dialog.js", "map.js", "explorer.js", "main.js")
 
 @dataclass(frozen=True, kw_only=True)
 class RunSection:
-    """The parts of the page that are about one run, for the template."""
+    """The parts of the page that are about one run, for the template.
+
+    Attributes:
+        branches: the clusters of each coarser level, the coarsest first; [] if clusters are not nested.
+        leaves: the clusters in the order of the tree, else the largest first.
+    """
 
     name: str
     results: RunResults
     words: Words
     cards: list[ClusterCard]
+    branches: list[list[Branch]]
+    leaves: list[Leaf]
     outcomes: list[Outcome]
     facts: dict[str, str]
     curve: StabilityCurve | None
@@ -88,6 +96,11 @@ class RunSection:
         """The clusters, largest first."""
         return sorted(self.cards, key=lambda card: -card.size)
 
+    @property
+    def branches_by_size(self) -> list[list[Branch]]:
+        """The clusters of each coarser level, largest first."""
+        return [sorted(branches, key=lambda branch: -branch.size) for branches in self.branches]
+
     def rows_of(self, positions: Sequence[int]) -> list[int]:
         """Return where rows of the results, all of them shown, stand among the rows shown."""
         return [self.row_of_position[position] for position in positions]
@@ -126,11 +139,14 @@ def name_runs(runs: Sequence[RunResults]) -> list[str]:
 
 def build_section(run: RunReport, name: str) -> RunSection:
     """Return what the template tells about one run."""
+    cards, branches = build_cards(run), build_branches(run)
     return RunSection(
         name=name,
         results=run.results,
         words=run.words,
-        cards=build_cards(run),
+        cards=cards,
+        branches=branches,
+        leaves=order_tree(cards, branches),
         outcomes=build_outcomes(run),
         facts=build_facts(run),
         curve=draw_stability(run.synthesis, run.results.num_clusters),

@@ -11,9 +11,11 @@ import pandas as pd
 from markupsafe import Markup
 
 from ictc.report.clusters import clip, cluster_color, cluster_marker
+from ictc.report.levels import describe_levels
 from ictc.report.reading import RunReport
 from ictc.report.words import TEXTS
 from ictc.steps.evidence import COLUMNS as COLUMNS_OF_EVIDENCE
+from ictc.steps.synthesis.levels import find_paths
 
 COLUMNS = ("image_id", "image_path", "timestamp", "category", "brand", "text", "summary", "label")
 OPTIONAL = tuple(COLUMNS_OF_EVIDENCE)
@@ -45,7 +47,7 @@ def build_payload(runs: Sequence[RunReport], names: Sequence[str], images: Mappi
 
 def describe_run(run: RunReport, name: str) -> dict[str, Any]:
     """Return a run's clusters and, column by column, the rows that are shown."""
-    rows = run.results.rows.iloc[run.shown]
+    rows, paths = run.results.rows.iloc[run.shown], find_paths(run.results.levels)
     return {
         "name": name,
         "words": {
@@ -61,9 +63,11 @@ def describe_run(run: RunReport, name: str) -> dict[str, Any]:
                 "description": clip(definition.description),
                 "color": cluster_color(code),
                 "marker": cluster_marker(code),
+                "inside": [clip(name) for name in paths.get(definition.cluster_id, ())[:-1]],
             }
             for code, definition in enumerate(run.results.definitions)
         ],
+        "levels": describe_levels(run),
         "rows": {
             **{column: [clip(value) for value in rows[column].fillna("")] for column in COLUMNS},
             "cluster": rows["cluster"].cat.codes.tolist(),

@@ -109,7 +109,7 @@ class SynthesizeStep(ReduceStep[Synthesis]):
     def key(self, config: StepConfig, results: Results) -> StageKey:
         sizes: dict[str, Any] = {"num_clusters": config.num_clusters, "top_hooks": config.num_labels}
         if config.given:
-            nested = {"levels": digest(config.given_levels)} if config.given_levels else {}
+            nested = {"levels": digest([*map(level_to_row, config.given_levels)])} if config.given_levels else {}
             return {**sizes, "given": digest_clusters(config.given), **nested}
         prompt = config.track.prompts[self.name]
         common = config.model_key(self.role, prompt, uses_criterion=config.track.synthesize.uses("criterion"))

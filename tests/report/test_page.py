@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from support.collections import draw_image
-from support.result_folders import write_results
+from support.result_folders import make_level, write_results
 
 from ictc.interface.page import ReportPage
 from ictc.report import PageOptions, write_report
@@ -99,6 +99,16 @@ def write_with_none(directory: Path, name: str) -> Path:
     return write_results(directory, clusters, ui_only=("menu_1",), runner_up=nearest, **columns)
 
 
+def write_nested(directory: Path) -> Path:
+    """Write results in nested clusters; names attack the page."""
+    coarse = make_level("coarse", [f"Goods {ATTACK}", "Services"])
+    middle = make_level("middle", ["Worn", "Eaten", "Money"], (1, 1, 2))
+    fine = make_level(f"fine {ATTACK}", ["Shoes", "Hats", "Bread", "Bank"], (1, 1, 2, 3))
+    clusters = {ad: ("Shoes", "Shoes", "Hats", "Bread", "Bank", None)[number % 6] for number, ad in enumerate(ADS)}
+    columns = {column: by_id([f"{column} {number}" for number in range(36)]) for column in ("text", "summary", "label")}
+    return write_results(directory, clusters, levels=(coarse, middle, fine), **columns)
+
+
 def write_large(directory: Path, count: int) -> Path:
     """Write results of `count` ads without images."""
     words = random.Random(0)
@@ -167,6 +177,7 @@ def write_pages(root: Path) -> dict[str, Path]:
         "again": ([small], with_images),
         "tracks": ([root / "tracks"], with_images),
         "hostile": ([write_hostile(root / "hostile")], OPTIONS),
+        "nested": ([write_nested(root / "nested")], OPTIONS),
         "none": ([write_with_none(root / "none", f"None of these {ATTACK}")], OPTIONS),
         "called none": ([write_with_none(root / "called_none", "None of these")], OPTIONS),
         "with and without": ([root / "none", small], OPTIONS),
@@ -222,6 +233,43 @@ def focused(page: Any) -> str:
 
 
 # What is there
+
+
+def test_nested_clusters_stand_as_a_tree(browser: Any, pages: dict[str, Path]) -> None:
+    goods = f"Goods {ATTACK}"
+    with opened(browser, pages["nested"]) as page:
+        assert "4 clusters on 3 levels" in page.locator(".lead").inner_text()
+        headings = page.locator("#clusters h3").all_inner_texts()
+        assert headings == [goods, "Worn", "Shoes", "Hats", "Eaten", "Bread", "Services", "Money", "Bank"]
+        assert [one.split()[0] for one in page.locator(".branch .size").all_inner_texts()] == [
+            "24",
+            "18",
+            "6",
+            "6",
+            "6",
+        ]
+        kin = page.locator("article.cluster .kin").all_inner_texts()
+        assert kin[0] == f"In {goods} › Worn, beside Hats."
+        assert kin[2] == f"In {goods} › Eaten."
+        page.locator("article.cluster .kin a", has_text="Hats").click()
+        assert page.locator("#cluster-0-2").is_visible()
+        bars = page.locator("#glance ol.bars:visible .name")
+        shown = [bars.all_inner_texts()]
+        for level in "12":
+            page.locator("[data-level-choice]").select_option(level)
+            shown.append(bars.all_inner_texts())
+        assert [names[:-1] for names in shown] == [
+            [goods, "Services"],
+            ["Worn", "Eaten", "Money"],
+            ["Shoes", "Hats", "Bread", "Bank"],
+        ]
+        assert all(names[-1] == "None of these" for names in shown)
+        for value, count in (("0:0", 24), ("1:2", 6), ("1", 6), ("", 30)):
+            page.locator("#filter-cluster").select_option(value)
+            assert found_ads(page) == count
+        page.locator("#results button").first.click()
+        told = page.locator("#detail .chosen").inner_text().split("\n\n")
+        assert told[:3] == ["Where it put it", f"{goods} › Worn ›", "Shoes"]
 
 
 def test_every_cluster_and_image_is_on_the_page(browser: Any, pages: dict[str, Path]) -> None:

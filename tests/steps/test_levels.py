@@ -14,11 +14,12 @@ import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.result_folders import make_level
 
 from ictc.config.levels import LevelSize
 from ictc.engines.base import Answer, ChoiceAnswer, GenerationRequest, GenerationResult, Task
 from ictc.errors import GroupingError, StageError
-from ictc.records import ClusterDefinition, ClusterLevel, Guide, GuideCluster
+from ictc.records import ClusterLevel, Guide, GuideCluster
 from ictc.steps.histogram import build_histogram
 from ictc.steps.synthesis.levels import find_paths, iter_problems, level_from_row, level_to_row, list_levels
 from ictc.steps.synthesis.proposing import Aim
@@ -182,11 +183,6 @@ def test_a_level_that_the_model_can_not_make_ends_the_step() -> None:
 
     with pytest.raises(StageError, match="no 5 distinct clusters"):
         nest(Limited())
-
-
-def make_level(name: str, names: str, parents: tuple[int, ...] = ()) -> ClusterLevel:
-    clusters = tuple(ClusterDefinition(n, name=one, description="d") for n, one in enumerate(names, start=1))
-    return ClusterLevel(name=name, clusters=clusters, parents=parents)
 
 
 COARSE, FINE = make_level("coarse", "AB"), make_level("fine", "xyz", (1, 2, 2))

@@ -39,6 +39,7 @@ function reasons(run, ad) {
   const sure = ad.confidence === null ? 'It gave no confidence.' : `Confidence ${percent(ad.confidence)}.`;
   const choice = element(
     'li', { className: 'chosen' }, element('h3', {}, 'Where it put it'),
+    ad.cluster.inside.length ? element('p', { className: 'muted' }, ...ad.cluster.inside.map((name) => element('span', {}, foreign(name), ' › '))) : null,
     element('p', { className: 'strong' }, marker(ad.cluster), foreign(ad.cluster.name)),
     element('p', {}, foreign(ad.cluster.description)), quoteOf(ad), ...(run.rows.fitting ? fittingOf(run, ad) : [element('p', {}, sure)]),
   );

@@ -10,6 +10,7 @@ const folded = (text) => text.normalize('NFKC').toLocaleLowerCase();
 function explore(run) {
   explored = { run, rows: [], count: 0 };
   fillSelect('filter-cluster', run.clusters.map((cluster) => cluster.name));
+  offerLevels(run);
   fillSelect('filter-platform', run.rows.platform_values);
   fillSelect('filter-format', run.rows.ad_format_values);
   const brands = frequentBrands(run);
@@ -23,6 +24,23 @@ function fillSelect(id, values) {
   const options = values.map((value, code) => element('option', { value: String(code), textContent: value }));
   byId(id).replaceChildren(element('option', { value: '', textContent: 'All' }), ...options);
   offer(id, values.length > 0);
+}
+
+// The coarser clusters stand above the finest ones, each level under its name.
+function offerLevels(run) {
+  const groups = run.levels.map((level, depth) => element(
+    'optgroup', { label: level.name },
+    ...level.clusters.map((cluster, code) => element('option', { value: `${depth}:${code}`, textContent: cluster.name })),
+  ));
+  byId('filter-cluster').options[0].after(...groups);
+}
+
+// Returns which of the finest clusters are chosen, or null for all.
+function chosenClusters(run) {
+  const chosen = byId('filter-cluster').value;
+  if (chosen === '') return null;
+  const [depth, code] = chosen.split(':').map(Number);
+  return new Set(code === undefined ? [depth] : run.levels[depth].clusters[code].members);
 }
 
 // A filter of what nothing here has is no help, and must not go on choosing unseen.
@@ -59,7 +77,9 @@ function activeTests(run) {
   const tests = [];
   const words = folded(byId('search').value).split(/\s+/).filter(Boolean);
   if (words.length) { const texts = haystacks(run); tests.push((row) => words.every((word) => texts[row].includes(word))); }
-  for (const [id, column] of [['filter-cluster', 'cluster'], ['filter-platform', 'platform'], ['filter-format', 'ad_format']]) {
+  const clusters = chosenClusters(run);
+  if (clusters) tests.push((row) => clusters.has(rows.cluster[row]));
+  for (const [id, column] of [['filter-platform', 'platform'], ['filter-format', 'ad_format']]) {
     const chosen = byId(id).value;
     if (chosen !== '') tests.push((row) => rows[column][row] === Number(chosen));
   }

@@ -26,6 +26,13 @@ document.addEventListener('keydown', (event) => {
   event.preventDefault();
   byId('search').focus();
 });
+document.addEventListener('change', (event) => {
+  const choice = event.target.closest('[data-level-choice]');
+  if (!choice) return;
+  for (const bars of choice.closest('[data-of-run]').querySelectorAll('[data-of-level]')) {
+    bars.hidden = bars.dataset.ofLevel !== choice.value;
+  }
+});
 byId('run-choice')?.addEventListener('change', (event) => chooseRun(Number(event.target.value)));
 
 chooseRun(0);
