@@ -250,6 +250,16 @@ def test_levels_that_were_tampered_with_are_found(
     assert (told.exit_code, words in told.stdout) == (1, True), told.stdout
 
 
+def test_damaged_levels_are_made_again(ictc: Ictc, ads: Path, whole: Path, out: Path) -> None:
+    ictc.succeed(ads, out, *LEVELS)
+    (path,) = out.glob("state/synthesize/*/levels.json")
+    path.write_bytes(path.read_bytes()[:100])
+    assert ictc("verify", out).exit_code == 1
+    told = ictc.succeed(ads, out, *LEVELS)
+    assert "2 > 4 > 7 nested ones from" in told.stdout + told.stderr
+    assert exported_bytes(out) == exported_bytes(whole)
+
+
 def test_exports_that_were_tampered_with_are_found(ictc: Ictc, ads: Path, out: Path) -> None:
     ictc.succeed(ads, out, *LEVELS)
     path = out / "step2b_levels.json"

@@ -68,15 +68,15 @@ class Synthesis:
 
 def load_synthesis(folder: Path) -> Synthesis | None:
     """Return what lies in a folder, None if there is nothing or it is damaged."""
-    rows = read_json(folder / DEFINITIONS)
-    if rows is None:
+    rows, levels = read_json(folder / DEFINITIONS), read_json(folder / LEVELS)
+    if rows is None or (levels is None and (folder / LEVELS).exists()):
         return None
     return Synthesis(
         tuple(ClusterDefinition(**row) for row in rows),
         read_json(folder / LABELS_READ),
         tuple(PlacedLabel(**row) for row in read_json(folder / PLACED_LABELS) or ()),
         tuple(StabilityOfNumber(**row) for row in read_json(folder / STABILITY) or ()),
-        tuple(level_from_row(row) for row in read_json(folder / LEVELS) or ()),
+        tuple(level_from_row(row) for row in levels or ()),
     )
 
 
