@@ -12,8 +12,6 @@ from cyclopts import Parameter
 from ictc.analytics.extra import analysis_packages
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from ictc.analytics.evaluation import Evaluation, Scores
     from ictc.analytics.labels import Clustering
 
