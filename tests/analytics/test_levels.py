@@ -14,6 +14,7 @@ from support.collections import draw_image
 from support.result_folders import make_level, write_results
 
 import ictc as package
+from ictc.analytics.levels import lift_sets
 from ictc.analytics.results import load_results
 from ictc.errors import ConfigError
 
@@ -97,6 +98,12 @@ def test_every_level_is_compared_with_the_truth(ictc: Ictc, out: Path, truth: Pa
     each = ictc("evaluate", out, "--truth", truth, "--level", "all", "--output_dir", tmp_path / "each")
     assert each.stdout.count(" against ") == 2
     assert [path.name for path in sorted((tmp_path / "each").iterdir())] == ["level_1", "level_2"]
+
+
+def test_all_clusters_that_fit_are_those_of_a_level() -> None:
+    fitting = pd.Series({"a": ["Bread", "Bank", "Shoes"], "b": ["Bank"], "c": []})
+    assert lift_sets(fitting, LEVELS, 0).to_dict() == {"a": ["Goods", "Services"], "b": ["Services"], "c": []}
+    assert lift_sets(fitting, LEVELS, 1).to_dict() == fitting.to_dict()
 
 
 def test_levels_that_are_not_there_are_told(ictc: Ictc, out: Path, truth: Path, tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ def write_results(
         for image_id, cluster in clusters.items()
     )
     directory.mkdir(parents=True)
-    more_types = {PATH_FIELD: list} if levels else {}
+    more_types: dict[str, Any] = {PATH_FIELD: list[str]} if levels else {}
     more_types |= {name: str for name in columns if name not in RESULT_FIELDS}
     write_parquet(directory / "results.parquet", rows, more_types)
     settings = {"track": track, "criterion": criterion, "num_clusters": len(names), "images": len(images)}
