@@ -70,13 +70,15 @@ def test_all_steps_in_unified_mode_then_other_clusters(tiny_checkpoint: Path, tm
     (ads / "broken.jpg").write_bytes(b"\xff\xd8\xff")
     draw_image(ads / "huge.png", 77, size=(3000, 2000))
     context = ("--max_model_len", 3100, "--max_image_tokens", 3000, "--verbose")
-    run_vllm(ads, tmp_path / "out", tiny_checkpoint, *context, "--evidence")
+    levels = ("--num_clusters", "2,3", "--levels", "coarse,fine", "--synthesize_runs", 3)
+    run_vllm(ads, tmp_path / "out", tiny_checkpoint, *context, *levels, "--evidence")
     check_accounting(tmp_path / "out", 10)
+    check_levels(tmp_path / "out")
     check_evidence(tmp_path / "out")
     assert set(load(tmp_path / "out", "broken_images.json")) == {"broken"}
     final = load(tmp_path / "out", "ictc_final_results.json")
-    assert len({cluster["name"] for cluster in final["cluster_definitions"]}) == 2
-    assert all(0.5 <= row["confidence"] <= 1 for row in final["results"])
+    assert len({cluster["name"] for cluster in final["cluster_definitions"]}) == 3
+    assert all(0.33 <= row["confidence"] <= 1 for row in final["results"])
     labels = [row["label"] for row in final["results"] if row["label"]]
     assert labels
     assert all(2 <= len(label.split()) <= 4 for label in labels)
@@ -92,6 +94,17 @@ def test_all_steps_in_unified_mode_then_other_clusters(tiny_checkpoint: Path, tm
         assert len(load(tmp_path / "ks" / f"k{k}", "step2b_dynamic_clusters.json")) == k
         assert load(tmp_path / "ks" / f"k{k}", "step2b_metadata.json")["placed_labels"]
         check_none(tmp_path / "ks" / f"k{k}", num_options=k + 1)
+
+
+def check_levels(out: Path) -> None:
+    """Check that two levels nest, and that every image has its path through them."""
+    coarse, fine = ({one["name"]: one for one in level["clusters"]} for level in load(out, "step2b_levels.json"))
+    assert (len(coarse), len(fine)) == (2, 3)
+    assert {one["parent"] for one in fine.values()} == {1, 2}
+    for row in load(out, "ictc_final_results.json")["results"]:
+        above, own = row["cluster_path"]
+        assert own == row["cluster"]
+        assert fine[own]["parent"] == coarse[above]["cluster_id"]
 
 
 def check_evidence(out: Path) -> None:
