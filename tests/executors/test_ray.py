@@ -54,7 +54,7 @@ def options(**scripted: Any) -> tuple[str, str]:
 
 def test_it_gives_what_a_local_run_gives(ictc: Ictc, cluster: TwoNodes, ads: Path, tmp_path: Path) -> None:
     trouble = options(window=8, latency_s=0.01, fail=["ad_002"], invalid=["ad_004"], die_on=["ad_013"])
-    given = (*trouble, "--allow_none")
+    given = (*trouble, "--allow_none", "--evidence")
     ictc.succeed(ads, tmp_path / "local", *given)
     stderr = run_on(cluster, "run", "--ads_dir", ads, "--output_dir", tmp_path / "ray", *FEW, *given, "--replicas", 2)
     assert exported_bytes(tmp_path / "ray") == exported_bytes(tmp_path / "local")
