@@ -11,7 +11,7 @@ from ictc.answers import fit_document
 from ictc.errors import InvalidAnswer
 from ictc.records import Caption
 from ictc.tracks import CaptionAnswer, load_track
-from ictc.tracks.base import clusters_answer, parse_caption, parse_clusters, parse_label
+from ictc.tracks.answers import clusters_answer, parse_caption, parse_clusters, parse_label
 from ictc.tracks.combined import CombinedCaptions
 
 SAID = {"text": "SALE", "brand": "Acme", "ui_only": False, "category": "shoes", "summary": "A shoe."}

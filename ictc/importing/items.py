@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol
 from ictc.records import ImageRecord
 from ictc.stages.outcome import Outcome, Status
 from ictc.storage.keys import digest
-from ictc.tracks.base import MAX_LABEL_LENGTH, clean_text
+from ictc.tracks.answers import MAX_LABEL_LENGTH, clean_text
 from ictc.tracks.spelling import says_something
 
 Kind = Literal["texts", "captions", "reference"]

@@ -14,7 +14,7 @@ from ictc.errors import ConfigError
 from ictc.records import ClusterDefinition, ClusterLevel, GivenClusters
 from ictc.steps.none_of_these import is_named_none
 from ictc.steps.synthesis.levels import iter_problems
-from ictc.tracks.base import clean_text
+from ictc.tracks.answers import clean_text
 from ictc.tracks.spelling import plain_form
 
 Row = TypeVar("Row", bound=BaseModel)

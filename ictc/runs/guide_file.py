@@ -11,7 +11,7 @@ from ictc.config.levels import MAX_CLUSTERS
 from ictc.errors import ConfigError
 from ictc.records import Guide, GuideCluster
 from ictc.steps.none_of_these import NONE_NAME, is_named_none
-from ictc.tracks.base import clean_text
+from ictc.tracks.answers import clean_text
 from ictc.tracks.spelling import says_something, singular_form
 
 Label = str

@@ -27,7 +27,8 @@ from ictc.steps.image_links import FOLDERS, iter_names, linking_images
 from ictc.storage.entries import Entry
 from ictc.storage.forms import MAPPING
 from ictc.storage.keys import StageKey, digest
-from ictc.tracks.base import Track, image_inputs, parse_caption
+from ictc.tracks.answers import parse_caption
+from ictc.tracks.base import Track, image_inputs
 from ictc.tracks.combined import CombinedCaptions
 from ictc.tracks.typical import typical_ad
 

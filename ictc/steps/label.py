@@ -21,7 +21,8 @@ from ictc.steps.config import StepConfig
 from ictc.storage.entries import Entry
 from ictc.storage.forms import MAPPING
 from ictc.storage.keys import StageKey
-from ictc.tracks.base import Track, image_inputs, image_json, parse_label
+from ictc.tracks.answers import parse_label
+from ictc.tracks.base import Track, image_inputs, image_json
 from ictc.tracks.typical import TYPICAL_LABEL, typical_ad
 
 MAX_TOKENS = 200

@@ -13,7 +13,8 @@ from pydantic import BaseModel, create_model
 from ictc.engines.base import Message
 from ictc.errors import InvalidAnswer
 from ictc.records import Caption
-from ictc.tracks.base import ResponseModel, Track, parse_caption
+from ictc.tracks.answers import ResponseModel, parse_caption
+from ictc.tracks.base import Track
 
 INTRODUCTION = """\
 Several analysts look at this image, each for a purpose of their own. Answer all of them with one JSON object that has a

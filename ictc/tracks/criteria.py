@@ -17,7 +17,8 @@ from pydantic import Field, create_model
 
 from ictc.errors import InvalidAnswer
 from ictc.records import Caption
-from ictc.tracks.base import PromptTemplate, ResponseModel, clean_text, image_inputs, validate_answer
+from ictc.tracks.answers import ResponseModel, clean_text, validate_answer
+from ictc.tracks.base import PromptTemplate, image_inputs
 from ictc.tracks.spelling import plain_form, says_something, words_that_mean
 
 CRITERION_PATTERN = r"^[A-Za-z][A-Za-z'-]{0,23}( [A-Za-z][A-Za-z'-]{0,23}){0,4}$"

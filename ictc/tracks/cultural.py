@@ -2,7 +2,8 @@
 
 from pydantic import Field
 
-from ictc.tracks.base import AssignPrompt, CaptionAnswer, CaptionPrompt, LabelPrompt, SynthesizePrompt, Track
+from ictc.tracks.answers import CaptionAnswer
+from ictc.tracks.base import AssignPrompt, CaptionPrompt, LabelPrompt, SynthesizePrompt, Track
 
 
 class CulturalCaption(CaptionAnswer):

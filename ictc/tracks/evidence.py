@@ -10,7 +10,8 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from ictc.records import Caption
-from ictc.tracks.base import PromptTemplate, ResponseModel, clean_text, image_inputs, validate_answer
+from ictc.tracks.answers import ResponseModel, clean_text, validate_answer
+from ictc.tracks.base import PromptTemplate, image_inputs
 
 MAX_QUOTE_CHARS = 300
 

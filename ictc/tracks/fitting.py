@@ -9,7 +9,8 @@ from typing import Annotated, Any
 from pydantic import Field, create_model
 
 from ictc.errors import InvalidAnswer
-from ictc.tracks.base import AssignPrompt, ResponseModel, validate_answer
+from ictc.tracks.answers import ResponseModel, validate_answer
+from ictc.tracks.base import AssignPrompt
 
 MOST_SCORE = 5
 

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from pydantic import Field
 
-from ictc.tracks.base import ClusterAnswer, Track
+from ictc.tracks.answers import ClusterAnswer
+from ictc.tracks.base import Track
 
 ADDED = """
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ictc.records import Caption
-from ictc.tracks.base import CaptionAnswer, Track
+from ictc.tracks.answers import CaptionAnswer
+from ictc.tracks.base import Track
 
 TYPICAL_AD = Caption(
     image_id="",

@@ -36,7 +36,7 @@ from ictc.stages.outcome import Outcome
 from ictc.stages.retry import FIRST
 from ictc.stages.work import no_items
 from ictc.steps.evidence import Assigned, EvidenceStage
-from ictc.tracks.base import CaptionAnswer, parse_caption, parse_cluster, parse_clusters, parse_label
+from ictc.tracks.answers import CaptionAnswer, parse_caption, parse_cluster, parse_clusters, parse_label
 from ictc.tracks.fitting import fits_answer, parse_fits
 from ictc.tracks.rules import RuledClusterAnswer
 

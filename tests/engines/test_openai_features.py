@@ -10,7 +10,7 @@ from ictc.engines.base import ChoiceAnswer, GenerationRequest, JsonAnswer, Messa
 from ictc.engines.openai.failures import Failure
 from ictc.engines.openai.features import Features, Form, lower_bound
 from ictc.engines.openai.protocol import Call, build_fields, build_messages
-from ictc.tracks.base import LabelAnswer
+from ictc.tracks.answers import LabelAnswer
 
 MESSAGES = (Message("system", "You sort ads."), Message("user", "Sort this."))
 

@@ -33,7 +33,7 @@ from ictc.engines.base import (
 from ictc.engines.openai import load_openai_engine
 from ictc.errors import EngineLoadError, EngineUnavailableError
 from ictc.records import DecodedImage
-from ictc.tracks.base import LabelAnswer, parse_label
+from ictc.tracks.answers import LabelAnswer, parse_label
 
 pytestmark = pytest.mark.lite
 

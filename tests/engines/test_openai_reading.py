@@ -25,7 +25,7 @@ from ictc.engines.base import (
     Task,
 )
 from ictc.engines.openai.protocol import read_completion
-from ictc.tracks.base import CaptionAnswer, LabelAnswer
+from ictc.tracks.answers import CaptionAnswer, LabelAnswer
 
 SAID = {"text": "SALE", "brand": "Acme", "ui_only": False, "category": "shoes", "summary": "A shoe."}
 OTHER = SAID | {"brand": "Umbrella"}

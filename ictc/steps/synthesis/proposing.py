@@ -23,7 +23,8 @@ from ictc.records import ClusterDefinition
 from ictc.stages.dialogue import Dialogue
 from ictc.stages.retry import FIRST, Attempt, failure_of, next_attempt, text_of
 from ictc.steps.histogram import LabelHistogram
-from ictc.tracks.base import ClusterAnswer, Track, clusters_answer, parse_clusters
+from ictc.tracks.answers import ClusterAnswer, clusters_answer, parse_clusters
+from ictc.tracks.base import Track
 from ictc.tracks.context import CLUSTER
 from ictc.tracks.rules import asks_rules
 

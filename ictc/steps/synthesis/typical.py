@@ -11,7 +11,7 @@ from ictc.steps.base import TypicalRequest
 from ictc.steps.config import StepConfig
 from ictc.steps.synthesis.dividing import first_number, labels_at_once
 from ictc.steps.synthesis.naming import LABELS_OF_SIBLING, MAX_LABELS, MAX_SIBLINGS
-from ictc.tracks.base import ClusterAnswer
+from ictc.tracks.answers import ClusterAnswer
 from ictc.tracks.rules import asks_rules
 from ictc.tracks.typical import TYPICAL_AD, TYPICAL_CLUSTER, TYPICAL_LABEL, TYPICAL_RULES
 

@@ -25,7 +25,7 @@ from ictc.engines.base import (
 )
 from ictc.records import DecodedImage
 from ictc.steps.histogram import build_histogram
-from ictc.tracks.base import CaptionAnswer, ClusterAnswer, LabelAnswer, clusters_answer
+from ictc.tracks.answers import CaptionAnswer, ClusterAnswer, LabelAnswer, clusters_answer
 
 SAMPLING = SamplingParams(max_tokens=200)
 TOP_LABELS = 60
