@@ -191,9 +191,13 @@ class EditedCollection(RuleBasedStateMachine):
     def compare_images_by(self, dedupe: str) -> None:
         self.flags["dedupe"] = dedupe
 
-    @rule(num_clusters=st.integers(2, 3), seed=st.integers(1, 2))
-    def cluster_otherwise(self, num_clusters: int, seed: int) -> None:
+    @rule(num_clusters=st.sampled_from([2, 3, "2,3"]), seed=st.integers(1, 2))
+    def cluster_otherwise(self, num_clusters: int | str, seed: int) -> None:
         self.flags |= {"num_clusters": num_clusters, "seed": seed}
+
+    @rule(allow_none=st.booleans(), multi_label=st.booleans(), evidence=st.booleans())
+    def judge_otherwise(self, allow_none: bool, multi_label: bool, evidence: bool) -> None:
+        self.flags |= {"allow_none": allow_none, "multi_label": multi_label, "evidence": evidence}
 
     @rule(criterion=st.sampled_from(["Emotional Tone", "Color"]))
     def ask_otherwise(self, criterion: str) -> None:
