@@ -18,6 +18,7 @@ import threading
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 from ictc.config import ModelSpec
@@ -70,6 +71,8 @@ def connect(address: str) -> None:
     host, _, port = address.rpartition(":")
     if host:
         check_reachable(address, host=host.strip("[]"), port=port)
+    elif address == "auto":
+        check_remembered()
     ray = load_ray()
     try:
         with terminal_in_log(), warnings.catch_warnings():
@@ -117,6 +120,27 @@ def check_reachable(address: str, *, host: str, port: str) -> None:
         cause = getattr(error, "strerror", None) or error
         raise EngineLoadError(
             f"--ray_address {address}: no Ray cluster answers there ({cause}); its head says the address when it starts"
+        ) from None
+
+
+def check_remembered() -> None:
+    """Find out whether anybody answers where Ray was started last: where a head was killed, Ray asks there for ever.
+
+    Raises:
+        EngineLoadError: nobody does.
+    """
+    folder = os.environ.get("RAY_TMPDIR", os.environ.get("TMPDIR", "/tmp"))  # as Ray has it
+    file = Path(folder) / "ray" / "ray_current_cluster"
+    if os.environ.get("RAY_ADDRESS") or not file.is_file():
+        return
+    address = file.read_text().strip()
+    host, _, port = address.rpartition(":")
+    try:
+        check_reachable(address, host=host.strip("[]"), port=port)
+    except EngineLoadError:
+        raise EngineLoadError(
+            f"--ray_address auto: no Ray cluster answers at {address}, where the last one here was ({file}); "
+            "start one with `ray start --head`, give host:port, or --ray_address local"
         ) from None
 
 

@@ -118,6 +118,16 @@ class TestErrors:
         assert refused.exit_code == 1
         assert "--ray_address 127.0.0.1:1: no Ray cluster answers there" in refused.stderr
 
+    def test_no_cluster_where_the_last_one_was(
+        self, ictc: Ictc, ads: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+        (tmp_path / "ray").mkdir()
+        (tmp_path / "ray" / "ray_current_cluster").write_text("127.0.0.1:1")
+        refused = ictc.run(ads, tmp_path / "out", "--executor", "ray")
+        assert refused.exit_code == 1
+        assert "no Ray cluster answers at 127.0.0.1:1, where the last one here was" in refused.stderr
+
     def test_no_ray(self, ictc: Ictc, ads: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         find_spec = importlib.util.find_spec
         monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "ray" else find_spec(name))
