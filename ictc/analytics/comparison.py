@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 
 import pandas as pd
 
 from ictc.analytics.balance import measure_balance
 from ictc.analytics.ensemble import fold, pairwise_agreement
-from ictc.analytics.results import load_results
+from ictc.analytics.results import RunResults
 
 
-def compare_clusterings(directories: Sequence[Path]) -> tuple[pd.DataFrame, pd.DataFrame]:
+def compare_clusterings(runs: Sequence[RunResults]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the balance of each run, with its sizes, and the agreement of each two runs.
 
     Raises:
-        IctcError: a directory holds no results, or the runs have no image in common.
+        ConfigError: images of a run may be in several clusters.
+        InputError: the runs have no image in common.
     """
-    ensemble = fold([load_results(directory, ["image_id"]) for directory in directories])
+    ensemble = fold(runs)
     rows = []
     for name in ensemble.names:
         sizes = sorted(ensemble.cluster_sizes(name), reverse=True)

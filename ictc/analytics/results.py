@@ -16,7 +16,7 @@ import pandas as pd
 import pyarrow as pa
 from pyarrow import compute, parquet
 
-from ictc.analytics.levels import find_level, level_columns, lift, lift_ids
+from ictc.analytics.levels import PREFIX, find_level, level_columns, lift, lift_ids
 from ictc.errors import ConfigError, StorageError
 from ictc.records import ClusterDefinition, ClusterLevel
 from ictc.steps.assign import ASSIGN, METADATA_FILE, ROWS_FILE
@@ -69,7 +69,7 @@ class RunResults:
         judged = self.judged.assign(cluster=lift(clusters, self.levels, place))
         if "cluster_id" in judged:
             judged = judged.assign(cluster_id=lift_ids(clusters, self.levels, place))
-        others = [column for column in judged if column in level_columns(clusters, self.levels, besides=-1)]
+        others = [name for one in self.levels if (name := PREFIX + one.name) in judged]
         if others:
             judged = judged.drop(columns=others).assign(**level_columns(clusters, self.levels, besides=place))
         return replace(

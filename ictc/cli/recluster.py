@@ -112,10 +112,11 @@ def compare(directories: list[Path], output_dir: Path) -> None:
         from ictc.analytics.comparison import compare_clusterings
         from ictc.analytics.results import load_results
         from ictc.analytics.tables import format_columns, format_table, write_csv
-    if any(load_results(directory, ["image_id"]).is_several for directory in directories):
+    runs = [load_results(directory, ["image_id"]) for directory in directories]
+    if any(run.is_several for run in runs):
         print("No comparison: images may be in several clusters, and it is of divisions of the images")
         return
-    sizes, agreement = compare_clusterings(directories)
+    sizes, agreement = compare_clusterings(runs)
     shown = {"run": "", "num_clusters": "", "normalized_entropy": "{:.3f}", "largest_share": "{:.1%}", "sizes": ""}
     print("\nBalance of the clusters\n" + format_table(format_columns(sizes, shown)))
     pairs = {"first": "", "second": "", "ari": "{:.3f}", "ami": "{:.3f}", "nmi": "{:.3f}"}

@@ -97,10 +97,10 @@ def _read_levels(path: Path, elements: Sequence[tuple[int, Any]], *, allow_none:
 
 
 def _read_clusters(path: Path, rows: Rows, *, allow_none: bool) -> tuple[ClusterDefinition, ...]:
-    for place, row in enumerate(rows, start=1):
-        _check_distinct(path, rows[:place])
-        if allow_none:
-            _check_is_no_outcome(path, *row)
+    _check_distinct(path, rows)
+    if allow_none:
+        for where, row in rows:
+            _check_is_no_outcome(path, where, row)
     if not MIN_CLUSTERS <= len(rows) <= MAX_CLUSTERS:
         raise ConfigError(f"--clusters {path}: {len(rows)} clusters; there must be {MIN_CLUSTERS} to {MAX_CLUSTERS}")
     return tuple(_number(path, rows))
@@ -151,12 +151,14 @@ def _parse_row(path: Path, line: int, value: Any, model: type[Row]) -> Row:
 
 
 def _check_distinct(path: Path, rows: Rows) -> None:
-    *earlier_rows, (where, row) = rows
-    if not plain_form(row.name):
-        raise ConfigError(f"--clusters {path}: {where}: the name {row.name!r} can't be seen")
-    for earlier_place, earlier in earlier_rows:
-        if plain_form(earlier.name) == plain_form(row.name):
-            raise ConfigError(f"--clusters {path}: {where}: the name {row.name!r} is that of {earlier_place}")
+    known: dict[str, str] = {}
+    for where, row in rows:
+        name = plain_form(row.name)
+        if not name:
+            raise ConfigError(f"--clusters {path}: {where}: the name {row.name!r} can't be seen")
+        if name in known:
+            raise ConfigError(f"--clusters {path}: {where}: the name {row.name!r} is that of {known[name]}")
+        known[name] = where
 
 
 def _check_is_no_outcome(path: Path, where: str, row: DefinitionRow) -> None:

@@ -217,12 +217,10 @@ class Answerer:
         letters = list(request.inputs["options"])
         similarities, least = self._similarities(request.inputs, letters)
         may_be_empty = not properties_of(json_schema(request), json_schema(request))["clusters"].get("minItems")
-        best = max(similarities)
-        if may_be_empty and best < least:
+        if may_be_empty and max(similarities) < least:
             return to_json({"clusters": []})
-        ranked = sorted(zip(similarities, letters, strict=True), key=lambda pair: -pair[0])
-        fitting = [(letter, similarity / best) for similarity, letter in ranked if similarity >= FIT_SHARE * best]
-        return to_json({"clusters": [{"cluster": letter, "score": score_fit(share)} for letter, share in fitting]})
+        scores = score_fitting(dict(zip(letters, similarities, strict=True)))
+        return to_json({"clusters": [{"cluster": letter, "score": score} for letter, score in scores.items()]})
 
     def _similarities(self, inputs: Inputs, clusters: Sequence[str]) -> tuple[list[float], float]:
         """Return how similar an image is to each cluster, and the least that one has to be to fit."""
@@ -246,13 +244,21 @@ class Answerer:
         return float(prototype @ image)
 
 
-def score_fit(share: float) -> int:
-    """Return a score from 1 to 5 for a similarity as a share of the best one.
+def score_fitting(similarities: Mapping[str, float]) -> dict[str, int]:
+    """Return scores from 1 to 5 of the clusters nearly as similar as the best, which comes first whatever it is like.
 
-    >>> score_fit(1.0), score_fit(FIT_SHARE)
-    (5, 1)
+    >>> score_fitting({"A": 0.32, "B": 0.4, "C": 0.1})
+    {'B': 5, 'A': 2}
+    >>> score_fitting({"A": -0.2, "B": -0.1})
+    {'B': 5}
     """
-    return 1 + round(4 * (share - FIT_SHARE) / (1 - FIT_SHARE))
+    (letter, best), *others = sorted(similarities.items(), key=lambda pair: -pair[1])
+    shares = {other: similarity / best for other, similarity in others if best > 0}
+    nearly = {other: share for other, share in shares.items() if share >= FIT_SHARE}
+    return {
+        letter: 5,
+        **{other: 1 + round(4 * (share - FIT_SHARE) / (1 - FIT_SHARE)) for other, share in nearly.items()},
+    }
 
 
 def stands_for_none(option: Mapping[str, Any]) -> bool:

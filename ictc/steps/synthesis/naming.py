@@ -79,7 +79,7 @@ async def name_groups(
                 aim=aim,
                 groups=groups,
                 place=place,
-                taken=[*refused.get(place, ()), *names_in_sight(names, groups, place)],
+                taken=[*dict.fromkeys((*refused.get(place, ()), *names_in_sight(names, groups, place)))],
                 number=number,
                 suffix=suffix,
             ).name()
