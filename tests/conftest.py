@@ -10,6 +10,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 import support.torchvision_hook.sitecustomize as torchvision_hook
+from support.cli import Ictc
 from support.fork_server import ForkServer
 from support.scripted_run import Reference, ScriptedRun, draw_ads, run_undisturbed
 from support.tiny_qwen import build_tiny_checkpoint
@@ -79,6 +80,18 @@ def fork_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServer
 def drawn_ads(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The collection that scripted runs are about."""
     return draw_ads(tmp_path_factory.mktemp("collection") / "ads")
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    """Where a run goes."""
+    return tmp_path / "out"
+
+
+@pytest.fixture
+def ictc(capsys: pytest.CaptureFixture[str]) -> Ictc:
+    """The commands, in this process."""
+    return Ictc(capsys)
 
 
 @pytest.fixture(scope="session")

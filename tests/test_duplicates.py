@@ -21,11 +21,6 @@ NUM_COPIES = 12
 """40 % of the collection."""
 
 
-@pytest.fixture
-def ictc(capsys: pytest.CaptureFixture[str]) -> Ictc:
-    return Ictc(capsys)
-
-
 def draw_with_copies(folder: Path) -> Path:
     """Draw a collection of which two fifths are copies, in no order."""
     names = [f"ad_{number:03d}.png" for number in range(NUM_IMAGES)]

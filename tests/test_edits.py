@@ -22,11 +22,6 @@ from ictc.runs.models import digest_checkpoint, find_models, load_models, note_m
 from ictc.storage.rundir import RunDirectory
 
 
-@pytest.fixture
-def ictc(capsys: pytest.CaptureFixture[str]) -> Ictc:
-    return Ictc(capsys)
-
-
 def draw_bmp(path: Path, number: int) -> Path:
     """Draw an image whose file is as large as that of any other number."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from support.cli import Ictc, exported_bytes, load
 from support.faulty_disk import Fault
 from support.fork_server import ForkServer
-from support.scripted_run import ScriptedRun, draw_ads, run_undisturbed
+from support.scripted_run import ScriptedRun, run_undisturbed
 from support.step_configs import make_config
 
 import ictc as package
@@ -39,22 +39,6 @@ from ictc.tracks.rules import RuledClusterAnswer, with_rules
 
 WANTED = "--evidence"
 MISQUOTING = ("--engine_options", '{"misquote": 0.3}')
-
-
-@pytest.fixture
-def ictc(capsys: pytest.CaptureFixture[str]) -> Ictc:
-    return Ictc(capsys)
-
-
-@pytest.fixture(scope="module")
-def ads(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Images, copies of some, and two broken files."""
-    return draw_ads(tmp_path_factory.mktemp("collection") / "ads")
-
-
-@pytest.fixture
-def out(tmp_path: Path) -> Path:
-    return tmp_path / "out"
 
 
 def quotes_of(out: Path) -> dict[str, tuple[str | None, str | None]]:
@@ -130,12 +114,12 @@ class TestRuns:
     @given(salt=st.text("abc", min_size=1, max_size=4), misquote=st.sampled_from([0.0, 0.3, 1.0]))
     @settings(max_examples=3, deadline=None)
     def test_every_quote_stands_where_it_says(
-        self, salt: str, misquote: float, ads: Path, tmp_path_factory: pytest.TempPathFactory
+        self, salt: str, misquote: float, drawn_ads: Path, tmp_path_factory: pytest.TempPathFactory
     ) -> None:
         out = tmp_path_factory.mktemp("quotes") / "out"
         scripted = {"salt": salt, "misquote": misquote}
         run = package.cluster(
-            ads, output_dir=out, engine="scripted", num_clusters=3, evidence=True, allow_none=True,
+            drawn_ads, output_dir=out, engine="scripted", num_clusters=3, evidence=True, allow_none=True,
             engine_options=scripted,
         )  # fmt: skip
         counts = check_quotes(out)
@@ -145,8 +129,8 @@ class TestRuns:
         assert run.results["evidence"].notna().sum() == counts["quoted"]
         assert {"include", "exclude"} <= set(run.clusters)
 
-    def test_what_was_dropped_is_told_and_nothing_rejected(self, ictc: Ictc, ads: Path, out: Path) -> None:
-        outcome = ictc.succeed(ads, out, WANTED, *MISQUOTING)
+    def test_what_was_dropped_is_told_and_nothing_rejected(self, ictc: Ictc, drawn_ads: Path, out: Path) -> None:
+        outcome = ictc.succeed(drawn_ads, out, WANTED, *MISQUOTING)
         counts = check_quotes(out)
         total = sum(counts.values())
         told = f"{counts['quoted']} of {total} images are backed with a quote; of {counts['dropped']} it was dropped"
@@ -158,17 +142,17 @@ class TestRuns:
         assert "DROPPED" in ictc("status", out).stdout
 
     def test_a_quote_that_stands_nowhere_is_asked_for_twice_more(
-        self, ictc: Ictc, ads: Path, out: Path, asked: Counter[Task]
+        self, ictc: Ictc, drawn_ads: Path, out: Path, asked: Counter[Task]
     ) -> None:
-        ictc.succeed(ads, out, WANTED, "--engine_options", '{"misquote": 1}')
+        ictc.succeed(drawn_ads, out, WANTED, "--engine_options", '{"misquote": 1}')
         distinct = asked[Task.ASSIGN]
         assert asked[Task.EVIDENCE] == 3 * distinct
         asked.clear()
-        ictc.succeed(ads, out, WANTED, "--engine_options", '{"misquote": 1}')
+        ictc.succeed(drawn_ads, out, WANTED, "--engine_options", '{"misquote": 1}')
         assert not asked
 
     def test_an_image_whose_request_fails_is_rejected_there_and_keeps_its_cluster(
-        self, ictc: Ictc, ads: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+        self, ictc: Ictc, drawn_ads: Path, out: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         answer = ScriptedEngine._answer
 
@@ -178,7 +162,7 @@ class TestRuns:
             return await answer(engine, request)
 
         monkeypatch.setattr(ScriptedEngine, "_answer", refuse)
-        ictc.succeed(ads, out, WANTED)
+        ictc.succeed(drawn_ads, out, WANTED)
         assert '"stage":"evidence"' in (out / "rejected.jsonl").read_text()
         run = package.open(out)
         assert "ad_007" in set(run.results["image_id"])
@@ -186,8 +170,8 @@ class TestRuns:
         assert quotes_of(out)["ad_007"] == (None, None)
         assert ictc("verify", out).exit_code == 0
 
-    def test_they_are_planned(self, ictc: Ictc, ads: Path) -> None:
-        command = ("plan", "--ads_dir", ads, "--engine", "scripted", "--json")
+    def test_they_are_planned(self, ictc: Ictc, drawn_ads: Path) -> None:
+        command = ("plan", "--ads_dir", drawn_ads, "--engine", "scripted", "--json")
         plain, wanted = (json.loads(ictc(*command, *flags).stdout) for flags in ((), (WANTED,)))
         requests = [{step["step"]: step["requests"] for step in plan["steps"]} for plan in (plain, wanted)]
         assert requests[1] == {**requests[0], "evidence": requests[0]["assign"]}
@@ -200,7 +184,7 @@ class TestRuns:
 class TestRules:
     @pytest.mark.parametrize("flags", [(), ("--synthesize_runs", 3)], ids=["one request", "several proposals"])
     def test_each_cluster_has_two_that_step_3_is_shown(
-        self, ictc: Ictc, ads: Path, out: Path, flags: tuple[object, ...], monkeypatch: pytest.MonkeyPatch
+        self, ictc: Ictc, drawn_ads: Path, out: Path, flags: tuple[object, ...], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         prompts: list[str] = []
         answer = ScriptedEngine._answer
@@ -211,7 +195,7 @@ class TestRules:
             return await answer(engine, request)
 
         monkeypatch.setattr(ScriptedEngine, "_answer", listen)
-        ictc.succeed(ads, out, WANTED, *flags)
+        ictc.succeed(drawn_ads, out, WANTED, *flags)
         clusters = load(out, "step2b_dynamic_clusters.json")
         assert len(clusters) == 3
         for one in clusters:
@@ -219,20 +203,20 @@ class TestRules:
             assert all(f"{line}{one['exclude']}\n" in f"{prompt}\n" for prompt in prompts)
         assert load(out, "step3_metadata.json")["clusters"][0]["include"]
 
-    def test_clusters_of_a_guide_get_theirs(self, ictc: Ictc, ads: Path, tmp_path: Path) -> None:
+    def test_clusters_of_a_guide_get_theirs(self, ictc: Ictc, drawn_ads: Path, tmp_path: Path) -> None:
         guide = tmp_path / "guide.yaml"
         guide.write_text("clusters:\n- name: Food\n  description: What is eaten.\n- name: Travel\n")
-        ictc.succeed(ads, tmp_path / "out", WANTED, "--guide", guide)
+        ictc.succeed(drawn_ads, tmp_path / "out", WANTED, "--guide", guide)
         clusters = load(tmp_path / "out", "step2b_dynamic_clusters.json")
         assert {"Food", "Travel"} <= {one["name"] for one in clusters}
         assert all(one["include"] and one["exclude"] for one in clusters)
         assert "What is eaten." in {one["description"] for one in clusters}
 
-    def test_people_write_them_themselves(self, ictc: Ictc, ads: Path, tmp_path: Path) -> None:
+    def test_people_write_them_themselves(self, ictc: Ictc, drawn_ads: Path, tmp_path: Path) -> None:
         edited, out = tmp_path / "edited.json", tmp_path / "out"
         food = {"name": "Food", "description": "", "include": "It  is\neaten.", "exclude": "Soap."}
         edited.write_text(json.dumps([food, {"name": "Travel"}]))
-        command = ("run", "--ads_dir", ads, "--output_dir", out, "--engine", "scripted", "--clusters", edited)
+        command = ("run", "--ads_dir", drawn_ads, "--output_dir", out, "--engine", "scripted", "--clusters", edited)
         assert ictc(*command, WANTED).exit_code == 0
         clusters = load(out, "step2b_dynamic_clusters.json")
         assert clusters[0] == {"cluster_id": 1, **food, "include": "It is eaten."}
@@ -267,46 +251,48 @@ class TestAgain:
             assert plain == wanted  # what differs is the track that is asked for rules
 
     def test_it_is_added_to_a_finished_run_whose_clusters_are_kept(
-        self, ictc: Ictc, ads: Path, out: Path, tmp_path: Path, asked: Counter[Task]
+        self, ictc: Ictc, drawn_ads: Path, out: Path, tmp_path: Path, asked: Counter[Task]
     ) -> None:
-        ictc.succeed(ads, out)
+        ictc.succeed(drawn_ads, out)
         before = exported_bytes(out)
         kept = tmp_path / "kept.json"
         kept.write_bytes(before["step2b_dynamic_clusters.json"])
         asked.clear()
-        command = ("run", "--ads_dir", ads, "--output_dir", out, "--engine", "scripted", "--clusters", kept)
+        command = ("run", "--ads_dir", drawn_ads, "--output_dir", out, "--engine", "scripted", "--clusters", kept)
         assert ictc(*command, WANTED).exit_code == 0
         assert set(asked) == {Task.EVIDENCE}
         check_quotes(out)
         assert exported_bytes(out)["step3_final_assignment.json"] == before["step3_final_assignment.json"]
 
-    def test_going_back_and_forth_costs_nothing(self, ictc: Ictc, ads: Path, out: Path, asked: Counter[Task]) -> None:
-        ictc.succeed(ads, out)
+    def test_going_back_and_forth_costs_nothing(
+        self, ictc: Ictc, drawn_ads: Path, out: Path, asked: Counter[Task]
+    ) -> None:
+        ictc.succeed(drawn_ads, out)
         without = exported_bytes(out)
-        ictc.succeed(ads, out, WANTED)
+        ictc.succeed(drawn_ads, out, WANTED)
         wanted = exported_bytes(out)
         asked.clear()
-        outcome = ictc.succeed(ads, out)
+        outcome = ictc.succeed(drawn_ads, out)
         assert "Step 3b evidence: left out, without --evidence" in outcome.stderr
         assert exported_bytes(out) == without
         assert ictc("verify", out).stdout == f"{out}: in order\n"
         assert "3b" not in ictc("status", out).stdout
-        ictc.succeed(ads, out, WANTED)
+        ictc.succeed(drawn_ads, out, WANTED)
         assert exported_bytes(out) == wanted
         assert not asked
         assert ictc("verify", out).stdout == f"{out}: in order\n"
 
     def test_it_is_asked_again_where_the_cluster_is_another(
-        self, ictc: Ictc, ads: Path, out: Path, tmp_path: Path, asked: Counter[Task]
+        self, ictc: Ictc, drawn_ads: Path, out: Path, tmp_path: Path, asked: Counter[Task]
     ) -> None:
-        ictc.succeed(ads, out, WANTED)
+        ictc.succeed(drawn_ads, out, WANTED)
         clusters = load(out, "step2b_dynamic_clusters.json")
         before = load(out, "step3_final_assignment.json")
         clusters[0]["name"] += " and more"
         edited = tmp_path / "edited.json"
         edited.write_text(json.dumps(clusters))
         asked.clear()
-        command = ("run", "--ads_dir", ads, "--output_dir", out, "--engine", "scripted", "--clusters", edited)
+        command = ("run", "--ads_dir", drawn_ads, "--output_dir", out, "--engine", "scripted", "--clusters", edited)
         assert ictc(*command, WANTED).exit_code == 0
         now = load(out, "step3_final_assignment.json")
         kept = {image_id for image_id in now if now[image_id] == before[image_id]}
@@ -316,16 +302,16 @@ class TestAgain:
 
     @pytest.mark.parametrize("lost", ["results.parquet", "step3b_evidence.json", "step3b_metadata.json"])
     def test_a_lost_file_is_written_again_with_all_that_belongs_there(
-        self, ictc: Ictc, ads: Path, out: Path, lost: str
+        self, ictc: Ictc, drawn_ads: Path, out: Path, lost: str
     ) -> None:
-        ictc.succeed(ads, out, WANTED)
+        ictc.succeed(drawn_ads, out, WANTED)
         before = exported_bytes(out)
         (out / lost).unlink()
-        ictc.succeed(ads, out, WANTED)
+        ictc.succeed(drawn_ads, out, WANTED)
         assert exported_bytes(out) == before
         (out / lost).unlink()
-        ictc.succeed(ads, out)
-        ictc.succeed(ads, out, WANTED)
+        ictc.succeed(drawn_ads, out)
+        ictc.succeed(drawn_ads, out, WANTED)
         assert exported_bytes(out) == before
 
     @pytest.mark.parametrize(
@@ -338,10 +324,10 @@ class TestAgain:
         ids=str,
     )
     def test_killed_while_it_is_left_out(
-        self, fork_server: ForkServer, ads: Path, tmp_path: Path, fault: Fault
+        self, fork_server: ForkServer, drawn_ads: Path, tmp_path: Path, fault: Fault
     ) -> None:
-        reference = run_undisturbed(ScriptedRun(fork_server, ads, tmp_path / "plain"))
-        run = ScriptedRun(fork_server, ads, tmp_path / "out")
+        reference = run_undisturbed(ScriptedRun(fork_server, drawn_ads, tmp_path / "plain"))
+        run = ScriptedRun(fork_server, drawn_ads, tmp_path / "out")
         run.finish(WANTED)
         wanted = exported_bytes(tmp_path / "out")
         assert run.interrupt(fault=fault)
@@ -349,35 +335,35 @@ class TestAgain:
         run.finish(WANTED)
         assert exported_bytes(tmp_path / "out") == wanted
 
-    def test_step_3b_alone(self, ictc: Ictc, ads: Path, out: Path, asked: Counter[Task]) -> None:
-        refused = ictc.run(ads, out, "--steps", "3b")
+    def test_step_3b_alone(self, ictc: Ictc, drawn_ads: Path, out: Path, asked: Counter[Task]) -> None:
+        refused = ictc.run(drawn_ads, out, "--steps", "3b")
         assert refused.exit_code == 2
         assert "--steps 3b: Step 3b is for --evidence; add that" in refused.stderr
-        ictc.succeed(ads, out, WANTED, "--steps", "1,2a,2b,3")
+        ictc.succeed(drawn_ads, out, WANTED, "--steps", "1,2a,2b,3")
         assert not (out / "step3b_evidence.json").exists()
         asked.clear()
-        ictc.succeed(ads, out, WANTED, "--steps", "3b")
+        ictc.succeed(drawn_ads, out, WANTED, "--steps", "3b")
         assert set(asked) == {Task.EVIDENCE}
         check_quotes(out)
-        ictc.succeed(ads, out, "--steps", "1")
+        ictc.succeed(drawn_ads, out, "--steps", "1")
         check_quotes(out)
 
 
 class TestParts:
     def test_a_merge_gives_what_one_run_gives(
-        self, ictc: Ictc, ads: Path, tmp_path: Path, asked: Counter[Task]
+        self, ictc: Ictc, drawn_ads: Path, tmp_path: Path, asked: Counter[Task]
     ) -> None:
-        ictc.succeed(ads, tmp_path / "whole", WANTED, *MISQUOTING)
+        ictc.succeed(drawn_ads, tmp_path / "whole", WANTED, *MISQUOTING)
         for index in (0, 1, 2):
             shard = ("--num_shards", 3, "--shard_index", index, WANTED, "--max_broken", 1, *MISQUOTING)
-            ictc.succeed(ads, tmp_path / "shards", *shard)
+            ictc.succeed(drawn_ads, tmp_path / "shards", *shard)
         assert ictc("merge", tmp_path / "shards", "--output_dir", tmp_path / "merged").exit_code == 0
         assert exported_bytes(tmp_path / "merged") == exported_bytes(tmp_path / "whole")
         # Steps 3 and 3b divided, too: of the same clusters.
         given = ("--clusters", tmp_path / "merged" / "step2b_dynamic_clusters.json")
         for start, end in pairwise((0, 2, 9, 27)):
             part = ("--start_index", start, "--end_index", end, "--shard_id", f"part_{start}", "--max_broken", 1)
-            arguments = ("run", "--ads_dir", ads, "--output_dir", tmp_path / "parts", "--engine", "scripted")
+            arguments = ("run", "--ads_dir", drawn_ads, "--output_dir", tmp_path / "parts", "--engine", "scripted")
             outcome = ictc(*arguments, *part, *given, WANTED, *MISQUOTING)
             assert outcome.exit_code == 0, outcome.stderr
         asked.clear()
@@ -386,8 +372,10 @@ class TestParts:
         assert quotes_of(tmp_path / "divided") == quotes_of(tmp_path / "whole")
         assert ictc("verify", tmp_path / "divided").exit_code == 0
 
-    def test_reclustering_does_as_the_source_unless_told_otherwise(self, ictc: Ictc, ads: Path, tmp_path: Path) -> None:
-        ictc.succeed(ads, tmp_path / "source", WANTED)
+    def test_reclustering_does_as_the_source_unless_told_otherwise(
+        self, ictc: Ictc, drawn_ads: Path, tmp_path: Path
+    ) -> None:
+        ictc.succeed(drawn_ads, tmp_path / "source", WANTED)
         for name, flags, is_wanted in (("same", (), True), ("plain", ("--evidence=false",), False)):
             target = tmp_path / name
             command = ("recluster", "--source_dir", tmp_path / "source", "--output_dir", target, "--num_clusters", 2)
@@ -410,9 +398,9 @@ class TestVerifying:
         ],
     )
     def test_records_are_proved(
-        self, ictc: Ictc, ads: Path, out: Path, edit: Callable[[dict[str, Any]], dict[str, Any]], problem: str
+        self, ictc: Ictc, drawn_ads: Path, out: Path, edit: Callable[[dict[str, Any]], dict[str, Any]], problem: str
     ) -> None:
-        ictc.succeed(ads, out, WANTED)
+        ictc.succeed(drawn_ads, out, WANTED)
         (segment,) = out.glob("state/evidence/*/*.jsonl")
         lines = segment.read_bytes().splitlines(keepends=True)
         record = decode_line(lines[-1])
@@ -422,8 +410,8 @@ class TestVerifying:
         assert verified.exit_code == 1
         assert problem in verified.stdout
 
-    def test_files_are_proved(self, ictc: Ictc, ads: Path, out: Path) -> None:
-        ictc.succeed(ads, out, WANTED)
+    def test_files_are_proved(self, ictc: Ictc, drawn_ads: Path, out: Path) -> None:
+        ictc.succeed(drawn_ads, out, WANTED)
         plain = exported_bytes(out)
         for name in ("ictc_final_results.json", "step3b_evidence.json"):
             assert b'"evidence":"' in plain[name]

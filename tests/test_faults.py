@@ -16,11 +16,6 @@ def ads(tmp_path: Path) -> Path:
     return draw_flat(tmp_path / "ads", 20)
 
 
-@pytest.fixture
-def ictc(capsys: pytest.CaptureFixture[str]) -> Ictc:
-    return Ictc(capsys)
-
-
 def rejected(output_dir: Path) -> dict[str, str]:
     """Return the reasons of the rejected images."""
     rows = [orjson.loads(line) for line in (output_dir / "rejected.jsonl").read_bytes().splitlines()]

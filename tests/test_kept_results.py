@@ -21,11 +21,6 @@ NO_ENGINE = ("--engine_options", '{"window": 0}')
 
 
 @pytest.fixture
-def ictc(capsys: pytest.CaptureFixture[str]) -> Ictc:
-    return Ictc(capsys)
-
-
-@pytest.fixture
 def ads(tmp_path: Path) -> Path:
     ads = draw_flat(tmp_path / "ads", 12)
     for path in ads.iterdir():

@@ -24,11 +24,6 @@ OF_STEP_3 = ("step3_final_assignment.json", "ictc_final_results.json", "results.
 OF_STEP_2B = ("step2b_dynamic_clusters.json", "step2b_levels.json", "step2b_metadata.json")
 
 
-@pytest.fixture
-def ictc(capsys: pytest.CaptureFixture[str]) -> Ictc:
-    return Ictc(capsys)
-
-
 @pytest.fixture(scope="module")
 def ads(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return draw_flat(tmp_path_factory.mktemp("ads"), 40)
@@ -77,11 +72,6 @@ def test_equal_seeds_and_any_order_of_numbers_give_equal_bytes(ictc: Ictc, ads: 
     told = ictc.succeed(ads, out, *("--num_clusters", "7, 2,4"), *LEVELS[2:])
     assert "2 > 4 > 7 nested ones from" in told.stdout + told.stderr
     assert exported_bytes(out) == exported_bytes(whole)
-
-
-@pytest.fixture
-def out(tmp_path: Path) -> Path:
-    return tmp_path / "out"
 
 
 def test_without_levels_nothing_speaks_of_them(ictc: Ictc, ads: Path, whole: Path, out: Path) -> None:

@@ -27,11 +27,6 @@ MANY = need(num_clusters=100, num_labels=200)
 FEW = need(num_clusters=5, num_labels=60)
 
 
-@pytest.fixture
-def ictc(capsys: pytest.CaptureFixture[str]) -> Ictc:
-    return Ictc(capsys)
-
-
 @pytest.mark.parametrize(
     ("flags", "words"),
     [

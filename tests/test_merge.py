@@ -17,11 +17,6 @@ from test_run import wait_for_records
 NUM_ADS = 14
 
 
-@pytest.fixture
-def ictc(capsys: pytest.CaptureFixture[str]) -> Ictc:
-    return Ictc(capsys)
-
-
 @pytest.fixture(scope="module")
 def ads(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Observations with metadata and a broken image, in an order that no listing gives by itself."""

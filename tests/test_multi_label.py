@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.cli import Ictc, exported_bytes, load
 from support.fork_server import ForkServer
-from support.scripted_run import ScriptedRun, draw_ads, run_undisturbed
+from support.scripted_run import ScriptedRun, run_undisturbed
 from support.step_configs import make_config
 
 import ictc as package
@@ -34,22 +34,6 @@ from ictc.storage.rundir import RunDirectory
 from ictc.tracks.fitting import fits_answer, parse_fits
 
 SEVERAL = "--multi_label"
-
-
-@pytest.fixture
-def ictc(capsys: pytest.CaptureFixture[str]) -> Ictc:
-    return Ictc(capsys)
-
-
-@pytest.fixture(scope="module")
-def ads(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Images, copies of some, and two broken files."""
-    return draw_ads(tmp_path_factory.mktemp("collection") / "ads")
-
-
-@pytest.fixture
-def out(tmp_path: Path) -> Path:
-    return tmp_path / "out"
 
 
 def check_fitting(out: Path) -> Counter[int]:
@@ -108,11 +92,11 @@ class TestRuns:
     @given(salt=st.text("abc", min_size=1, max_size=4), allow_none=st.booleans())
     @settings(max_examples=4, deadline=None)
     def test_all_files_agree(
-        self, salt: str, allow_none: bool, ads: Path, tmp_path_factory: pytest.TempPathFactory
+        self, salt: str, allow_none: bool, drawn_ads: Path, tmp_path_factory: pytest.TempPathFactory
     ) -> None:
         out = tmp_path_factory.mktemp("several") / "out"
         given: dict[str, Any] = {"evidence": True, "allow_none": allow_none, "engine_options": {"salt": salt}}
-        run = package.cluster(ads, output_dir=out, engine="scripted", num_clusters=4, multi_label=True, **given)
+        run = package.cluster(drawn_ads, output_dir=out, engine="scripted", num_clusters=4, multi_label=True, **given)
         counts = check_fitting(out)
         assert len(counts) > 2
         assert bool(counts[0]) <= allow_none
@@ -121,8 +105,8 @@ class TestRuns:
         assert len(run.results.explode("clusters")) == sum(number * count for number, count in counts.items())
         assert len(run.none) == counts[0]
 
-    def test_the_summary_and_the_report_tell_both_numbers(self, ictc: Ictc, ads: Path, out: Path) -> None:
-        outcome = ictc.succeed(ads, out, SEVERAL)
+    def test_the_summary_and_the_report_tell_both_numbers(self, ictc: Ictc, drawn_ads: Path, out: Path) -> None:
+        outcome = ictc.succeed(drawn_ads, out, SEVERAL)
         for one in load(out, "step3_metadata.json")["clusters"]:
             assert f"  {one['name']} (fits {one['size_all']})\n" in outcome.stdout
         told = ictc("report", out, "--output", out / "page.html", "--embeddings", "tfidf")
@@ -131,8 +115,8 @@ class TestRuns:
         assert "all that fit, with a score from 1 to 5" in page
         assert '"fitting":[[[' in page
 
-    def test_copies_follow_and_levels_hold(self, ictc: Ictc, ads: Path, out: Path) -> None:
-        outcome = ictc.run(ads, out, SEVERAL, "--num_clusters", "2,4")
+    def test_copies_follow_and_levels_hold(self, ictc: Ictc, drawn_ads: Path, out: Path) -> None:
+        outcome = ictc.run(drawn_ads, out, SEVERAL, "--num_clusters", "2,4")
         assert outcome.exit_code == 0, outcome.stderr
         check_fitting(out)
         rows = {row["image_id"]: row for row in load(out, "ictc_final_results.json")["results"]}
@@ -148,53 +132,55 @@ class TestAgain:
         assert several["prompt"] != plain["prompt"]
 
     def test_step_3_alone_is_done_again_and_going_back_costs_nothing(
-        self, ictc: Ictc, ads: Path, out: Path, asked: Counter[Task]
+        self, ictc: Ictc, drawn_ads: Path, out: Path, asked: Counter[Task]
     ) -> None:
-        ictc.succeed(ads, out)
+        ictc.succeed(drawn_ads, out)
         without = exported_bytes(out)
         asked.clear()
-        ictc.succeed(ads, out, SEVERAL)
+        ictc.succeed(drawn_ads, out, SEVERAL)
         assert set(asked) == {Task.ASSIGN}
         several = exported_bytes(out)
         asked.clear()
-        ictc.succeed(ads, out)
+        ictc.succeed(drawn_ads, out)
         assert exported_bytes(out) == without
-        ictc.succeed(ads, out, SEVERAL)
+        ictc.succeed(drawn_ads, out, SEVERAL)
         assert exported_bytes(out) == several
         assert not asked
 
     @pytest.mark.parametrize("seed", range(2))
     def test_killed_at_random_instants_it_ends_as_if_nothing_had_happened(
-        self, fork_server: ForkServer, ads: Path, tmp_path: Path, seed: int
+        self, fork_server: ForkServer, drawn_ads: Path, tmp_path: Path, seed: int
     ) -> None:
         flags = (SEVERAL, "--evidence", "--allow_none")
-        reference = run_undisturbed(ScriptedRun(fork_server, ads, tmp_path / "reference", flags=flags))
-        run = ScriptedRun(fork_server, ads, tmp_path / "out", quickly=False, flags=flags)
+        reference = run_undisturbed(ScriptedRun(fork_server, drawn_ads, tmp_path / "reference", flags=flags))
+        run = ScriptedRun(fork_server, drawn_ads, tmp_path / "out", quickly=False, flags=flags)
         for part in (2, 3, 5):
             run.interrupt(kill_after_s=(1 + seed) * reference.seconds / part)
         run.check(reference)
 
     def test_a_merge_gives_what_one_run_gives(
-        self, ictc: Ictc, ads: Path, tmp_path: Path, asked: Counter[Task]
+        self, ictc: Ictc, drawn_ads: Path, tmp_path: Path, asked: Counter[Task]
     ) -> None:
-        ictc.succeed(ads, tmp_path / "whole", SEVERAL)
+        ictc.succeed(drawn_ads, tmp_path / "whole", SEVERAL)
         for index in (0, 1, 2):
             shard = ("--num_shards", 3, "--shard_index", index, SEVERAL, "--max_broken", 1)
-            ictc.succeed(ads, tmp_path / "shards", *shard)
+            ictc.succeed(drawn_ads, tmp_path / "shards", *shard)
         assert ictc("merge", tmp_path / "shards", "--output_dir", tmp_path / "merged").exit_code == 0
         assert exported_bytes(tmp_path / "merged") == exported_bytes(tmp_path / "whole")
         given = ("--clusters", tmp_path / "merged" / "step2b_dynamic_clusters.json")
         for start, end in pairwise((0, 9, 27)):
             part = ("--start_index", start, "--end_index", end, "--shard_id", f"part_{start}", "--max_broken", 1)
-            arguments = ("run", "--ads_dir", ads, "--output_dir", tmp_path / "parts", "--engine", "scripted")
+            arguments = ("run", "--ads_dir", drawn_ads, "--output_dir", tmp_path / "parts", "--engine", "scripted")
             assert ictc(*arguments, *part, *given, SEVERAL).exit_code == 0
         asked.clear()
         assert ictc("merge", tmp_path / "parts", "--output_dir", tmp_path / "divided").exit_code == 0
         assert not asked
         assert check_fitting(tmp_path / "divided") == check_fitting(tmp_path / "whole")
 
-    def test_reclustering_does_as_the_source_unless_told_otherwise(self, ictc: Ictc, ads: Path, tmp_path: Path) -> None:
-        ictc.succeed(ads, tmp_path / "source", SEVERAL)
+    def test_reclustering_does_as_the_source_unless_told_otherwise(
+        self, ictc: Ictc, drawn_ads: Path, tmp_path: Path
+    ) -> None:
+        ictc.succeed(drawn_ads, tmp_path / "source", SEVERAL)
         command = ("recluster", "--source_dir", tmp_path / "source", "--num_clusters", "2,3", "--output_dir")
         outcome = ictc(*command, tmp_path / "same")
         assert outcome.exit_code == 0, outcome.stderr
@@ -204,8 +190,8 @@ class TestAgain:
         assert "clusters" not in load(tmp_path / "plain" / "k2", "ictc_final_results.json")["results"][0]
 
     @pytest.mark.parametrize("fitting", [[[1, 2], [1, 1]], [[9, 3]], [[1, 6]], [[1, 1], [2, 4]], [], None], ids=str)
-    def test_records_are_proved(self, ictc: Ictc, ads: Path, out: Path, fitting: list[list[int]] | None) -> None:
-        ictc.succeed(ads, out, SEVERAL)
+    def test_records_are_proved(self, ictc: Ictc, drawn_ads: Path, out: Path, fitting: list[list[int]] | None) -> None:
+        ictc.succeed(drawn_ads, out, SEVERAL)
         (segment,) = out.glob("state/assign/*/*.jsonl")
         lines = segment.read_bytes().splitlines(keepends=True)
         record = decode_line(lines[-1])
@@ -220,27 +206,27 @@ class TestAgain:
 
 
 class TestAnalyses:
-    def test_what_compares_divisions_refuses_in_one_line(self, ictc: Ictc, ads: Path, tmp_path: Path) -> None:
-        ictc.succeed(ads, tmp_path / "one")
-        ictc.succeed(ads, tmp_path / "several", SEVERAL)
+    def test_what_compares_divisions_refuses_in_one_line(self, ictc: Ictc, drawn_ads: Path, tmp_path: Path) -> None:
+        ictc.succeed(drawn_ads, tmp_path / "one")
+        ictc.succeed(drawn_ads, tmp_path / "several", SEVERAL)
         refused = ictc("consensus", tmp_path / "one", tmp_path / "several", "--output_dir", tmp_path / "consensus")
         assert refused.exit_code == 2
         (line,) = [line for line in refused.stderr.splitlines() if line.startswith("ictc: error: ")]
         assert "ictc recluster --multi_label=false" in line
 
-    def test_csv_has_all_in_one_cell(self, ictc: Ictc, ads: Path, out: Path, tmp_path: Path) -> None:
-        ictc.succeed(ads, out, SEVERAL)
+    def test_csv_has_all_in_one_cell(self, ictc: Ictc, drawn_ads: Path, out: Path, tmp_path: Path) -> None:
+        ictc.succeed(drawn_ads, out, SEVERAL)
         for form in ("csv", "huggingface", "fiftyone", "datamap"):
             target = tmp_path / form
-            exported = ictc("export", out, "--format", form, "--output", target, "--ads_dir", ads)
+            exported = ictc("export", out, "--format", form, "--output", target, "--ads_dir", drawn_ads)
             assert exported.exit_code == 0, exported.stderr
         with (tmp_path / "csv").open(encoding="utf-8") as file:
             cells = {row["image_id"]: row["clusters"].split(";") for row in csv.DictReader(file)}
         assert cells == {row["image_id"]: row["clusters"] for row in load(out, "ictc_final_results.json")["results"]}
         assert ictc("sample", out, "--output_dir", tmp_path / "sample").exit_code == 0
 
-    def test_sets_are_compared_with_sets(self, ictc: Ictc, ads: Path, out: Path, tmp_path: Path) -> None:
-        ictc.succeed(ads, out, SEVERAL)
+    def test_sets_are_compared_with_sets(self, ictc: Ictc, drawn_ads: Path, out: Path, tmp_path: Path) -> None:
+        ictc.succeed(drawn_ads, out, SEVERAL)
         rows = load(out, "ictc_final_results.json")["results"]
         truth = tmp_path / "truth.csv"
         lines = [f"{row['image_id']},{'; '.join(f'class {name}' for name in row['clusters'])}" for row in rows]

@@ -21,7 +21,7 @@ from support.cli import Ictc, exported_bytes, load
 from support.collections import draw_flat
 from support.fault_server import MODEL, Reply, completion, say, serving
 from support.fork_server import ForkServer
-from support.scripted_run import ScriptedRun, draw_ads, run_undisturbed
+from support.scripted_run import ScriptedRun, run_undisturbed
 from support.step_configs import make_config
 
 import ictc as package
@@ -34,22 +34,6 @@ from ictc.steps.options import make_options
 from ictc.storage.manifest import Manifest
 
 ALLOWED = "--allow_none"
-
-
-@pytest.fixture
-def ictc(capsys: pytest.CaptureFixture[str]) -> Ictc:
-    return Ictc(capsys)
-
-
-@pytest.fixture(scope="module")
-def ads(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Images, copies of some, and two broken files."""
-    return draw_ads(tmp_path_factory.mktemp("collection") / "ads")
-
-
-@pytest.fixture
-def out(tmp_path: Path) -> Path:
-    return tmp_path / "out"
 
 
 def options(**scripted: Any) -> tuple[str, str]:
@@ -109,14 +93,14 @@ class TestAccounting:
         num_clusters: int,
         failing: frozenset[int],
         dedupe: str,
-        ads: Path,
+        drawn_ads: Path,
         capsys: pytest.CaptureFixture[str],
         tmp_path_factory: pytest.TempPathFactory,
     ) -> None:
         ictc, out = Ictc(capsys), tmp_path_factory.mktemp("accounting") / "out"
         scripted = options(salt=salt, fail=[f"ad_{number:03d}" for number in failing])
         more = ("--num_clusters", num_clusters, "--dedupe", dedupe, "--max_rejected", 1, ALLOWED)
-        ictc.succeed(ads, out, *scripted, *more)
+        ictc.succeed(drawn_ads, out, *scripted, *more)
         check_accounting(out)
         assert ictc("verify", out).stdout == f"{out}: in order\n"
         run = package.open(out)
@@ -125,8 +109,8 @@ class TestAccounting:
         assert run.results["cluster"].notna().all()
         assert run.clusters["size"].sum() == len(run.results)
 
-    def test_some_images_of_the_fixed_collection_fit_none(self, ictc: Ictc, ads: Path, out: Path) -> None:
-        outcome = ictc.succeed(ads, out, ALLOWED)
+    def test_some_images_of_the_fixed_collection_fit_none(self, ictc: Ictc, drawn_ads: Path, out: Path) -> None:
+        outcome = ictc.succeed(drawn_ads, out, ALLOWED)
         counted = check_accounting(out)
         assert min(counted[name] for name in ("cluster", "none", "broken")) > 0
         share = counted["none"] / (counted["none"] + counted["cluster"])
@@ -134,9 +118,9 @@ class TestAccounting:
         assert load(out, "step3_metadata.json")["allow_none"] is True
         assert "allow_none" not in load(out, "step2b_metadata.json")
 
-    def test_copies_follow(self, ictc: Ictc, ads: Path, out: Path) -> None:
+    def test_copies_follow(self, ictc: Ictc, drawn_ads: Path, out: Path) -> None:
         for salt in "abcdefgh":
-            ictc.succeed(ads, out, ALLOWED, *options(salt=salt))
+            ictc.succeed(drawn_ads, out, ALLOWED, *options(salt=salt))
             if none_of(out) & {"ad_003_copy", "ad", "ad_020_copy"}:
                 break
         clusters = clusters_of(out)
@@ -159,27 +143,27 @@ class TestWithoutTheFlag:
         assert [option.cluster_id for option in make_options(clusters, allow_none=False)] == [1, 2]
 
     def test_nothing_but_step_3_is_done_again_and_going_back_costs_nothing(
-        self, ictc: Ictc, ads: Path, out: Path, asked: Counter[Task]
+        self, ictc: Ictc, drawn_ads: Path, out: Path, asked: Counter[Task]
     ) -> None:
-        ictc.succeed(ads, out)
+        ictc.succeed(drawn_ads, out)
         without = exported_bytes(out)
         asked.clear()
-        outcome = ictc.succeed(ads, out, ALLOWED)
+        outcome = ictc.succeed(drawn_ads, out, ALLOWED)
         assert set(asked) == {Task.ASSIGN}
         assert "allow_none changed" in outcome.stderr
         allowed = exported_bytes(out)
         asked.clear()
-        ictc.succeed(ads, out)
+        ictc.succeed(drawn_ads, out)
         assert exported_bytes(out) == without
-        ictc.succeed(ads, out, ALLOWED)
+        ictc.succeed(drawn_ads, out, ALLOWED)
         assert exported_bytes(out) == allowed
         assert not asked
 
-    def test_a_record_that_fits_none_is_noticed(self, ictc: Ictc, ads: Path, out: Path) -> None:
-        ictc.succeed(ads, out, ALLOWED)
+    def test_a_record_that_fits_none_is_noticed(self, ictc: Ictc, drawn_ads: Path, out: Path) -> None:
+        ictc.succeed(drawn_ads, out, ALLOWED)
         allowed = json.loads((out / "state" / "assign" / "current.json").read_bytes())
         (folder,) = (path for path in (out / "state" / "assign").iterdir() if path.is_dir())
-        ictc.succeed(ads, out)
+        ictc.succeed(drawn_ads, out)
         (plain,) = (path for path in (out / "state" / "assign").iterdir() if path.is_dir() and path != folder)
         for segment in plain.glob("*.jsonl"):
             segment.unlink()
@@ -198,9 +182,9 @@ def none_of_journal(folder: Path) -> set[bytes]:
 
 class TestAgain:
     def test_what_fits_none_is_neither_rejected_nor_tried_again(
-        self, ictc: Ictc, ads: Path, out: Path, asked: Counter[Task]
+        self, ictc: Ictc, drawn_ads: Path, out: Path, asked: Counter[Task]
     ) -> None:
-        ictc.succeed(ads, out, ALLOWED, "--max_rejected", 0.01)
+        ictc.succeed(drawn_ads, out, ALLOWED, "--max_rejected", 0.01)
         none = none_of(out)
         assert none
         asked.clear()
@@ -211,29 +195,32 @@ class TestAgain:
 
     @pytest.mark.parametrize("seed", range(3))
     def test_a_run_killed_at_random_instants_ends_as_if_nothing_had_happened(
-        self, fork_server: ForkServer, ads: Path, tmp_path: Path, seed: int
+        self, fork_server: ForkServer, drawn_ads: Path, tmp_path: Path, seed: int
     ) -> None:
-        reference = run_undisturbed(ScriptedRun(fork_server, ads, tmp_path / "reference", flags=(ALLOWED,)))
-        run, random = ScriptedRun(fork_server, ads, tmp_path / "out", quickly=False, flags=(ALLOWED,)), Random(seed)
+        reference = run_undisturbed(ScriptedRun(fork_server, drawn_ads, tmp_path / "reference", flags=(ALLOWED,)))
+        run, random = (
+            ScriptedRun(fork_server, drawn_ads, tmp_path / "out", quickly=False, flags=(ALLOWED,)),
+            Random(seed),
+        )
         assert none_of(tmp_path / "reference")
         for _ in range(3):
             run.interrupt(kill_after_s=random.uniform(0, reference.seconds / 2))
         run.check(reference)
 
     def test_a_merge_gives_what_one_run_gives(
-        self, ictc: Ictc, ads: Path, tmp_path: Path, asked: Counter[Task]
+        self, ictc: Ictc, drawn_ads: Path, tmp_path: Path, asked: Counter[Task]
     ) -> None:
-        ictc.succeed(ads, tmp_path / "whole", ALLOWED)
+        ictc.succeed(drawn_ads, tmp_path / "whole", ALLOWED)
         for index in (0, 1, 2):
             shard = ("--num_shards", 3, "--shard_index", index, ALLOWED, "--max_broken", 1)
-            ictc.succeed(ads, tmp_path / "shards", *shard)
+            ictc.succeed(drawn_ads, tmp_path / "shards", *shard)
         assert ictc("merge", tmp_path / "shards", "--output_dir", tmp_path / "merged").exit_code == 0
         assert exported_bytes(tmp_path / "merged") == exported_bytes(tmp_path / "whole")
         # Step 3 divided, too: of the same clusters, and some shards may have nothing that fits.
         given = ("--clusters", tmp_path / "merged" / "step2b_dynamic_clusters.json")
         for start, end in pairwise((0, 2, 9, 27)):
             part = ("--start_index", start, "--end_index", end, "--shard_id", f"part_{start}", "--max_broken", 1)
-            arguments = ("run", "--ads_dir", ads, "--output_dir", tmp_path / "parts", "--engine", "scripted")
+            arguments = ("run", "--ads_dir", drawn_ads, "--output_dir", tmp_path / "parts", "--engine", "scripted")
             outcome = ictc(*arguments, *part, *given, ALLOWED)
             assert outcome.exit_code == 0, outcome.stderr
         asked.clear()
@@ -243,9 +230,9 @@ class TestAgain:
 
 
 class TestRecluster:
-    def test_it_does_as_the_source_unless_told_otherwise(self, ictc: Ictc, ads: Path, tmp_path: Path) -> None:
-        ictc.succeed(ads, tmp_path / "allowed", ALLOWED)
-        ictc.succeed(ads, tmp_path / "plain")
+    def test_it_does_as_the_source_unless_told_otherwise(self, ictc: Ictc, drawn_ads: Path, tmp_path: Path) -> None:
+        ictc.succeed(drawn_ads, tmp_path / "allowed", ALLOWED)
+        ictc.succeed(drawn_ads, tmp_path / "plain")
         for source, flags, is_allowed in (
             ("allowed", (), True),
             ("allowed", ("--allow_none=false",), False),
@@ -261,20 +248,24 @@ class TestRecluster:
         same = [exported_bytes(tmp_path / f"of_{source}_True") for source in ("allowed", "plain")]
         assert same[0] == same[1]
 
-    def test_from_python(self, ads: Path, tmp_path: Path) -> None:
-        run = package.cluster(ads, output_dir=tmp_path / "out", engine="scripted", num_clusters=3, allow_none=True)
+    def test_from_python(self, drawn_ads: Path, tmp_path: Path) -> None:
+        run = package.cluster(
+            drawn_ads, output_dir=tmp_path / "out", engine="scripted", num_clusters=3, allow_none=True
+        )
         assert len(run.none)
         assert len(run.recluster(output_dir=tmp_path / "plain", num_clusters=2, allow_none=False).none) == 0
         assert len(run.recluster(output_dir=tmp_path / "same", num_clusters=2).none)
 
     @pytest.mark.parametrize("name", ["None of these", "  none of THESE. "])
-    def test_clusters_that_are_given_are_not_called_so(self, ictc: Ictc, ads: Path, tmp_path: Path, name: str) -> None:
+    def test_clusters_that_are_given_are_not_called_so(
+        self, ictc: Ictc, drawn_ads: Path, tmp_path: Path, name: str
+    ) -> None:
         edited = tmp_path / "edited.json"
         edited.write_text(json.dumps([{"name": "Food"}, {"name": "Travel"}, {"name": name}], indent=1))
         command = (
             "run",
             "--ads_dir",
-            ads,
+            drawn_ads,
             "--output_dir",
             tmp_path / "out",
             "--engine",
@@ -293,10 +284,20 @@ class TestRecluster:
         assert ictc(*recluster, "--num_clusters", 2, ALLOWED).exit_code == 0
 
 
-def test_a_guide_asks_for_no_cluster_called_so(ictc: Ictc, ads: Path, tmp_path: Path) -> None:
+def test_a_guide_asks_for_no_cluster_called_so(ictc: Ictc, drawn_ads: Path, tmp_path: Path) -> None:
     guide = tmp_path / "guide.yaml"
     guide.write_text("clusters:\n- name: none of THESE\n- name: Food\n")
-    command = ("run", "--ads_dir", ads, "--output_dir", tmp_path / "out", "--engine", "scripted", "--guide", guide)
+    command = (
+        "run",
+        "--ads_dir",
+        drawn_ads,
+        "--output_dir",
+        tmp_path / "out",
+        "--engine",
+        "scripted",
+        "--guide",
+        guide,
+    )
     refused = ictc(*command, ALLOWED)
     assert refused.exit_code == 2
     assert f"--guide {guide}: clusters: 'None of these' is what --allow_none calls" in refused.stderr
@@ -325,10 +326,10 @@ def answering(choose: Callable[[Mapping[str, Any]], str], *names: str) -> Callab
 
 
 class TestOnAServer:
-    def run(self, ictc: Ictc, ads: Path, out: Path, answer: Callable[[Mapping[str, Any]], Reply]) -> str:
+    def run(self, ictc: Ictc, drawn_ads: Path, out: Path, answer: Callable[[Mapping[str, Any]], Reply]) -> str:
         with serving(answer) as server:
             place = ("--base_url", server.url, "--vlm_model", MODEL)
-            outcome = ictc.run(ads, out, *place, "--num_clusters", 2, "--report", "off", ALLOWED, engine="openai")
+            outcome = ictc.run(drawn_ads, out, *place, "--num_clusters", 2, "--report", "off", ALLOWED, engine="openai")
         assert outcome.exit_code == 0, outcome.stderr
         return outcome.stdout
 
@@ -380,16 +381,16 @@ def test_no_cluster_has_the_name(names: list[str]) -> None:
 
 
 @pytest.fixture(scope="module")
-def finished(ads: Path, fork_server: ForkServer, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished(drawn_ads: Path, fork_server: ForkServer, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run, some of whose images fit no cluster."""
     path = tmp_path_factory.mktemp("finished") / "out"
-    ScriptedRun(fork_server, ads, path, flags=(ALLOWED,)).finish()
+    ScriptedRun(fork_server, drawn_ads, path, flags=(ALLOWED,)).finish()
     return path
 
 
 class TestLaterCommands:
     def test_status_counts_them_beside_what_is_done(
-        self, ictc: Ictc, finished: Path, ads: Path, tmp_path: Path
+        self, ictc: Ictc, finished: Path, drawn_ads: Path, tmp_path: Path
     ) -> None:
         steps = {step["stage"]: step for step in orjson.loads(ictc("status", finished, "--json").stdout)["steps"]}
         num_none = len(none_of(finished))
@@ -400,7 +401,7 @@ class TestLaterCommands:
         assert "LAST  NO CLUSTER  REJECTED" in lines[0]
         (assigned,) = (line for line in lines if "Step 3" in line)
         assert assigned.split()[-1] == str(num_none)
-        ictc.succeed(ads, tmp_path / "plain")
+        ictc.succeed(drawn_ads, tmp_path / "plain")
         assert "NO CLUSTER" not in ictc("status", tmp_path / "plain").stdout
 
     def test_evaluate_counts_them_as_unassigned_and_the_confusion_shows_them(
@@ -432,14 +433,16 @@ class TestLaterCommands:
         assert {row["image_id"] for row in rows if row["cluster"] == NONE_NAME} <= none_of(finished)
         assert [row["cluster"] for row in rows].count(NONE_NAME) == min(2, len(none_of(finished)))
 
-    def test_exports_have_them_in_the_table_alone(self, ictc: Ictc, finished: Path, ads: Path, tmp_path: Path) -> None:
+    def test_exports_have_them_in_the_table_alone(
+        self, ictc: Ictc, finished: Path, drawn_ads: Path, tmp_path: Path
+    ) -> None:
         assert ictc("export", finished, "--format", "csv", "--output", tmp_path / "all.csv").exit_code == 0
         rows = read_csv(tmp_path / "all.csv")
         assert {row["image_id"]: row["cluster"] or None for row in rows} == clusters_of(finished)
         assert {row["cluster_id"] for row in rows} <= {"", "1", "2", "3"}
         num_none = len(none_of(finished))
         for form in ("huggingface", "fiftyone"):
-            arguments = ("--format", form, "--output", tmp_path / form, "--ads_dir", ads)
+            arguments = ("--format", form, "--output", tmp_path / form, "--ads_dir", drawn_ads)
             outcome = ictc("export", finished, *arguments)
             assert outcome.exit_code == 0, outcome.stderr
             assert f"{len(rows) - num_none} ads: {tmp_path / form}; {num_none} left out" in outcome.stdout
@@ -460,16 +463,18 @@ class TestLaterCommands:
         assert {row["share"] for row in rows if row["cluster"] == NONE_NAME} == {0.5}
         assert {row["share"] for row in rows if row["cluster"] == "Food"} == {0.25}
 
-    def test_consensus_takes_them_for_missing(self, ictc: Ictc, finished: Path, ads: Path, tmp_path: Path) -> None:
-        ictc.succeed(ads, tmp_path / "plain", "--num_clusters", 2, *options(window=8, fail=["ad_003"]))
+    def test_consensus_takes_them_for_missing(
+        self, ictc: Ictc, finished: Path, drawn_ads: Path, tmp_path: Path
+    ) -> None:
+        ictc.succeed(drawn_ads, tmp_path / "plain", "--num_clusters", 2, *options(window=8, fail=["ad_003"]))
         outcome = ictc("consensus", finished, tmp_path / "plain", "--output_dir", tmp_path / "consensus")
         assert outcome.exit_code == 0, outcome.stderr
         assert f"left out: {len(none_of(finished))} (no cluster in some run)" in outcome.stdout
         images = read_csv(tmp_path / "consensus" / "consensus_assignment.csv")
         assert {row["image_id"] for row in images} == set(clusters_of(finished)) - none_of(finished)
 
-    def test_a_plan_reckons_with_the_longer_prompt(self, ictc: Ictc, ads: Path) -> None:
-        command = ("plan", "--ads_dir", ads, "--gpu", "h100", "--vlm_model", "Qwen/Qwen3.5-9B", "--json")
+    def test_a_plan_reckons_with_the_longer_prompt(self, ictc: Ictc, drawn_ads: Path) -> None:
+        command = ("plan", "--ads_dir", drawn_ads, "--gpu", "h100", "--vlm_model", "Qwen/Qwen3.5-9B", "--json")
         plans = [orjson.loads(ictc(*command, *flags).stdout) for flags in ((), (ALLOWED,))]
         plain, allowed = ({step["step"]: step["text_tokens"] for step in plan["steps"]} for plan in plans)
         assert {name for name, count in allowed.items() if count > plain[name]} == {"assign"}

@@ -23,16 +23,6 @@ def ads(tmp_path: Path) -> Path:
     return draw_flat(tmp_path / "ads", 20)
 
 
-@pytest.fixture
-def out(tmp_path: Path) -> Path:
-    return tmp_path / "out"
-
-
-@pytest.fixture
-def ictc(capsys: pytest.CaptureFixture[str]) -> Ictc:
-    return Ictc(capsys)
-
-
 def planned(stderr: str) -> dict[str, tuple[str, str, str]]:
     """Return done, to do and the reason of each step, as the table tells them."""
     rows = re.findall(r"^(Step \S+) \w+ {2,}([\d,]+) {2,}([\d,]+|later)(?: {2}(.*))?$", stderr, re.MULTILINE)

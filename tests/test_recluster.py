@@ -23,11 +23,6 @@ NEVER = '{"die_on": ["synthesize"]}'
 """Engine options under which a request of Step 2b would end the command."""
 
 
-@pytest.fixture
-def ictc(capsys: pytest.CaptureFixture[str]) -> Ictc:
-    return Ictc(capsys)
-
-
 @pytest.fixture(scope="module")
 def ads(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return draw_flat(tmp_path_factory.mktemp("collection") / "ads", 20)

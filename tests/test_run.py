@@ -32,16 +32,6 @@ def ads(tmp_path: Path) -> Path:
     return tmp_path / "ads"
 
 
-@pytest.fixture
-def out(tmp_path: Path) -> Path:
-    return tmp_path / "out"
-
-
-@pytest.fixture
-def ictc(capsys: pytest.CaptureFixture[str]) -> Ictc:
-    return Ictc(capsys)
-
-
 def ictc_in_process(ads: Path, out: Path) -> int:
     """Run with the output of other processes not taken away."""
     command = ["run", "--ads_dir", ads, "--output_dir", out, "--engine", "scripted", "--num_clusters", 3]

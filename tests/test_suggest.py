@@ -43,11 +43,6 @@ NUMBER_WORDS = [f"{tens}{ones}" for tens in "abcdefgh" for ones in "rstuvwxyz"]
 
 
 @pytest.fixture
-def ictc(capsys: pytest.CaptureFixture[str]) -> Ictc:
-    return Ictc(capsys)
-
-
-@pytest.fixture
 def ads(tmp_path: Path) -> Path:
     return draw_flat(tmp_path / "ads", 30)
 

@@ -21,11 +21,6 @@ NUM_IMAGES = 20
 
 
 @pytest.fixture
-def ictc(capsys: pytest.CaptureFixture[str]) -> Ictc:
-    return Ictc(capsys)
-
-
-@pytest.fixture
 def ads(tmp_path: Path) -> Path:
     folder = draw_flat(tmp_path / "ads", NUM_IMAGES)
     (folder / "broken.png").write_bytes(b"not an image")

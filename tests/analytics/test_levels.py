@@ -24,11 +24,6 @@ COARSE = {"Shoes": "Goods", "Bread": "Goods", "Bank": "Services", None: None}
 
 
 @pytest.fixture
-def ictc(capsys: pytest.CaptureFixture[str]) -> Ictc:
-    return Ictc(capsys)
-
-
-@pytest.fixture
 def out(tmp_path: Path) -> Path:
     columns = {
         "timestamp": {ad: f"2025-0{1 + place % 2}-15T10:00:00Z" for place, ad in enumerate(ADS)},

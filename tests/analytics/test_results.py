@@ -15,11 +15,6 @@ from ictc.analytics.results import find_results, load_results, name_runs
 from ictc.errors import ConfigError, IctcError, StorageError
 
 
-@pytest.fixture
-def ictc(capsys: pytest.CaptureFixture[str]) -> Ictc:
-    return Ictc(capsys)
-
-
 def test_a_finished_run_is_read_as_it_was_exported(ictc: Ictc, tmp_path: Path) -> None:
     for number in range(20):
         draw_observation(tmp_path / "ads", f"ad_{number:02d}", number, observation={"platform": "TikTok"})

@@ -13,11 +13,6 @@ from support.collections import draw_flat, draw_observation
 
 
 @pytest.fixture
-def ictc(capsys: pytest.CaptureFixture[str]) -> Ictc:
-    return Ictc(capsys)
-
-
-@pytest.fixture
 def ads(tmp_path: Path) -> Path:
     return draw_flat(tmp_path / "ads", 4)
 

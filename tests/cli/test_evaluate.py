@@ -23,11 +23,6 @@ from ictc.analytics.association import contingency_table
 from ictc.analytics.confusion import confusion_matrix, draw_confusion
 
 
-@pytest.fixture
-def ictc(capsys: pytest.CaptureFixture[str]) -> Ictc:
-    return Ictc(capsys)
-
-
 def write_table(path: Path, header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> Path:
     with path.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([header, *rows])

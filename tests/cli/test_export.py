@@ -21,11 +21,6 @@ FORMULAS = ("=1+1", "+1", "-1", "@SUM(A1)", "\tx", "plain")
 
 
 @pytest.fixture
-def ictc(capsys: pytest.CaptureFixture[str]) -> Ictc:
-    return Ictc(capsys)
-
-
-@pytest.fixture
 def ads(tmp_path: Path) -> Path:
     """All images but the last."""
     for number, image_id in enumerate(list(CLUSTERS)[:-1]):

@@ -12,11 +12,6 @@ from ictc.cli.main import COMMANDS, app
 ALL_COMMANDS = [command for commands in COMMANDS.values() for command in commands]
 
 
-@pytest.fixture
-def ictc(capsys: pytest.CaptureFixture[str]) -> Ictc:
-    return Ictc(capsys)
-
-
 @pytest.mark.parametrize("arguments", [(), ("--help",)])
 def test_the_list_of_commands_says_in_groups_what_each_does(ictc: Ictc, arguments: tuple[str, ...]) -> None:
     shown = ictc(*arguments).stdout

@@ -16,11 +16,6 @@ STEPS = ["Step 1 captions", "Step 2a labels", "Step 2b clusters", "Step 3 assign
 
 
 @pytest.fixture
-def ictc(capsys: pytest.CaptureFixture[str]) -> Ictc:
-    return Ictc(capsys)
-
-
-@pytest.fixture
 def ads(tmp_path: Path) -> Path:
     """12 images, of which 4 are copies."""
     folder = draw_flat(tmp_path / "ads", 8)

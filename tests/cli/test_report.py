@@ -13,11 +13,6 @@ pytest.importorskip("pandas", reason="the report needs the extra analysis")
 pytest.importorskip("bokeh", reason="the report needs the extra analysis")
 
 
-@pytest.fixture
-def ictc(capsys: pytest.CaptureFixture[str]) -> Ictc:
-    return Ictc(capsys)
-
-
 def test_the_page_is_written_and_named(ictc: Ictc, tmp_path: Path) -> None:
     run = write_results(tmp_path / "run", {"a": "Trust", "b": "Bargains"}, names=("Trust", "Bargains", "Empty"))
     page = tmp_path / "new" / "report.html"

@@ -19,11 +19,6 @@ def ads(tmp_path: Path) -> Path:
     return draw_flat(tmp_path / "ads", 12)
 
 
-@pytest.fixture
-def ictc(capsys: pytest.CaptureFixture[str]) -> Ictc:
-    return Ictc(capsys)
-
-
 def heal(directory: Path) -> None:
     """Take the scripted failures out of a run's settings: what made them is gone."""
     path = directory / "config.yaml"

@@ -18,11 +18,6 @@ CLUSTERS = {f"ad_{number:02d}": "Trust" if number < 24 else "Bargains" for numbe
 
 
 @pytest.fixture
-def ictc(capsys: pytest.CaptureFixture[str]) -> Ictc:
-    return Ictc(capsys)
-
-
-@pytest.fixture
 def run(tmp_path: Path) -> Path:
     """A run about red images, with labels that are formulas to a spreadsheet."""
     for image_id in CLUSTERS:

@@ -27,16 +27,6 @@ def ads(tmp_path: Path) -> Path:
     return draw_flat(tmp_path / "ads", 20)
 
 
-@pytest.fixture
-def out(tmp_path: Path) -> Path:
-    return tmp_path / "out"
-
-
-@pytest.fixture
-def ictc(capsys: pytest.CaptureFixture[str]) -> Ictc:
-    return Ictc(capsys)
-
-
 @contextmanager
 def run_in_background(ads: Path, out: Path, *arguments: object, **options: object) -> Iterator[subprocess.Popen[str]]:
     """A run that is killed when the block ends; `options` script its engine."""

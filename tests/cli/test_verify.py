@@ -52,11 +52,6 @@ def out(sound: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(sound, tmp_path / "out"))
 
 
-@pytest.fixture
-def ictc(capsys: pytest.CaptureFixture[str]) -> Ictc:
-    return Ictc(capsys)
-
-
 def findings(ictc: Ictc, out: Path, exit_code: int = 1) -> str:
     """Verify and return what was found, a line each."""
     outcome = ictc("verify", out)

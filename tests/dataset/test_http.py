@@ -31,12 +31,6 @@ from ictc.records import ImageRecord, Source, UnreadableImage
 from ictc.report.images import build_finder
 from ictc.stages import rounds
 
-
-@pytest.fixture
-def ictc(capsys: pytest.CaptureFixture[str]) -> Ictc:
-    return Ictc(capsys)
-
-
 LIMITS = HttpLimits(concurrency=16, per_host=16, deadline_s=30.0, allow_private=True)
 
 

@@ -26,11 +26,6 @@ from ictc.errors import InputError
 from ictc.records import ImageRecord
 
 
-@pytest.fixture
-def ictc(capsys: pytest.CaptureFixture[str]) -> Ictc:
-    return Ictc(capsys)
-
-
 def read(table: Path, base: Path | None = None, **options: Any) -> list[ImageRecord]:
     return list(iter_images(list_collection(base, images=table), **options))
 

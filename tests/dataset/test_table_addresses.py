@@ -17,11 +17,6 @@ SCRIPTED = ("--engine", "scripted", "--num_clusters", 2, "--report", "off")
 
 
 @pytest.fixture
-def ictc(capsys: pytest.CaptureFixture[str]) -> Ictc:
-    return Ictc(capsys)
-
-
-@pytest.fixture
 def secret(tmp_path: Path) -> Path:
     """An image outside of the folder of the table."""
     return draw_image(tmp_path / "elsewhere" / "secret.png", 77)

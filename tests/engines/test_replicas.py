@@ -28,11 +28,6 @@ def ads(tmp_path: Path) -> Path:
     return draw_flat(tmp_path / "ads", 24)
 
 
-@pytest.fixture
-def ictc(capsys: pytest.CaptureFixture[str]) -> Ictc:
-    return Ictc(capsys)
-
-
 class TestRuns:
     def test_they_give_what_one_engine_gives(self, ictc: Ictc, ads: Path, tmp_path: Path) -> None:
         options = orjson.dumps({"window": 2, "latency_s": 0.002}).decode()

@@ -29,11 +29,6 @@ def cluster() -> Iterator[TwoNodes]:
 
 
 @pytest.fixture
-def ictc(capsys: pytest.CaptureFixture[str]) -> Ictc:
-    return Ictc(capsys)
-
-
-@pytest.fixture
 def ads(tmp_path: Path) -> Path:
     return draw_ads(tmp_path / "ads", 60)
 

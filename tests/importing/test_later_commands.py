@@ -20,11 +20,6 @@ NEVER = '{"die_on": ["synthesize"]}'
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
-@pytest.fixture
-def ictc(capsys: pytest.CaptureFixture[str]) -> Ictc:
-    return Ictc(capsys)
-
-
 def finish(*arguments: object) -> None:
     """Run a command in a process of its own."""
     process = start_ictc(*arguments)

@@ -18,11 +18,6 @@ SCRIPTED = ("--engine", "scripted", "--num_clusters", 3)
 CAPTION = {"category": "c", "brand": "b", "text": "t", "summary": "s"}
 
 
-@pytest.fixture
-def ictc(capsys: pytest.CaptureFixture[str]) -> Ictc:
-    return Ictc(capsys)
-
-
 def read(folder: Path, images_dir: Path | None = None) -> dict[str, Item]:
     """Return the items of a reference by id."""
     return {item.image.image_id: item for item in Reference(folder, images_dir=images_dir).iter_items()}

@@ -28,11 +28,6 @@ SCRIPTED = ("--engine", "scripted", "--num_clusters", 3, *CRITERION)
 ROWS = [{"id": f"r{n}", "text": f"Complaint number {n}", "age": n, "city": "Ulm"} for n in range(12)]
 
 
-@pytest.fixture
-def ictc(capsys: pytest.CaptureFixture[str]) -> Ictc:
-    return Ictc(capsys)
-
-
 def write(path: Path, rows: Sequence[dict[str, Any]]) -> Path:
     """Write rows in the form that the suffix says."""
     unpacked = path.with_suffix("") if path.suffix == ".gz" else path

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any
 
-import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.cli import Ictc, exported_bytes, load
 from support.collections import draw_flat
+from support.expert import Expert
 from support.faulty_disk import Fault
 from support.fork_server import ForkServer
 
-from ictc.engines.base import Answer, ChoiceAnswer, GenerationRequest, GenerationResult, Task
+from ictc.engines.base import GenerationRequest, Task
 from ictc.errors import StageError
 from ictc.records import Guide, GuideCluster
 from ictc.steps.histogram import build_histogram
@@ -37,12 +37,7 @@ def ads(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return draw_flat(tmp_path_factory.mktemp("ads"), 40)
 
 
-@pytest.fixture
-def ictc(capsys: pytest.CaptureFixture[str]) -> Ictc:
-    return Ictc(capsys)
-
-
-class Expert:
+class KindExpert(Expert):
     """Knows which kind each thing is of, and errs about some labels in some proposals.
 
     Attributes:
@@ -57,49 +52,34 @@ class Expert:
         names: dict[str, list[str]] | None = None,
         names_by_label: bool = False,
     ) -> None:
+        super().__init__()
         self.wrong = wrong
         self.names_by_label = names_by_label
         self.names = names or {}
-        self.asked: Counter[str] = Counter()
 
-    async def __call__(self, requests: Sequence[GenerationRequest]) -> list[GenerationResult]:
-        return [Answer(request.request_id, text=self.answer(request)) for request in requests]
-
-    def answer(self, request: GenerationRequest) -> str:
-        self.asked[request.task] += 1
-        inputs: Any = request.inputs
-        if request.task == Task.SYNTHESIZE:
-            return orjson.dumps({"clusters": [{"name": n, "description": n} for n in self.names_of(inputs)]}).decode()
-        if isinstance(request.answer, ChoiceAnswer):
-            number = int(request.request_id.split("-")[1])
-            return self.choose(number, inputs["label"], {one["name"]: x for x, one in inputs["options"].items()})
-        assert request.task == Task.NAME
-        first = inputs["labels"][0]["label"]
-        kind = kind_of(first)
-        queue = self.names.get(kind, [])
-        name = queue.pop(0) if queue else first if self.names_by_label else kind
-        return orjson.dumps({"name": name, "description": f"All that is a {kind}."}).decode()
-
-    def names_of(self, inputs: Any) -> list[str]:
-        """Return the names of the clusters that it makes."""
+    def propose(self, inputs: Mapping[str, Any]) -> Sequence[str]:
         return list(KINDS)
 
-    def choose(self, number: int, label: str, letters: dict[str, str]) -> str:
-        """Return the letter of the cluster of a label, in the proposal of that number."""
+    def choose(self, number: int, label: str, letters: Mapping[str, str]) -> str:
         kind = kind_of(label)
         if (number, label) in self.wrong:
             kind = next(other for other in KINDS if other != kind)
         return letters[kind]
 
+    def name(self, inputs: Mapping[str, Any]) -> str:
+        first = inputs["labels"][0]["label"]
+        queue = self.names.get(kind_of(first), [])
+        return queue.pop(0) if queue else first if self.names_by_label else kind_of(first)
 
-class Muddler(Expert):
+
+class Muddler(KindExpert):
     """Knows the kinds; of more or fewer clusters than there are kinds, it puts labels anywhere."""
 
-    def names_of(self, inputs: Any) -> list[str]:
+    def propose(self, inputs: Mapping[str, Any]) -> Sequence[str]:
         kinds = [*KINDS, *(f"more {number}" for number in range(20))]
         return kinds[: inputs["num_clusters"]]
 
-    def choose(self, number: int, label: str, letters: dict[str, str]) -> str:
+    def choose(self, number: int, label: str, letters: Mapping[str, str]) -> str:
         if set(letters) == set(KINDS):
             return letters[kind_of(label)]
         return Random(f"{number} {label} {len(letters)}").choice(sorted(letters.values()))
@@ -141,7 +121,7 @@ WANTED = {frozenset(things) for things in KINDS.values()}
 
 def test_what_proposals_agree_on_outvotes_what_one_of_them_says() -> None:
     wrong = frozenset({(1, "apple"), (2, "bus"), (3, "bus"), (4, "saw")})
-    result = agree(Expert(wrong))
+    result = agree(KindExpert(wrong))
     assert groups_of(result) == WANTED
     support = {one.label: one.support for one in result.placed}
     assert support["drill"] > support["saw"] > support["bus"]
@@ -152,7 +132,7 @@ def test_what_proposals_agree_on_outvotes_what_one_of_them_says() -> None:
 
 @pytest.mark.parametrize("num_failing", [2, 3])
 def test_proposals_that_fail_are_left_out_unless_they_are_most(num_failing: int) -> None:
-    class Unreliable(Expert):
+    class Unreliable(KindExpert):
         def answer(self, request: GenerationRequest) -> str:
             failing = {f"synthesize-{number}" for number in range(1, num_failing + 1)}
             return "no clusters" if request.request_id in failing else super().answer(request)
@@ -167,17 +147,17 @@ def test_proposals_that_fail_are_left_out_unless_they_are_most(num_failing: int)
 def test_the_order_of_labels_changes_nothing() -> None:
     backwards = dict(reversed(COUNTS.items()))
     wrong = frozenset({(1, "apple"), (2, "apple"), (5, "pear")})
-    assert agree(Expert(wrong)) == agree(Expert(wrong), backwards)
+    assert agree(KindExpert(wrong)) == agree(KindExpert(wrong), backwards)
 
 
 def test_labels_beyond_one_prompt_are_placed_where_a_proposal_read_them() -> None:
-    result = agree(Expert(), num_labels=4)
+    result = agree(KindExpert(), num_labels=4)
     assert {one.label for one in result.placed} > {label for label, _ in build_histogram(COUNTS).head(4).labels}
     assert all(len({kind_of(label) for label in group}) == 1 for group in groups_of(result))
 
 
 def test_names_that_mean_the_same_are_asked_for_again() -> None:
-    expert = Expert(names={"fruit": ["Things & Stuff"], "tool": ["stuff and thing", "Tools"]})
+    expert = KindExpert(names={"fruit": ["Things & Stuff"], "tool": ["stuff and thing", "Tools"]})
     result = agree(expert)
     assert {one.name for one in result.definitions} == {"Things & Stuff", "vehicle", "Tools"}
     assert expert.asked[Task.NAME] == 4
@@ -185,7 +165,7 @@ def test_names_that_mean_the_same_are_asked_for_again() -> None:
 
 def test_a_model_that_has_one_name_for_all_is_told_of() -> None:
     groups = [LabelGroup(labels=[(thing, 1) for thing in things]) for things in KINDS.values()]
-    expert = Expert(names={kind: ["Stuff"] * 9 for kind in KINDS})
+    expert = KindExpert(names={kind: ["Stuff"] * 9 for kind in KINDS})
     with pytest.raises(StageError, match="gives 2 of 3 groups of labels the names of others; lower --num_clusters"):
         asyncio.run(name_groups(expert, groups, AIM))
 
@@ -246,7 +226,7 @@ SALE = Guide(
 
 
 def test_what_is_known_of_the_clusters_holds_whatever_the_proposals_say() -> None:
-    expert = Expert()
+    expert = KindExpert()
     result = agree(expert, guide=SALE)
     group = {one.label: one.cluster_id for one in result.placed}
     assert group["bus"] == group["apple"]
@@ -269,7 +249,7 @@ def test_any_guide_that_can_be_kept_is_kept(data: st.DataObject) -> None:
     is_apart = data.draw(st.booleans())
     guide = Guide(clusters=clusters, **{"apart" if is_apart else "together": (pair,)})
     wrong = frozenset(data.draw(st.sets(st.tuples(st.integers(1, 5), st.sampled_from(sorted(COUNTS))))))
-    result = agree(Expert(wrong, names_by_label=True), guide=guide)
+    result = agree(KindExpert(wrong, names_by_label=True), guide=guide)
     group = {one.label: one.cluster_id for one in result.placed}
     assert len(result.definitions) == 3
     assert (group[pair[0]] != group[pair[1]]) == is_apart

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import orjson
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.cli import Ictc, exported_bytes, load
+from support.expert import Expert
 
 from ictc.config.levels import MOST_AT_ONCE
-from ictc.engines.base import Answer, ChoiceAnswer, GenerationRequest, GenerationResult, Task
+from ictc.engines.base import Task
 from ictc.steps.histogram import build_histogram
 from ictc.steps.synthesis.dividing import share_out
 from ictc.steps.synthesis.proposing import Aim
@@ -30,7 +28,7 @@ BREEDS = {
 """120 kinds of things, each with two labels."""
 
 
-class Breeder:
+class Breeder(Expert):
     """Tells animals apart where few clusters are asked for, and breeds where all labels are of one animal.
 
     Attributes:
@@ -38,33 +36,25 @@ class Breeder:
     """
 
     def __init__(self) -> None:
+        super().__init__()
         self.most = 0
-        self.asked: Counter[str] = Counter()
 
-    async def __call__(self, requests: Sequence[GenerationRequest]) -> list[GenerationResult]:
-        return [Answer(request.request_id, text=self.answer(request)) for request in requests]
-
-    def answer(self, request: GenerationRequest) -> str:
-        self.asked[request.task] += 1
-        inputs: Any = request.inputs
-        if request.task == Task.SYNTHESIZE:
-            self.most = max(self.most, inputs["num_clusters"])
-            return orjson.dumps({"clusters": self.propose(inputs)}).decode()
-        if isinstance(request.answer, ChoiceAnswer):
-            self.most = max(self.most, len(inputs["options"]))
-            _, breed, animal = inputs["label"].split()
-            named = {one["name"]: letters for letters, one in inputs["options"].items()}
-            return named.get(f"{breed} {animal}") or named.get(animal) or min(named.values())
-        label = inputs["labels"][0]["label"]
-        return orjson.dumps({"name": label, "description": f"Such as a {label}."}).decode()
-
-    def propose(self, inputs: Any) -> list[dict[str, str]]:
+    def propose(self, inputs: Mapping[str, Any]) -> Sequence[str]:
+        self.most = max(self.most, inputs["num_clusters"])
         labels = [one["label"].split()[1:] for one in inputs["labels"]]
         animals = list(dict.fromkeys(animal for _, animal in labels))
         breeds = list(dict.fromkeys(" ".join(words) for words in labels))
         names = breeds if len(animals) == 1 else animals
-        names = (names + [f"other {number}" for number in range(MOST_AT_ONCE)])[: inputs["num_clusters"]]
-        return [{"name": name, "description": name} for name in names]
+        return (names + [f"other {number}" for number in range(MOST_AT_ONCE)])[: inputs["num_clusters"]]
+
+    def choose(self, number: int, label: str, letters: Mapping[str, str]) -> str:
+        self.most = max(self.most, len(letters))
+        _, breed, animal = label.split()
+        return letters.get(f"{breed} {animal}") or letters.get(animal) or min(letters.values())
+
+    def name(self, inputs: Mapping[str, Any]) -> str:
+        label: str = inputs["labels"][0]["label"]
+        return label
 
 
 def test_more_clusters_than_one_answer_holds_are_found_in_parts() -> None:
@@ -97,11 +87,6 @@ def test_parts_are_shared_out_to_the_last(sizes: dict[int, int], total: int) -> 
     assert all(1 <= shares[one] <= min(size, MOST_AT_ONCE) for one, size in sizes.items())
     room = sum(min(size, MOST_AT_ONCE) for size in sizes.values())
     assert sum(shares.values()) == max(len(sizes), min(total, room))
-
-
-@pytest.fixture
-def ictc(capsys: pytest.CaptureFixture[str]) -> Ictc:
-    return Ictc(capsys)
 
 
 def test_a_run_makes_them_and_is_in_order(ictc: Ictc, tmp_path: Path) -> None:

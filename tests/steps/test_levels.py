@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from random import Random
 from typing import Any
 
-import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.expert import Expert
 from support.result_folders import make_level
 
 from ictc.config.levels import LevelSize
-from ictc.engines.base import Answer, ChoiceAnswer, GenerationRequest, GenerationResult, Task
+from ictc.engines.base import GenerationRequest, Task
 from ictc.errors import GroupingError, StageError
 from ictc.records import ClusterLevel, Guide, GuideCluster
 from ictc.steps.histogram import build_histogram
@@ -39,7 +38,7 @@ COUNTS = {thing: 20 - place for place, thing in enumerate(PATHS)}
 AIM = Aim(track=load_track("general"), criterion="kind of thing", num_clusters=5, seed=3)
 
 
-class Expert:
+class TreeExpert(Expert):
     """Knows the tree, and errs about some labels in some proposals; of other numbers of clusters it knows nothing.
 
     Attributes:
@@ -49,39 +48,29 @@ class Expert:
     """
 
     def __init__(self, wrong: frozenset[tuple[int, str]] = frozenset(), *, names_by_label: bool = False) -> None:
+        super().__init__()
         self.wrong = wrong
         self.names_by_label = names_by_label
         self.named: list[Any] = []
-        self.asked: Counter[str] = Counter()
 
-    async def __call__(self, requests: Sequence[GenerationRequest]) -> list[GenerationResult]:
-        return [Answer(request.request_id, text=self.answer(request)) for request in requests]
+    def propose(self, inputs: Mapping[str, Any]) -> Sequence[str]:
+        names = {3: list(TREE), 5: KINDS}.get(inputs["num_clusters"], [f"n{n}" for n in range(9)])
+        return names[: inputs["num_clusters"]]
 
-    def answer(self, request: GenerationRequest) -> str:
-        self.asked[request.task] += 1
-        inputs: Any = request.inputs
-        if request.task == Task.SYNTHESIZE:
-            names = {3: list(TREE), 5: KINDS}.get(inputs["num_clusters"], [f"n{n}" for n in range(9)])
-            clusters = [{"name": n, "description": n} for n in names[: inputs["num_clusters"]]]
-            return orjson.dumps({"clusters": clusters}).decode()
-        if isinstance(request.answer, ChoiceAnswer):
-            letters = {one["name"]: letter for letter, one in inputs["options"].items()}
-            return self.choose(int(request.request_id.split("-")[1]), inputs["label"], letters)
-        assert request.task == Task.NAME
-        self.named.append(inputs)
-        first = inputs["labels"][0]["label"]
-        name = first if self.names_by_label else PATHS.get(first, (first, first))["parent" in inputs]
-        return orjson.dumps({"name": name, "description": f"All that is a {name}."}).decode()
-
-    def choose(self, number: int, label: str, letters: dict[str, str]) -> str:
+    def choose(self, number: int, label: str, letters: Mapping[str, str]) -> str:
         known = next((name for name in PATHS.get(label, ()) if name in letters), None)
         if known is None or (number, label) in self.wrong:
             return Random(f"{number} {label} {len(letters)}").choice(sorted(letters.values()))
         return letters[known]
 
+    def name(self, inputs: Mapping[str, Any]) -> str:
+        self.named.append(inputs)
+        first = inputs["labels"][0]["label"]
+        return first if self.names_by_label else PATHS.get(first, (first, first))["parent" in inputs]
+
 
 def nest(
-    expert: Expert,
+    expert: TreeExpert,
     counts: dict[str, int] = COUNTS,
     *,
     levels: tuple[LevelSize, ...] = SIZES,
@@ -107,7 +96,7 @@ def groups_by_level(result: Synthesis) -> list[dict[str, int]]:
 
 
 def test_each_level_is_what_proposals_of_its_size_agree_on() -> None:
-    expert = Expert(frozenset({(1, "apple"), (2, "car"), (4, "saw")}))
+    expert = TreeExpert(frozenset({(1, "apple"), (2, "car"), (4, "saw")}))
     result = nest(expert)
     paths = find_paths(result.levels)
     assert {one.label: paths[one.cluster_id] for one in result.placed} == PATHS
@@ -118,7 +107,7 @@ def test_each_level_is_what_proposals_of_its_size_agree_on() -> None:
 
 
 def test_a_finer_group_is_named_in_sight_of_its_parent_and_siblings() -> None:
-    expert = Expert()
+    expert = TreeExpert()
     nest(expert)
     fruit = next(one for one in expert.named if "parent" in one and one["labels"][0]["label"] == "apple")
     assert fruit["parent"] == {"name": "food", "description": "All that is a food."}
@@ -131,7 +120,7 @@ def test_a_finer_group_is_named_in_sight_of_its_parent_and_siblings() -> None:
 
 def test_the_order_of_labels_changes_nothing() -> None:
     wrong = frozenset({(1, "apple"), (2, "apple"), (5, "pear")})
-    assert nest(Expert(wrong)) == nest(Expert(wrong), dict(reversed(COUNTS.items())))
+    assert nest(TreeExpert(wrong)) == nest(TreeExpert(wrong), dict(reversed(COUNTS.items())))
 
 
 @settings(max_examples=40, deadline=None)
@@ -146,7 +135,7 @@ def test_levels_nest_and_what_is_known_holds_on_each(data: st.DataObject) -> Non
     pair = (things[3], things[4])
     guide = Guide(clusters=clusters, **{"apart" if is_apart else "together": (pair,)})
     wrong = frozenset(data.draw(st.sets(st.tuples(st.integers(1, 5), st.sampled_from(sorted(COUNTS))))))
-    result = nest(Expert(wrong, names_by_label=True), levels=levels, guide=guide)
+    result = nest(TreeExpert(wrong, names_by_label=True), levels=levels, guide=guide)
     assert not list(iter_problems(result.levels))
     assert [len(level.clusters) for level in result.levels] == numbers
     groups = groups_by_level(result)
@@ -158,7 +147,7 @@ def test_levels_nest_and_what_is_known_holds_on_each(data: st.DataObject) -> Non
 
 def test_clusters_of_a_guide_that_lie_in_one_coarser_one_are_apart_on_the_finest_level() -> None:
     clusters = tuple(GuideCluster(name=name, labels=(name.lower(),)) for name in ("Apple", "Pear"))
-    result = nest(Expert(names_by_label=True), guide=Guide(clusters=clusters))
+    result = nest(TreeExpert(names_by_label=True), guide=Guide(clusters=clusters))
     paths = find_paths(result.levels)
     of_label = {one.label: paths[one.cluster_id] for one in result.placed}
     assert (of_label["apple"][1], of_label["pear"][1]) == ("Apple", "Pear")
@@ -169,14 +158,14 @@ def test_what_does_not_fit_into_the_levels_is_told() -> None:
     names = ("apple", "pear", "bagel", "toast", "car")
     guide = Guide(clusters=tuple(GuideCluster(name=name) for name in names))
     with pytest.raises(GroupingError, match="need 6 groups inside the coarser ones, and there are 5"):
-        nest(Expert(names_by_label=True), guide=guide)
+        nest(TreeExpert(names_by_label=True), guide=guide)
     joined = Guide(together=(("apple", "pear", "bagel"), ("car", "truck", "saw"), ("cat", "dog", "drill")))
     with pytest.raises(GroupingError, match="leave 4 of 5 groups: ask for fewer groups"):
-        nest(Expert(), guide=joined)
+        nest(TreeExpert(), guide=joined)
 
 
 def test_a_level_that_the_model_can_not_make_ends_the_step() -> None:
-    class Limited(Expert):
+    class Limited(TreeExpert):
         def answer(self, request: GenerationRequest) -> str:
             is_fine = request.task == Task.SYNTHESIZE and request.inputs["num_clusters"] == 5
             return "no clusters" if is_fine else super().answer(request)
