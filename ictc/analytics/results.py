@@ -6,7 +6,7 @@ Knows the exported files of docs/outputs.md and never looks at a journal. Memory
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,6 @@ from ictc.steps.synthesis.levels import level_from_row
 
 FILTERED_COLUMNS = ("image_id", "image_path", "platform", "ad_format", "timestamp", "outcome", "stage", "reason")
 FILTERED_FILES = {"ui_only": UI_ONLY_FILE, "broken": BROKEN_FILE}
-OF_CLUSTER = {field.name for field in fields(ClusterDefinition)}
 REMEDY = "let `ictc run` finish there, or run the same command again"
 
 
@@ -219,10 +218,7 @@ def _read_metadata(path: Path) -> tuple[dict[str, Any], tuple[ClusterDefinition,
     metadata = _read_json(path)
     try:
         clusters = metadata.pop("clusters")
-        definitions = tuple(
-            ClusterDefinition(**{name: value for name, value in cluster.items() if name in OF_CLUSTER})
-            for cluster in clusters
-        )
+        definitions = tuple(ClusterDefinition.from_row(cluster) for cluster in clusters)
         levels = tuple(level_from_row(row) for row in metadata.pop("levels", ()))
         metadata = {name: metadata[name] for name in ("track", "criterion", "num_clusters")} | metadata
     except (KeyError, TypeError, AttributeError) as error:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import string
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from itertools import count, islice, product
 from random import Random
 from typing import Any, TypeVar
 
-from ictc.records import OPTIONAL_OF_CLUSTER, ClusterDefinition
+from ictc.records import ClusterDefinition, row_of_cluster
 from ictc.steps.none_of_these import NONE_DESCRIPTION, NONE_NAME, name_none
 
 OptionT = TypeVar("OptionT")
@@ -32,7 +32,7 @@ class Option:
 
     def to_row(self) -> dict[str, Any]:
         """Return it for engines that read no prompts, without rules that it lacks."""
-        return {name: value for name, value in asdict(self).items() if value or name not in OPTIONAL_OF_CLUSTER}
+        return row_of_cluster(self)
 
 
 NONE = Option(cluster_id=None, name=NONE_NAME, description=NONE_DESCRIPTION)

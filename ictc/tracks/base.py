@@ -164,15 +164,12 @@ Answer with a JSON object with the fields
 
 
 @dataclass(frozen=True)
-class NameInsidePrompt(PromptTemplate):
+class NameInsidePrompt(NamePrompt):
     """Step 2b, of one group of labels inside a coarser cluster. Given: as for `NamePrompt`, `$others` and `$taken`
     being about the groups in the same cluster first, and `$parent` (the name and the description of that cluster, as
     JSON)."""
 
-    answer: type[ClusterAnswer] = ClusterAnswer
-
-    required: ClassVar[frozenset[str]] = frozenset({"labels", "others", "taken", "parent"})
-    allowed: ClassVar[frozenset[str]] = frozenset({"criterion", "examples"})
+    required: ClassVar[frozenset[str]] = NamePrompt.required | {"parent"}
 
 
 NAMING_INSIDE = NameInsidePrompt(
@@ -272,7 +269,7 @@ class Track:
         return {"name_inside": _naming_prompt(self.naming_inside)}
 
 
-def _naming_prompt(prompt: NamePrompt | NameInsidePrompt) -> dict[str, Any]:
+def _naming_prompt(prompt: NamePrompt) -> dict[str, Any]:
     turns = {str(role): text for role, text in prompt.turns.items()}
     return {**turns, "answer": prompt.answer.model_json_schema()}
 

@@ -7,12 +7,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from ictc.records import OPTIONAL_OF_CLUSTER, ClusterDefinition, ClusterLevel
+from ictc.records import ClusterDefinition, ClusterLevel
 from ictc.tracks.spelling import plain_form
 
 Path = tuple[str, ...]
 """Names of clusters, each in the one before."""
-FIELDS = ("cluster_id", "name", "description")
 
 
 def level_to_row(level: ClusterLevel) -> dict[str, Any]:
@@ -32,14 +31,9 @@ def level_from_row(row: Mapping[str, Any]) -> ClusterLevel:
     clusters = row["clusters"]
     return ClusterLevel(
         name=row["name"],
-        clusters=tuple(_definition_from(one) for one in clusters),
+        clusters=tuple(ClusterDefinition.from_row(one) for one in clusters),
         parents=tuple(one["parent"] for one in clusters if "parent" in one),
     )
-
-
-def _definition_from(row: Mapping[str, Any]) -> ClusterDefinition:
-    rules = {name: row[name] for name in OPTIONAL_OF_CLUSTER if name in row}
-    return ClusterDefinition(**{name: row[name] for name in FIELDS}, **rules)
 
 
 def find_ancestors(levels: Sequence[ClusterLevel]) -> list[tuple[int, ...]]:

@@ -6,10 +6,9 @@ import orjson
 
 from ictc.engines.base import ChoiceAnswer, GenerationRequest, Task
 from ictc.errors import InvalidAnswer
-from ictc.records import ClusterDefinition
 from ictc.stages.dialogue import Dialogue, ask_until_valid
 from ictc.stages.retry import Attempt
-from ictc.steps.options import shuffle_options
+from ictc.steps.options import Option, list_options, shuffle_options
 from ictc.steps.synthesis.proposing import Aim, Proposal
 
 MAX_TOKENS = 16
@@ -21,9 +20,9 @@ def place(label: str, proposal: Proposal, *, aim: Aim, name: str) -> Dialogue[in
     Args:
         name: of the requests.
     """
-    options = shuffle_options(proposal.definitions, f"{aim.seed}/{label}")
+    options = shuffle_options(proposal.options, f"{aim.seed}/{label}")
 
-    def parse(text: str) -> int:
+    def parse(text: str) -> int | None:
         if text not in options:
             raise InvalidAnswer(f"{text[:40]!r} is none of the {len(options)} clusters")
         return options[text].cluster_id
@@ -38,16 +37,13 @@ def place(label: str, proposal: Proposal, *, aim: Aim, name: str) -> Dialogue[in
         return None
 
 
-def _request(
-    label: str, options: dict[str, ClusterDefinition], *, aim: Aim, attempt: Attempt, name: str
-) -> GenerationRequest:
-    lines = (f"{letters}. {cluster.name}: {cluster.description}" for letters, cluster in options.items())
+def _request(label: str, options: dict[str, Option], *, aim: Aim, attempt: Attempt, name: str) -> GenerationRequest:
     return GenerationRequest(
         request_id=name,
         task=Task.ASSIGN,
         messages=aim.track.assign.render(
             criterion=aim.criterion,
-            clusters="\n".join(lines),
+            clusters=list_options(options),
             image=orjson.dumps({"label": label}, option=orjson.OPT_INDENT_2).decode(),
         ),
         answer=ChoiceAnswer(tuple(options)),
@@ -55,6 +51,6 @@ def _request(
         inputs={
             "criterion": aim.criterion,
             **{"brand": "", "category": "", "text": label, "summary": "", "label": label},
-            "options": {letters: cluster.to_row() for letters, cluster in options.items()},
+            "options": {letters: option.to_row() for letters, option in options.items()},
         },
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from ictc.engines.base import (
     Answer,
@@ -23,6 +24,7 @@ from ictc.records import ClusterDefinition
 from ictc.stages.dialogue import Dialogue
 from ictc.stages.retry import FIRST, Attempt, failure_of, next_attempt, text_of
 from ictc.steps.histogram import LabelHistogram
+from ictc.steps.options import Option, make_options
 from ictc.tracks.answers import ClusterAnswer, clusters_answer, parse_clusters
 from ictc.tracks.base import Track
 from ictc.tracks.context import CLUSTER
@@ -51,7 +53,7 @@ class Aim:
         return replace(self, num_clusters=num_clusters)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Proposal:
     """K clusters, as one answer gave them.
 
@@ -61,6 +63,11 @@ class Proposal:
 
     definitions: tuple[ClusterDefinition, ...]
     read: LabelHistogram
+
+    @cached_property
+    def options(self) -> tuple[Option, ...]:
+        """What a label is placed among."""
+        return make_options(self.definitions, allow_none=False)
 
 
 @dataclass(frozen=True, kw_only=True)
