@@ -80,3 +80,18 @@ def test_taxonomy_measures_a_file(tmp_path: Path) -> None:
     assert figures["accuracy"] == figures["coarse_level"] == 1
     assert figures["peers"]["recorded answers"] == 1
     assert figures["k_found"][0] in (2, 3, 4)
+
+
+def test_cascade_tells_what_recorded_answers_would_have_cost(tmp_path: Path) -> None:
+    rows = [
+        {"image_id": str(image), "truth": f"class {image % 3}", "caption": f"a thing of kind {image % 9}", **said}
+        for image in range(300)
+        for said in [{"label": f"label {image % 9}", "assigned": "none" if image % 100 == 7 else f"class {image % 3}"}]
+    ]
+    data = tmp_path / "recorded.jsonl"
+    data.write_text("\n".join(json.dumps(row) for row in rows), encoding="utf-8")
+    (figures,) = run_benchmark("cascade", "--data", data, "--target", 0.9, "--seeds", 2)
+    assert (figures["images"], figures["inputs"], len(figures["rows"])) == (297, 9, 2)
+    assert {*figures} >= {"calls", "agreement", "bound", "violated", "accuracy", "accuracy_full"}
+    assert (figures["accuracy_full"], figures["violated"]) == (1.0, 0)
+    assert figures["agreement"] >= figures["bound"] >= 0.9

@@ -30,7 +30,9 @@ PAGES = [REPOSITORY / "README.md", *sorted(DOCS.glob("*.md"))]
 THEY_ASK = ("run", "import", "recluster", "suggest")
 NEEDS_A_MODEL = ("engine", "vlm_model", "llm_model", "base_url", "engine_options")
 COMMANDS = [name for name in app if not name.startswith("-")]
-FLAGS_OF_BENCHMARKS = {"answer_tokens", "data", "draws", "parts", "preset", "repeats", "rounds", "seeds"}
+FLAGS_OF_BENCHMARKS = {
+    *("answer_tokens", "data", "delta", "draws", "parts", "preset", "repeats", "rounds", "scale", "seeds", "target")
+}
 FLAGS_OF_OTHERS = {"help", "version", "no_deps"} | FLAGS_OF_BENCHMARKS
 KEYED_BY_IMAGE = (
     "image_mapping.json",
