@@ -63,7 +63,8 @@ MAY_IMPORT = {
         *BASE,
     },
     "analytics": {"steps", "storage", *BASE},
-    "report": {"steps", "analytics", "runs", "stages", "engines", "dataset", "storage", *BASE},
+    "validation": {"analytics", "steps", "storage", *BASE},
+    "report": {"steps", "analytics", "validation", "runs", "stages", "engines", "dataset", "storage", *BASE},
     "planning": {"steps", "engines", "engines.base", "grouping", "dataset", "tracks", *BASE},
     "interface": {
         "pipeline",
@@ -87,6 +88,7 @@ MAY_IMPORT = {
             "planning",
             "report",
             "analytics",
+            "validation",
             "runs",
             "steps",
             "stages",

@@ -24,7 +24,7 @@ COMMANDS = {
     "Make clusters": ("run", "plan", "suggest", "import", "merge", "recluster", "retry"),
     "Keep an eye on runs": ("status", "verify"),
     "Look at clusters": ("report", "sample", "export"),
-    "Measure": ("evaluate", "consensus", "archetypes", "trends"),
+    "Measure": ("evaluate", "validate", "consensus", "archetypes", "trends"),
 }
 """Every command, in the module of its name (`import_` for `import`), under the heading that `ictc --help` puts it."""
 

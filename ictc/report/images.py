@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import io
+import math
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import orjson
+import pandas as pd
 from PIL import Image
 
 from ictc.config.groups import user_folder
@@ -115,6 +117,13 @@ def _stays_inside(path: str) -> bool:
     return bool(parts) and not path.startswith("/") and ".." not in parts and "\0" not in path
 
 
+def find_images(rows: pd.DataFrame, finder: ImageFinder) -> dict[str, Image.Image]:
+    """Return a small copy of each row's image, by id, where it is found and can be decoded."""
+    pairs = zip(rows["image_id"], rows["image_path"].fillna(""), strict=True)
+    paths = {image_id: path for image_id, image_path in pairs if (path := finder.find(image_id, image_path=image_path))}
+    return load_images(paths)
+
+
 def load_images(paths: Mapping[str, Path]) -> dict[str, Image.Image]:
     """Decode images in worker processes, so that a hostile file costs itself alone; what is no image is left out.
 
@@ -135,7 +144,7 @@ async def _decode_all(paths: Mapping[str, Path]) -> dict[str, Image.Image]:
     }
 
 
-def encode_images(images: Mapping[str, Image.Image], max_bytes: int) -> dict[str, str]:
+def encode_images(images: Mapping[str, Image.Image], max_bytes: float = math.inf) -> dict[str, str]:
     """Return images as `data:` URIs, in their order, until `max_bytes` of image files are reached."""
     encoded: dict[str, str] = {}
     for image_id, image in images.items():

@@ -1,19 +1,13 @@
-"""Puts the page together: its texts, its data, its images, its scripts, and the policy that nothing else may run."""
+"""Puts the report page together: its texts, its data, its images and the map."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
 from pathlib import Path
-from typing import Any
 
-import jinja2
 from bokeh.resources import Resources
-from markupsafe import Markup
 
 from ictc.analytics.results import RunResults, find_results
 from ictc.report.clusters import ClusterCard, build_cards, clip
@@ -33,11 +27,13 @@ from ictc.report.overview import (
 )
 from ictc.report.payload import build_payload, dump_json
 from ictc.report.reading import RunReport, read_run
+from ictc.report.rendering import render
 from ictc.report.stability import StabilityCurve, draw_stability
 from ictc.report.words import ADS, Words
 from ictc.version import __version__
 
-SCRIPTS = ("data.js", "dialog.js", "map.js", "explorer.js", "main.js")
+STYLES = ("base.css", "style.css")
+SCRIPTS = ("parts.js", "data.js", "dialog.js", "map.js", "explorer.js", "main.js")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,6 +111,9 @@ def build_page(directories: Sequence[Path], options: PageOptions) -> str:
     sections = [build_section(run, name) for run, name in zip(runs, names, strict=True)]
     return render(
         "page.html.j2",
+        styles=STYLES,
+        scripts=SCRIPTS,
+        library=load_library(),
         title=" · ".join(dict.fromkeys(clip(run.results.criterion, 200) for run in runs)),
         sections=sections,
         words=sections[0].words if len({section.words for section in sections}) == 1 else ADS,
@@ -181,54 +180,8 @@ def iter_wanted(runs: Sequence[RunReport]) -> Iterator[tuple[RunReport, int]]:
         yield from ((run, position) for position in sorted(run.shown.tolist(), key=run.ranks.__getitem__))
 
 
-def render(template: str, **values: Any) -> str:
-    """Render a template with the stylesheet and the scripts, and the policy that lets only these run."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("ictc.report"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(percent=format_percent, thousands="{:,}".format)
-    library, script = load_library(), load_script()
-    return environment.get_template(template).render(
-        **values,
-        style=Markup(read_template("style.css")),
-        library=Markup(library),
-        script=Markup(script),
-        policy=build_policy((library, script)),
-    )
-
-
-def format_percent(share: float) -> str:
-    """Return a share in whole percent; what is there is never "0%"."""
-    return "<1%" if 0 < share < 0.005 else f"{100 * share:.0f}%"
-
-
-def build_policy(scripts: Sequence[str]) -> str:
-    """Return a Content-Security-Policy: no network, no script but `scripts`, images from the page itself."""
-    hashes = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
-    allowed = " ".join(f"'sha256-{digest}'" for digest in hashes)
-    # Bokeh styles its parts from its script, hence inline styles; no text of the data ever becomes one.
-    return (
-        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data:; "
-        "base-uri 'none'; form-action 'none'"
-    )
-
-
 @cache
 def load_library() -> str:
     """Return the source of BokehJS (BSD-3-Clause), which draws the map."""
     bundles = Resources(mode="inline", components=["bokeh", "bokeh-api"]).js_raw
     return "\n".join(bundles[:-1])  # the last one sets the log level
-
-
-def load_script() -> str:
-    """Return the page's own script."""
-    return "(() => {\n'use strict';\n" + "\n".join(map(read_template, SCRIPTS)) + "\n})();"
-
-
-def read_template(name: str) -> str:
-    """Return the text of a file beside the templates."""
-    return (resources.files("ictc.report") / "templates" / name).read_text(encoding="utf-8")

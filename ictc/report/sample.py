@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from ictc.analytics.results import RunResults
 from ictc.analytics.tables import printable, write_csv
 from ictc.errors import ConfigError
-from ictc.report.images import ImageFinder, load_images
+from ictc.report.images import ImageFinder, find_images
 from ictc.report.sampling import random_ranks
 from ictc.report.words import TEXTS, words_for
 from ictc.storage.atomic import write_atomic
@@ -64,13 +64,6 @@ def write_sample(results: RunResults, finder: ImageFinder, output_dir: Path, *, 
     sheet.save(buffer, "JPEG", quality=85)
     write_atomic(output_dir / SHEET, buffer.getvalue())
     return len(sample)
-
-
-def find_images(rows: pd.DataFrame, finder: ImageFinder) -> dict[str, Image.Image]:
-    """Return a small copy of each row's image, by id, where it is found and can be decoded."""
-    pairs = zip(rows["image_id"], rows["image_path"], strict=True)
-    paths = {image_id: path for image_id, image_path in pairs if (path := finder.find(image_id, image_path=image_path))}
-    return load_images(paths)
 
 
 def draw_contact_sheet(sample: pd.DataFrame, sizes: pd.Series, images: dict[str, Image.Image]) -> Image.Image:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import random
 import re
-import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.browser import ATTACK, CHROMIUM, DESKTOP, PHONE, launched, opened
 from support.collections import draw_image
 from support.result_folders import make_level, write_results
 
@@ -22,14 +21,9 @@ from ictc.storage.json_files import write_json, write_mapping
 pytest.importorskip("bokeh", reason="the report needs the extra analysis")
 pytest.importorskip("bokeh", reason="the report needs the extra analysis")
 playwright = pytest.importorskip("playwright.sync_api", reason="the page is tested with Playwright")
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt-get install chromium")
 
-CHROMIUM_FLAGS = ["--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
-DESKTOP = {"width": 1440, "height": 900}
-PHONE = {"width": 390, "height": 844}
 SMALLEST_PHONE = {"width": 320, "height": 600}
-PATIENCE_MS = 10_000
 INTERACTIVE_WITHIN_S = 3.0
 MIN_CONTRAST = 4.5
 """WCAG 2.2, level AA, for text."""
@@ -38,7 +32,6 @@ ADS = [f"ad_{number:03d}" for number in range(36)]
 CLUSTERS = {ad: ("Bargains", "Trust", "Novelty")[number % 3] for number, ad in enumerate(ADS)}
 OPTIONS = PageOptions(embeddings="tfidf", max_points=500)
 
-ATTACK = "<img src=x onerror='window.__pwned=1'></script><script>window.__pwned=1</script>"
 REVERSED = "\u202emoc.live\u202c"
 HOSTILE = {
     "brand": f'=HYPERLINK("javascript:window.__pwned=1"){ATTACK}',
@@ -192,34 +185,8 @@ def write_pages(root: Path) -> dict[str, Path]:
 
 @pytest.fixture(scope="module")
 def browser(pages: dict[str, Path]) -> Iterator[Any]:
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=[*CHROMIUM_FLAGS, "--no-sandbox"])
+    with launched() as browser:
         yield browser
-        browser.close()
-
-
-@contextmanager
-def opened(browser: Any, path: Path, **options: Any) -> Iterator[Any]:
-    """Open a page from disk; check at the end that it logged no error and asked for nothing but itself."""
-    context = browser.new_context(**{"viewport": DESKTOP, **options})
-    context.set_default_timeout(PATIENCE_MS)
-    page = context.new_page()
-    complaints: list[str] = []
-    page.on(
-        "console", lambda message: complaints.append(message.text) if message.type in ("error", "warning") else None
-    )
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on("request", lambda request: complaints.append(request.url[:200]) if is_foreign(request.url, path) else None)
-    page.on("dialog", lambda dialog: complaints.append(f"dialog: {dialog.message}"))
-    page.goto(path.as_uri())
-    page.wait_for_selector("html[data-ready]")
-    yield page
-    context.close()
-    assert complaints == []
-
-
-def is_foreign(url: str, path: Path) -> bool:
-    return not url.startswith("data:") and url.partition("#")[0] != path.as_uri()
 
 
 def found_ads(page: Any) -> int:

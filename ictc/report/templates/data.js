@@ -1,20 +1,6 @@
-// The data of the page, and the small parts that everything else is built from. Text from the data only ever becomes
-// the text of a node, never markup.
-const data = JSON.parse(document.getElementById('data').textContent);
-const byId = (id) => document.getElementById(id);
-const counted = (number) => number.toLocaleString('en-US');
+// Ads of the page, as objects and as tiles.
 const percent = (share) => (share === null ? '' : `${Math.round(share * 100)}%`);
 const columnNames = ['image_id', 'image_path', 'timestamp', 'category', 'brand', 'text', 'summary', 'label'];
-
-// Creates an element: properties are set on it, children are nodes or text.
-function element(tag, properties = {}, ...children) {
-  const node = Object.assign(document.createElement(tag), properties);
-  node.append(...children.filter((child) => child !== null));
-  return node;
-}
-
-// Text of the data, isolated so that its writing direction changes nothing around it.
-const foreign = (text) => element('bdi', { textContent: text });
 
 function marker(cluster) {
   const svg = document.createElementNS('http://www.w3.org/2000/svg', 'svg');

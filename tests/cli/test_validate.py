@@ -1,0 +1,236 @@
+"""`ictc validate` as its users meet it: a sample, files of coders of all sorts, and what is told of them."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.cli import Ictc, load
+from support.result_folders import make_level, write_results
+
+pytest.importorskip("pandas", reason="validation needs the extra analysis")
+
+NAMES = ("Bargains", "Trust", "=Novelty")
+ADS = [f"ad_{number:03d}" for number in range(90)]
+CLUSTERS = {ad: (*NAMES, None)[min(number % 5, 3)] for number, ad in enumerate(ADS)}
+Answer = int | str | None
+
+
+def right(image_id: str) -> Answer:
+    """Return the answer that agrees with the model."""
+    cluster = CLUSTERS[image_id]
+    return "none" if cluster is None else NAMES.index(cluster) + 1
+
+
+def write_run(directory: Path, clusters: dict[str, str | None] = CLUSTERS) -> Path:
+    platform = {ad: ("Facebook", "TikTok", None)[number % 3] for number, ad in enumerate(ADS)}
+    stamps = {ad: f"2025-0{1 + number % 2}-11T10:00:00Z" for number, ad in enumerate(ADS)}
+    return write_results(directory, clusters, names=NAMES, platform=platform, timestamp=stamps)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    return write_run(tmp_path / "run")
+
+
+def draw(ictc: Ictc, run: Path, *arguments: object) -> None:
+    outcome = ictc("validate", run, *arguments)
+    assert outcome.exit_code == 0, outcome.stderr
+
+
+def code(run: Path, path: Path, answer: Callable[[str], Answer] = right, coder: str = "coder_1", **change: Any) -> Path:
+    """Write the file that a coder's page saves."""
+    page = (run / "validation" / "coder_1.html").read_text(encoding="utf-8")
+    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', page)
+    assert found is not None
+    data = json.loads(found[1])
+    head = {name: data[name] for name in ("format", "drawing", "level", "seed", "per_cluster")}
+    codings = [
+        {"image_id": item["id"], "answer": answer(item["id"]), "note": "", "at": "2026-01-01T00:00:00Z"}
+        for item in data["items"]
+    ]
+    path.write_text(json.dumps({**head, "coder": coder, "codings": codings, **change}), encoding="utf-8")
+    return path
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_sample_keeps_how_likely_each_image_was_to_be_drawn(ictc: Ictc, run: Path) -> None:
+    draw(ictc, run, "--per_cluster", 9)
+    told = load(run / "validation", "sample.json")
+    assert [row["drawn"] for row in told["strata"]] == [9, 9, 9, 9]
+    assert [row["cluster"] for row in told["strata"]] == [*NAMES, "None of these"]
+    probability = {row["cluster"]: row["drawn"] / row["size"] for row in told["strata"]}
+    assert all(one["probability"] == probability[one["stratum"]] for one in told["sample"])
+    assert sum(1 / one["probability"] for one in told["sample"]) == pytest.approx(len(ADS))
+
+
+def test_equal_codings_give_the_raw_shares(ictc: Ictc, run: Path, tmp_path: Path) -> None:
+    draw(ictc, run, "--per_cluster", 6)
+    outcome = ictc("validate", run, "--codings", code(run, tmp_path / "a.json"))
+    assert outcome.exit_code == 0, outcome.stderr
+    assert "coded by 1 coder: 24 of 90 images" in outcome.stdout
+    rows = read(run / "validation" / "shares.csv")
+    assert {row["by"] for row in rows} == {"all", "platform", "month"}
+    assert all(float(row["corrected"]) == pytest.approx(float(row["raw"])) for row in rows)
+    assert all(float(row["low"]) <= float(row["corrected"]) <= float(row["high"]) for row in rows)
+    assert "'=Novelty" in {row["cluster"] for row in rows}
+
+
+def test_coders_who_differ_are_told_of_and_count_alike(ictc: Ictc, run: Path, tmp_path: Path) -> None:
+    draw(ictc, run, "--per_cluster", 100)  # all of them: nothing is left to chance
+    files = [
+        code(run, tmp_path / "a.json"),
+        code(run, tmp_path / "b.json", lambda ad: 1 if right(ad) == 2 else right(ad), coder="coder_2"),
+    ]
+    outcome = ictc("validate", run, "--codings", *files)
+    assert outcome.exit_code == 0, outcome.stderr
+    told = load(run / "validation", "validation.json")
+    overall = {row["cluster"]: row for row in told["shares"] if row["by"] == "all"}
+    assert overall["Trust"]["raw"] == pytest.approx(0.2)
+    assert overall["Trust"]["corrected"] == pytest.approx(0.1)
+    assert overall["Bargains"]["corrected"] == pytest.approx(0.3)
+    for row in overall.values():
+        assert row["low"] == pytest.approx(row["corrected"]) == row["high"]
+    precision = {row["cluster"]: row["precision"] for row in told["clusters"]}
+    recall = {row["cluster"]: row["recall"] for row in told["clusters"]}
+    assert precision == pytest.approx({"Bargains": 1, "Trust": 0.5, "=Novelty": 1, "None of these": 1})
+    assert recall == pytest.approx({"Bargains": 2 / 3, "Trust": 1, "=Novelty": 1, "None of these": 1})
+    assert [row["coders"] for row in told["kappas"]] == [["coder_1", "coder_2"]]
+    sheet = (run / "validation" / "disagreements.html").read_text(encoding="utf-8")
+    assert "18 of 90 coded images" in sheet
+    assert "Coders differ" in sheet
+    table = read(run / "validation" / "codings.csv")
+    assert sum(row["coder_1"] != row["coder_2"] for row in table) == 18
+
+
+def test_what_nobody_could_tell_is_left_out_and_counted(ictc: Ictc, run: Path, tmp_path: Path) -> None:
+    draw(ictc, run, "--per_cluster", 6)
+    path = code(run, tmp_path / "a.json", lambda ad: "cant_tell" if right(ad) == 1 else right(ad))
+    outcome = ictc("validate", run, "--codings", path)
+    assert outcome.exit_code == 0, outcome.stderr
+    assert "6 more on which nobody could tell" in outcome.stdout
+    overall = {row["cluster"]: row for row in load(run / "validation", "validation.json")["shares"][:4]}
+    # nothing is known of the model's "Bargains", so their fifth may be any cluster
+    assert overall["Bargains"]["low"] == pytest.approx(0.0, abs=0.2)
+    assert overall["Trust"]["high"] >= 0.4
+
+
+def test_what_cannot_be_used_is_counted_in_a_line_each(ictc: Ictc, run: Path, tmp_path: Path) -> None:
+    draw(ictc, run, "--per_cluster", 6)
+    path = code(run, tmp_path / "a.json")
+    content = json.loads(path.read_bytes())
+    good = content["codings"]
+    content["codings"] = [
+        *good,
+        {"image_id": "stranger", "answer": 1},
+        {"image_id": good[0]["image_id"], "answer": "cant_tell"},
+        {"image_id": good[1]["image_id"], "answer": 77},
+        {"answer": 1},
+        "nonsense",
+        {"image_id": good[2]["image_id"], "answer": None},
+        {"image_id": good[3]["image_id"], "answer": True},
+    ]
+    content["codings"] = [one for one in content["codings"] if one is not good[1]]
+    path.write_text(json.dumps(content), encoding="utf-8")
+    outcome = ictc("validate", run, "--codings", path)
+    assert outcome.exit_code == 0, outcome.stderr
+    assert outcome.stdout.splitlines()[:4] == [
+        f"{path}: left out 1 answers that name no cluster",
+        f"{path}: left out 3 entries that are no answers",
+        f"{path}: left out 1 images that are not in the sample",
+        f"{path}: left out 1 images with several answers",
+    ]
+    assert "22 of 90 images" in outcome.stdout
+
+
+def refuse(ictc: Ictc, run: Path, *files: Path, because: str) -> None:
+    outcome = ictc("validate", run, "--codings", *files)
+    assert outcome.exit_code in (1, 2)
+    assert because in outcome.stderr
+    assert outcome.stderr.count("\n") == 1
+    assert not (run / "validation" / "validation.json").exists()
+
+
+def test_files_that_are_of_no_use_are_refused(ictc: Ictc, run: Path, tmp_path: Path) -> None:
+    draw(ictc, run, "--per_cluster", 6)
+    good = code(run, tmp_path / "good.json")
+    (tmp_path / "cut.json").write_bytes(good.read_bytes()[:-20])
+    (tmp_path / "list.json").write_text("[1, 2]", encoding="utf-8")
+    refuse(ictc, run, tmp_path / "cut.json", because="damaged")
+    refuse(ictc, run, tmp_path / "list.json", because="no file that a coding page saves")
+    refuse(ictc, run, tmp_path / "gone.json", because="No such file")
+    refuse(ictc, run, good, good, because="both of coder_1")
+    refuse(ictc, run, code(run, tmp_path / "other.json", drawing="0" * 16), because="another run")
+    refuse(ictc, run, code(run, tmp_path / "seed.json", seed=7), because="another run")
+    refuse(ictc, run, code(run, tmp_path / "level.json", level="coarse"), because="another run")
+    refuse(ictc, run, code(run, tmp_path / "none.json", codings=[]), because="no image of the sample has an answer")
+    both = (good, code(run, tmp_path / "b.json", coder="coder_2", drawing="0" * 16))
+    refuse(ictc, run, *both, because="different samples")
+
+
+def test_once_assignments_are_others_codings_are_of_no_use(ictc: Ictc, run: Path, tmp_path: Path) -> None:
+    draw(ictc, run)
+    path = code(run, tmp_path / "a.json")
+    moved = {**CLUSTERS, ADS[0]: "Trust"}
+    other = write_run(tmp_path / "other", moved)
+    refuse(ictc, other, path, because="have changed since its sample was drawn")
+    (run / "validation").rename(other / "validation")
+    outcome = ictc("validate", other)
+    assert outcome.exit_code == 2
+    assert "move the folder away" in outcome.stderr
+
+
+def test_a_larger_sample_holds_the_smaller_one_and_takes_its_codings(ictc: Ictc, run: Path, tmp_path: Path) -> None:
+    draw(ictc, run, "--per_cluster", 4)
+    small = code(run, tmp_path / "small.json")
+    few = {one["image_id"] for one in load(run / "validation", "sample.json")["sample"]}
+    draw(ictc, run, "--per_cluster", 8, "--coders", 3)
+    many = {one["image_id"] for one in load(run / "validation", "sample.json")["sample"]}
+    assert few < many
+    assert (run / "validation" / "coder_3.html").exists()
+    large = code(run, tmp_path / "large.json", coder="coder_2")
+    outcome = ictc("validate", run, "--codings", small, large)
+    assert outcome.exit_code == 0, outcome.stderr
+    assert "32 of 90 images" in outcome.stdout
+    draw(ictc, run, "--per_cluster", 4)
+    assert {one["image_id"] for one in load(run / "validation", "sample.json")["sample"]} == many
+    outcome = ictc("validate", run, "--seed", 1)
+    assert outcome.exit_code == 2
+    assert "--seed" in outcome.stderr
+
+
+def test_flags_of_the_drawing_are_refused_beside_codings(ictc: Ictc, run: Path, tmp_path: Path) -> None:
+    draw(ictc, run)
+    outcome = ictc("validate", run, "--seed", 3, "--codings", code(run, tmp_path / "a.json"))
+    assert outcome.exit_code == 2
+    assert "--seed is about drawing a sample" in outcome.stderr
+
+
+def test_runs_in_which_clusters_overlap_are_refused(ictc: Ictc, run: Path) -> None:
+    metadata = load(run, "step3_metadata.json")
+    (run / "step3_metadata.json").write_text(json.dumps({**metadata, "multi_label": True}), encoding="utf-8")
+    outcome = ictc("validate", run)
+    assert outcome.exit_code == 2
+    assert "several clusters" in outcome.stderr
+
+
+def test_the_clusters_of_a_level_are_coded(ictc: Ictc, tmp_path: Path) -> None:
+    levels = (make_level("coarse", ["Goods", "Services"]), make_level("fine", ["Shoes", "Hats", "Bank"], (1, 1, 2)))
+    clusters = {ad: ("Shoes", "Hats", "Bank")[number % 3] for number, ad in enumerate(ADS)}
+    run = write_results(tmp_path / "run", clusters, levels=levels)
+    draw(ictc, run, "--level", "coarse", "--per_cluster", 5)
+    assert [row["cluster"] for row in load(run / "validation", "sample.json")["strata"]] == ["Goods", "Services"]
+    path = code(run, tmp_path / "a.json", lambda ad: 2 if clusters[ad] == "Bank" else 1)
+    outcome = ictc("validate", run, "--codings", path)
+    assert outcome.exit_code == 0, outcome.stderr
+    overall = {row["cluster"]: row["corrected"] for row in load(run / "validation", "validation.json")["shares"]}
+    assert overall["Goods"] == pytest.approx(2 / 3)
