@@ -51,8 +51,9 @@ def krippendorff_alpha(codes: Codes, *, strata: Codes | None = None, seed: int =
     weights = np.ones((1, len(counts)))
     observed, expected = _alpha_disagreements(counts, weights)
     resampled = _alpha_disagreements(counts, _resample(strata, seed=seed))
-    units = counts.sum(axis=1)
-    return _chance_corrected(observed[0], expected[0], resampled, num_units=len(counts), size=len(units))
+    return _chance_corrected(
+        observed=observed[0], expected=expected[0], resampled=resampled, num_units=len(counts), size=len(counts)
+    )
 
 
 def cohen_kappa(
@@ -83,7 +84,11 @@ def cohen_kappa(
     observed, expected = disagreements(np.ones((1, len(first))))
     size = weights.sum() ** 2 / (weights**2).sum()
     return _chance_corrected(
-        observed[0], expected[0], disagreements(_resample(strata, seed=seed)), num_units=len(first), size=size
+        observed=observed[0],
+        expected=expected[0],
+        resampled=disagreements(_resample(strata, seed=seed)),
+        num_units=len(first),
+        size=size,
     )
 
 
@@ -130,7 +135,7 @@ def _resample(strata: Codes, *, seed: int) -> Array:
 
 
 def _chance_corrected(
-    observed: float, expected: float, resampled: tuple[Array, Array], *, num_units: int, size: float
+    *, observed: float, expected: float, resampled: tuple[Array, Array], num_units: int, size: float
 ) -> Agreement:
     """Return 1 - observed / expected disagreement with its interval.
 
