@@ -26,8 +26,12 @@ from support.study import FILTER_RATES, NUM_IMAGES, PLATFORMS, TRACKS, apportion
 
 from ictc.analytics import figures
 from ictc.analytics.figures import wrap_name
+from ictc.analytics.results import load_results
 from ictc.analytics.tables import printable
 from ictc.errors import ConfigError
+from ictc.validation.codings import read_codings
+from ictc.validation.drawing import draw_sample
+from ictc.validation.result import save_validation, validate_run
 
 ANALYSIS = Path(__file__).parents[1] / "analysis"
 sys.path.insert(0, str(ANALYSIS))
@@ -69,6 +73,23 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
 def exported(study: Study) -> dict[tuple[str, int], pd.DataFrame]:
     """The results of each run, read without the package."""
     return {key: pd.read_parquet(run.directory / "results.parquet") for key, run in study.runs.items()}
+
+
+def test_corrected_shares_are_drawn_beside_raw_ones(tmp_path: Path) -> None:
+    clusters_of = {f"ad_{number}": ("Bargains", "Bargains", "Trust")[number % 3] for number in range(30)}
+    run = write_results(tmp_path / "run", clusters_of)
+    sample = draw_sample(load_results(run), per_cluster=30, seed=0)
+    answers = [{"image_id": one, "answer": 1} for one in clusters_of]
+    head = {"format": "ictc codings 1", "drawing": sample.drawing.name, "level": "", "seed": 0, "per_cluster": 30}
+    (tmp_path / "a.json").write_bytes(orjson.dumps({**head, "coder": "coder_1", "codings": answers}))
+    codings = read_codings(load_results(run), [tmp_path / "a.json"])
+    save_validation(validate_run(codings, {}), run / "validation")
+    data = clusters.compute_distributions(load_study([run]), False)
+    assert data.corrected["marketing"]["corrected"].to_dict() == {"Bargains": 1.0, "Trust": 0.0}
+    clusters.draw_distributions(data)
+    assert any(
+        "Corrected" in one.text and "Bargains has 100.0%" in one.text for one in clusters.describe_distributions(data)
+    )
 
 
 def test_the_collection_has_the_platforms_and_formats_of_the_reference_study(study: Study) -> None:

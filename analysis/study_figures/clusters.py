@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ictc.analytics.balance import SMALLEST_EFFECTIVE_SHARE, measure_balance
 from ictc.analytics.figures import COLORS
 from ictc.analytics.results import RunResults
+from ictc.validation.result import find_validation
+from ictc.validation.shares import correct_shares, count_cells
 from study_figures.charts import (
     PERCENT,
     ROOM_FOR_NUMBERS,
@@ -40,16 +43,33 @@ def cluster_sizes(run: RunResults) -> pd.Series:
 
 @dataclass(frozen=True, eq=False)
 class Distributions:
-    """Ads of each cluster by track, the largest cluster first."""
+    """Ads of each cluster by track, the largest cluster first.
+
+    Attributes:
+        corrected: of tracks that people coded a sample of (`ictc validate`), the share of each cluster without
+            the model's errors, with its interval of 95 %: "corrected", "low" and "high".
+    """
 
     num_clusters: int
     sizes: dict[str, pd.Series]
+    corrected: dict[str, pd.DataFrame] = field(default_factory=dict)
 
 
 def compute_distributions(study: Study, large: bool) -> Distributions:
     """Return the sizes at the smaller or the larger K."""
     k = study.large_k if large else study.small_k
-    return Distributions(k, {track: cluster_sizes(run) for track, run in study.runs_at(k).items()})
+    runs = study.runs_at(k)
+    corrected = {track: found for track, run in runs.items() if (found := corrected_shares(run)) is not None}
+    return Distributions(k, {track: cluster_sizes(run) for track, run in runs.items()}, corrected)
+
+
+def corrected_shares(run: RunResults) -> pd.DataFrame | None:
+    """Return the corrected shares of the clusters by name, None if there are none of the same base as the raw ones."""
+    found = find_validation(run.directory)
+    if found is None or found.codings is None or not run.none.empty:
+        return None
+    shares = correct_shares(count_cells(found.codings)).set_index("cluster")
+    return shares.loc[cluster_sizes(run).index, ["corrected", "low", "high"]]
 
 
 def draw_distributions(data: Distributions) -> Figure:
@@ -59,12 +79,26 @@ def draw_distributions(data: Distributions) -> Figure:
     figure, grid = new_figure(title, height, rows=len(data.sizes), sharex=True)
     for place, (axes, (track, sizes)) in enumerate(zip(grid[:, 0], data.sizes.items(), strict=True)):
         draw_counts(axes, sizes, color=COLORS[place % len(COLORS)])
+        if track in data.corrected:
+            draw_corrected(axes, data.corrected[track])
         axes.axvline(1 / data.num_clusters, color="black", linestyle=":", linewidth=1, zorder=0)
         axes.set_title(f"{track_title(track)}, n = {sizes.sum():,}", loc="left")
-    largest = max(sizes.max() / sizes.sum() for sizes in data.sizes.values())
+    largest = max(
+        *(sizes.max() / sizes.sum() for sizes in data.sizes.values()),
+        *(1.03 * shares["high"].max() / ROOM_FOR_NUMBERS for shares in data.corrected.values()),
+        0.0,
+    )
     grid[-1, 0].set_xlim(0, largest * ROOM_FOR_NUMBERS)
-    grid[-1, 0].set_xlabel(f"share of the track's ads (dotted: 1/{data.num_clusters}, equal clusters)")
+    told = "; diamonds: corrected by coders, with 95 % intervals" if data.corrected else ""
+    grid[-1, 0].set_xlabel(f"share of the track's ads (dotted: 1/{data.num_clusters}, equal clusters{told})")
     return figure
+
+
+def draw_corrected(axes: Axes, shares: pd.DataFrame) -> None:
+    """Draw the corrected share of each cluster with its interval, below the middle of its bar."""
+    places = [place + 0.27 for place in range(len(shares))]
+    widths = [shares["corrected"] - shares["low"], shares["high"] - shares["corrected"]]
+    axes.errorbar(shares["corrected"], places, xerr=widths, fmt="D", color="black", markersize=3, linewidth=0.9)
 
 
 def describe_distributions(data: Distributions) -> list[Finding]:
@@ -82,6 +116,15 @@ def describe_distributions(data: Distributions) -> list[Finding]:
             least=sizes.iloc[-1] / sizes.sum(),
         )
         for track, sizes in data.sizes.items()
+    ] + [
+        finding(
+            "Corrected for the model's errors by what coders say of a sample, {largest} has {corrected:.1%} "
+            "({low:.1%} to {high:.1%}) of the ads of the track {track}.",
+            track=track,
+            largest=shares.index[0],
+            **shares.iloc[0].to_dict(),
+        )
+        for track, shares in data.corrected.items()
     ]
 
 

@@ -50,9 +50,9 @@ def measure_trends(rows: pd.DataFrame, by: By, min_ads: int = 1) -> Trends:
     Raises:
         InputError: no image has a time or brand, or none is frequent enough.
     """
-    source = "brand" if by == "brand" else "timestamp"
-    groups = unify_brands(rows["brand"]) if by == "brand" else period_of(rows["timestamp"], by)
+    groups = group_images(rows, by)
     if groups.isna().all():
+        source = "brand" if by == "brand" else "timestamp"
         raise InputError(f"no image with a cluster has a {source}; nothing can be told by {by}")
     everything = contingency_table(groups, rows["cluster"])
     totals = everything.sum(axis=1)
@@ -72,6 +72,11 @@ def measure_trends(rows: pd.DataFrame, by: By, min_ads: int = 1) -> Trends:
         num_unknown=int(groups.isna().sum()),
         num_small=int(totals.sum() - counts.to_numpy().sum()),
     )
+
+
+def group_images(rows: pd.DataFrame, by: By) -> pd.Series:
+    """Return the period or brand of each image; NaN where there is none."""
+    return unify_brands(rows["brand"]) if by == "brand" else period_of(rows["timestamp"], by)
 
 
 def period_of(timestamps: pd.Series, by: Literal["day", "week", "month"]) -> pd.Series:

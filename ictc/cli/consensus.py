@@ -42,6 +42,7 @@ def consensus(
     ensemble = load_runs(directories)
     report = make_report(ensemble, num_clusters=num_clusters, seed=seed)
     print_report(ensemble, report)
+    print_checked(directories)
     write_report(ensemble, report, output_dir)
     print(f"\nWritten to {output_dir}")
 
@@ -62,6 +63,24 @@ def load_runs(directories: tuple[Path, ...]) -> Ensemble:
     if len(criteria) > 1:
         raise ConfigError(f"these runs ask different things ({'; '.join(criteria)}); ictc archetypes combines tracks")
     return fold(runs)
+
+
+def print_checked(directories: tuple[Path, ...]) -> None:
+    """Print of each run that people coded a sample of how often they agree with it."""
+    from ictc.analytics.results import find_results
+    from ictc.validation.result import find_validation
+    from ictc.validation.shares import count_cells, measure_accuracy
+
+    for directory in find_results(directories):
+        found = find_validation(directory)
+        if found is None:
+            continue
+        if found.codings is None:
+            print(f"\n{found.problem}")
+            continue
+        value, low, high = (float(one[0]) for one in measure_accuracy(count_cells(found.codings)))
+        agree = f"people agree with {found.codings.run.name} on {value:.1%} of all images ({low:.1%} to {high:.1%})"
+        print(f"\nBy what {found.source}, {agree}; consensus clusters are raw")
 
 
 def print_report(ensemble: Ensemble, report: Report) -> None:

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from ictc.analytics.extra import analysis_packages
+from ictc.errors import ConfigError
 
 if TYPE_CHECKING:
     from ictc.analytics.evaluation import Evaluation, Scores
     from ictc.analytics.labels import Clustering
+    from ictc.validation.result import FoundValidation
 
 TITLES = {
     "accuracy": "accuracy (Hungarian)",
@@ -55,7 +57,7 @@ def evaluate(
     ],
     /,
     *,
-    truth: Path,
+    truth: Path | None = None,
     column: str = "truth",
     level: str | None = None,
     output_dir: Path | None = None,
@@ -73,7 +75,8 @@ def evaluate(
     ictc evaluate assignments.csv --truth truth.csv --column category --output_dir out_evaluation
 
     Args:
-        truth: CSV file with the column image_id and one for the class; an empty class means none.
+        truth: CSV file with the column image_id and one for the class; an empty class means none. Without it, what
+            people said of a sample is told (ictc validate).
         column: Column of --truth that holds the class.
         level: Of nested clusters, the level to compare; all: each of them. Unset: the finest, and the scores of each.
         output_dir: Folder for evaluation.json, the tables as CSV and the confusion matrix as PNG and SVG; with all
@@ -82,6 +85,9 @@ def evaluate(
     with analysis_packages():
         from ictc.analytics.evaluation import evaluate as compare
         from ictc.analytics.labels import choose_level, load_clusterings, read_labels
+    if truth is None:
+        tell_checked(path, level=level, output_dir=output_dir)
+        return
     clusterings = load_clusterings(path)
     chosen = choose_level(clusterings, level, path=path)
     folders = folders_of(chosen, output_dir)
@@ -101,6 +107,56 @@ def evaluate(
             print(f"Written to {folder}")
     if len(evaluated) > 1:
         print_levels(evaluated)
+    if (validation := validation_beside(path)) is not None:
+        print_checked(validation)
+
+
+def validation_beside(path: Path, level: str | None = None) -> FoundValidation | None:
+    """Return what people say of the run in a folder, None if nobody was asked or there is no run."""
+    from ictc.analytics.results import find_single_results
+    from ictc.validation.result import find_validation
+
+    return find_validation(find_single_results(path), level=level or "") if path.is_dir() else None
+
+
+def tell_checked(path: Path, *, level: str | None, output_dir: Path | None) -> None:
+    """Tell what people say of a run, where there is nothing else to compare it with.
+
+    Raises:
+        ConfigError: nobody was asked.
+    """
+    from ictc.analytics.tables import to_records
+    from ictc.storage.json_files import write_json
+    from ictc.validation.shares import correct_shares, count_cells
+
+    validation = validation_beside(path, level)
+    if validation is None:
+        raise ConfigError(
+            f"{path}: give --truth, a table of the true classes; or let people code a sample first: ictc validate"
+        )
+    if validation.codings is None:
+        raise ConfigError(validation.problem)
+    print_checked(validation)
+    if output_dir is not None:
+        shares = correct_shares(count_cells(validation.codings))
+        write_json(output_dir / "evaluation.json", {"corrected_shares": to_records(shares.drop(columns="group"))})
+        print(f"Written to {output_dir}")
+
+
+def print_checked(validation: FoundValidation) -> None:
+    """Print what people say of a run: how often they agree with the model, and corrected shares beside raw ones."""
+    from ictc.analytics.tables import format_table
+    from ictc.cli.validate import share_table
+    from ictc.validation.shares import correct_shares, count_cells, measure_accuracy
+
+    if validation.codings is None:
+        print(f"\n{validation.problem}")
+        return
+    cells = count_cells(validation.codings)
+    value, low, high = (float(one[0]) for one in measure_accuracy(cells))
+    print(f"\nBy what {validation.source}, people agree with the model on {value:.1%} of all ({low:.1%} to {high:.1%})")
+    print("Shares of the clusters, raw from the model and corrected for its errors")
+    print(format_table(share_table(correct_shares(cells))))
 
 
 def folders_of(chosen: Sequence[Clustering], output_dir: Path | None) -> list[Path | None]:

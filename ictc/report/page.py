@@ -10,6 +10,7 @@ from pathlib import Path
 from bokeh.resources import Resources
 
 from ictc.analytics.results import RunResults, find_results
+from ictc.report.checked import Checked, find_checked
 from ictc.report.clusters import ClusterCard, build_cards, clip
 from ictc.report.comparison import compare_runs
 from ictc.report.examples import EXAMPLE_KINDS
@@ -54,6 +55,7 @@ class RunSection:
     outcomes: list[Outcome]
     facts: dict[str, str]
     curve: StabilityCurve | None
+    checked: Checked | None
     prompts: list[Prompt]
     num_repeated: int
     num_shown: int
@@ -148,6 +150,7 @@ def build_section(run: RunReport, name: str) -> RunSection:
         leaves=order_tree(cards, branches),
         outcomes=build_outcomes(run),
         facts=build_facts(run),
+        checked=find_checked(run.results.directory),
         curve=draw_stability(run.synthesis, run.results.num_clusters),
         prompts=build_prompts(run),
         num_repeated=count_repeated(run.results.rows),

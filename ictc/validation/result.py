@@ -16,14 +16,14 @@ import numpy as np
 import pandas as pd
 
 from ictc.analytics.reliability import Agreement, cohen_kappa, krippendorff_alpha
-from ictc.analytics.results import RunResults
+from ictc.analytics.results import RunResults, load_results
 from ictc.analytics.tables import to_records, write_csv
 from ictc.analytics.trends import period_of
 from ictc.errors import StorageError
 from ictc.storage.json_files import read_json, write_json
 from ictc.validation.codings import MISSING, Codings
 from ictc.validation.drawing import FOLDER, Drawing, answer_names, digest_assignments, stratum_codes
-from ictc.validation.shares import correct_shares, count_cells, measure_accuracy, measure_clusters
+from ictc.validation.shares import correct_shares, count_cells, mean_answers, measure_accuracy, measure_clusters
 
 RESULT_FILE, CODINGS_TABLE, SHARES_TABLE = "validation.json", "codings.csv", "shares.csv"
 FORMAT = "ictc validation 1"
@@ -196,37 +196,46 @@ class FoundValidation:
     codings: Codings | None
     problem: str = ""
 
+    @property
+    def source(self) -> str:
+        """Who said how much, for people."""
+        assert self.codings is not None
+        coders = len(self.codings.coders)
+        num_coded = len(mean_answers(self.codings)[0])
+        return f"{coders} coder{' says' if coders == 1 else 's say'} of {num_coded:,} images"
 
-def find_validation(run: RunResults, *, level: str = "") -> FoundValidation | None:
-    """Return the codings that are kept beside a run, None if there are none.
+
+def find_validation(directory: Path, columns: Sequence[str] = (), *, level: str = "") -> FoundValidation | None:
+    """Return what is kept beside the results in a directory, None if nothing is.
 
     Args:
-        run: of the finest level, with the column "image_id" and whatever shares are to be corrected by.
+        columns: of the results, those that shares are to be corrected by.
         level: the one that shares are wanted of; the finest if "".
 
     Raises:
         StorageError: the file is damaged.
     """
-    path = run.directory / FOLDER / RESULT_FILE
+    path = directory / FOLDER / RESULT_FILE
     if not path.is_file():
         return None
     content = read_json(path)
     try:
         if content["format"] != FORMAT:
             raise StorageError(f"{path} is of another version of ictc; run ictc validate --codings again")
-        return _judge(run, content, level=level)
+        return _judge(load_results(directory, ["image_id", *columns]), content, level=level)
     except (KeyError, TypeError, ValueError, AttributeError):
         raise StorageError(f"{path} is damaged; run ictc validate --codings again") from None
 
 
 def _judge(run: RunResults, content: Mapping[str, Any], *, level: str) -> FoundValidation:
+    folder = run.directory / FOLDER
     if content["assignments"] != digest_assignments(run):
-        return FoundValidation(
-            codings=None, problem="the assignments have changed since, so shares are not corrected; draw a new sample"
-        )
+        problem = f"{folder} is about assignments that have changed since: shares are not corrected"
+        return FoundValidation(codings=None, problem=problem)
     wanted = run.at_level(level).level if level else (run.levels[-1].name if run.levels else "")
     if content["level"] != wanted:
-        return FoundValidation(codings=None, problem=f"it is about the level {content['level']}, not {wanted}")
+        problem = f"{folder} is about the level {content['level']}: shares of {wanted} are not corrected"
+        return FoundValidation(codings=None, problem=problem)
     coders: Sequence[str] = content["coders"]
     rows = content["codings"]
     columns = {

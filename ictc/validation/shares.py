@@ -15,7 +15,8 @@ cluster most cells show no error at all, where a normal interval has no width, a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +27,9 @@ from ictc.analytics.intervals import Array
 from ictc.analytics.stratified import effective_sizes, ratio_interval, score_interval
 from ictc.validation.codings import Codings
 from ictc.validation.drawing import answer_names, stratum_codes
+
+ROUNDING = 1e-6
+"""Less than this much of an image is none."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -53,10 +57,33 @@ class Cells:
         """Effective sizes of the samples, shape (G, K + 1)."""
         return effective_sizes(self.coded, self.all_images)
 
+    def take(self, places: Sequence[int]) -> Cells:
+        """Return the same of some groups."""
+        return replace(
+            self,
+            groups=[self.groups[place] for place in places],
+            all_images=self.all_images[places],
+            coded=self.coded[places],
+            answers=self.answers[places],
+        )
+
+    def others(self, places: Sequence[int]) -> Cells:
+        """Return the same of all images but those of one group, for some groups each."""
+        sums = self.answers * self.coded[..., None]
+        pooled = _means(sums.sum(axis=0), self.answers[0] if len(self.groups) else np.eye(len(self.names)))
+        without = sums.sum(axis=0) - sums[places]
+        return replace(
+            self.take(places),
+            all_images=self.all_images.sum(axis=0) - self.all_images[places],
+            coded=self.coded.sum(axis=0) - self.coded[places],
+            answers=_means(without, np.broadcast_to(pooled, without.shape)),
+        )
+
     @property
     def weights(self) -> Array:
         """The strata's shares of their groups, shape (G, K + 1)."""
-        return np.asarray(self.all_images / self.all_images.sum(axis=1, keepdims=True))
+        with np.errstate(invalid="ignore"):  # of a group without images
+            return np.asarray(self.all_images / self.all_images.sum(axis=1, keepdims=True))
 
 
 def mean_answers(codings: Codings) -> tuple[npt.NDArray[np.intp], Array]:
@@ -107,7 +134,8 @@ def count_cells(codings: Codings, groups: pd.Series | None = None) -> Cells:
 
 def _means(sums: Array, otherwise: Array) -> Array:
     totals = sums.sum(axis=-1, keepdims=True)
-    return np.where(totals > 0, sums / np.where(totals > 0, totals, 1.0), otherwise)
+    is_known = totals > ROUNDING
+    return np.where(is_known, sums / np.where(is_known, totals, 1.0), otherwise)
 
 
 def correct_shares(cells: Cells) -> pd.DataFrame:
@@ -138,8 +166,7 @@ def correct_shifts(cells: Cells, base: Cells) -> tuple[Array, Array, Array]:
 
     Groups of the two, in the same order, have no image in common; where a base has none, all is NaN.
     """
-    with np.errstate(invalid="ignore", divide="ignore"):
-        weights = np.concatenate([cells.weights, -base.weights], axis=1)[:, None]
+    weights = np.concatenate([cells.weights, -base.weights], axis=1)[:, None]
     is_known = np.isfinite(weights).all(axis=-1)
     weights = np.where(np.isfinite(weights), weights, 0.0)
     answers = np.swapaxes(np.concatenate([cells.answers, base.answers], axis=1), 1, 2)

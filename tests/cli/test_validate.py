@@ -234,3 +234,95 @@ def test_the_clusters_of_a_level_are_coded(ictc: Ictc, tmp_path: Path) -> None:
     assert outcome.exit_code == 0, outcome.stderr
     overall = {row["cluster"]: row["corrected"] for row in load(run / "validation", "validation.json")["shares"]}
     assert overall["Goods"] == pytest.approx(2 / 3)
+
+
+# What other commands make of it
+
+
+def validated(ictc: Ictc, run: Path, tmp_path: Path) -> Path:
+    """Let a coder say of every image of the model's "Trust" that it is "Bargains"; return the run."""
+    draw(ictc, run, "--per_cluster", 100)
+    path = code(run, tmp_path / "a.json", lambda ad: 1 if right(ad) == 2 else right(ad))
+    assert ictc("validate", run, "--codings", path).exit_code == 0
+    return run
+
+
+def test_trends_tell_corrected_shares_beside_raw_ones(ictc: Ictc, run: Path, tmp_path: Path) -> None:
+    validated(ictc, run, tmp_path)
+    outcome = ictc("trends", run, "--by", "month", "--output_dir", tmp_path / "out")
+    assert outcome.exit_code == 0, outcome.stderr
+    assert "Corrected shares, by what 1 coder says of 90 images" in outcome.stdout
+    raw = {(row["month"], row["cluster"]): row for row in read(tmp_path / "out" / "trends_month.csv")}
+    rows = read(tmp_path / "out" / "trends_month_corrected.csv")
+    for row in rows:
+        bargains, trust = (float(raw[row["month"], name]["share"]) for name in ("Bargains", "Trust"))
+        expected = {"Bargains": bargains + trust, "Trust": 0.0}.get(row["cluster"], float(row["raw"]))
+        assert float(row["corrected"]) == pytest.approx(expected, abs=1e-9)
+        assert float(row["raw"]) == pytest.approx(float(raw[row["month"], row["cluster"]]["share"]))
+    shifts = {(row["month"], row["cluster"]): row["shift"] for row in rows}
+    assert shifts["2025-01", "Trust"] == ""
+    assert float(shifts["2025-02", "Trust"]) == pytest.approx(0, abs=1e-9)
+    assert load(tmp_path / "out", "trends_month.json")["corrected"]
+
+
+def test_brands_are_compared_with_all_others_also_when_corrected(ictc: Ictc, tmp_path: Path) -> None:
+    brands = {ad: ("Acme", "ACME Inc.", "Zeta", "")[number % 4] for number, ad in enumerate(ADS)}
+    run = write_results(tmp_path / "run", CLUSTERS, names=NAMES, brand=brands)
+    validated(ictc, run, tmp_path)
+    outcome = ictc("trends", run, "--by", "brand", "--output_dir", tmp_path / "out")
+    assert outcome.exit_code == 0, outcome.stderr
+    rows = {(row["brand"], row["cluster"]): row for row in read(tmp_path / "out" / "trends_brand_corrected.csv")}
+    for cluster in ("Bargains", "'=Novelty"):
+        acme, zeta = (float(rows[name, cluster]["corrected"]) for name in ("ACME Inc.", "Zeta"))
+        assert float(rows["ACME Inc.", cluster]["shift"]) == pytest.approx(acme - zeta)
+        assert float(rows["Zeta", cluster]["shift"]) == pytest.approx(zeta - acme)
+
+
+def test_evaluate_and_consensus_and_the_report_tell_it(ictc: Ictc, run: Path, tmp_path: Path) -> None:
+    assert "let people code a sample first" in ictc("evaluate", run).stderr
+    validated(ictc, run, tmp_path)
+    alone = ictc("evaluate", run, "--output_dir", tmp_path / "out")
+    assert "people agree with the model on 80.0% of all" in alone.stdout
+    shares = {row["cluster"]: row for row in load(tmp_path / "out", "evaluation.json")["corrected_shares"]}
+    assert (shares["Trust"]["raw"], shares["Trust"]["corrected"]) == (pytest.approx(0.2), 0)
+    (tmp_path / "truth.csv").write_text("image_id,truth\n" + "".join(f"{ad},x\n" for ad in ADS), encoding="utf-8")
+    beside = ictc("evaluate", run, "--truth", tmp_path / "truth.csv")
+    assert "raw from the model and corrected for its errors" in beside.stdout
+    other = write_results(tmp_path / "other", {**CLUSTERS, ADS[0]: "Trust"}, names=NAMES)
+    told = ictc("consensus", run, other, "--output_dir", tmp_path / "consensus")
+    assert told.exit_code == 0, told.stderr
+    assert "people agree with marketing, K=3 on 80.0% of all images" in told.stdout
+    assert ictc("report", run, "--output", tmp_path / "report.html").exit_code == 0
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "Checked by people" in page
+    assert "<strong>80%</strong> of all ads" in page
+
+
+def test_what_is_out_of_date_is_told_and_not_used(ictc: Ictc, run: Path, tmp_path: Path) -> None:
+    validated(ictc, run, tmp_path)
+    other = write_run(tmp_path / "other", {**CLUSTERS, ADS[0]: "Trust"})
+    (run / "validation").rename(other / "validation")
+    outcome = ictc("trends", other, "--by", "month")
+    assert outcome.exit_code == 0
+    assert "assignments that have changed since: shares are not corrected" in outcome.stdout
+    assert "Corrected shares" not in outcome.stdout
+    assert "have changed since" in ictc("evaluate", other).stderr
+
+
+@pytest.mark.parametrize("damage", ["{", "{}", '{"format": "ictc validation 1"}', "[]"])
+def test_a_damaged_validation_is_an_error_in_one_line(ictc: Ictc, run: Path, tmp_path: Path, damage: str) -> None:
+    validated(ictc, run, tmp_path)
+    (run / "validation" / "validation.json").write_text(damage, encoding="utf-8")
+    outcome = ictc("trends", run, "--by", "month")
+    assert outcome.exit_code == 1
+    assert "validation.json is damaged; run ictc validate --codings again" in outcome.stderr
+
+
+def test_codings_that_were_edited_there_are_not_used(ictc: Ictc, run: Path, tmp_path: Path) -> None:
+    validated(ictc, run, tmp_path)
+    path = run / "validation" / "validation.json"
+    content = json.loads(path.read_bytes())
+    for change in ({"image_id": "stranger"}, {"stratum": 3 - content["codings"][0]["stratum"]}, {"codes": [99]}):
+        edited = [{**content["codings"][0], **change}, *content["codings"][1:]]
+        path.write_text(json.dumps({**content, "codings": edited}), encoding="utf-8")
+        assert "is damaged" in ictc("trends", run, "--by", "month").stderr

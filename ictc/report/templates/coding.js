@@ -63,6 +63,7 @@ function warn(text) {
 
 function goTo(place) {
   if (place < 0 || place >= data.items.length) return;
+  byId('item').classList.remove('large');
   current = place;
   if (byId('filter').value) { byId('filter').value = ''; filterClusters(); }
   showItem();
@@ -156,6 +157,7 @@ document.addEventListener('keydown', (event) => {
     if (event.key === 'Enter' && event.target === byId('filter')) chooseOnlyOne();
     return;
   }
+  if (event.key === 'Escape') byId('item').classList.remove('large');
   const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
   const answer = answerOfKey(key);
   if (answer === null && !Object.hasOwn(commands, key)) return;
@@ -180,6 +182,9 @@ byId('filter').addEventListener('input', filterClusters);
 byId('note').addEventListener('input', () => {
   put(item().id, codingOf(item().id).answer, byId('note').value);
   showProgress();
+});
+byId('item').addEventListener('click', ({ target }) => {
+  if (target.matches('img')) byId('item').classList.toggle('large');
 });
 byId('undo').addEventListener('click', undo);
 byId('help').addEventListener('click', () => byId('guide').showModal());
