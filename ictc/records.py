@@ -248,6 +248,7 @@ class Assignment:
         runner_up: the cluster that came second, where the engine gives scores; None if "no cluster" did.
         fitting: all that fit, the best first, as pairs of a cluster and its score from 1 to 5; () where only one was
             asked for.
+        probability: that the model would say so, in [0, 1], where it was inferred; None where it was asked.
     """
 
     image_id: str
@@ -256,6 +257,7 @@ class Assignment:
     confidence: float | None = None
     runner_up: int | None = None
     fitting: Sequence[tuple[int, int]] = ()
+    probability: float | None = None
 
 
 def add_counts(one: int | None, other: int | None) -> int | None:

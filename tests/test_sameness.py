@@ -195,9 +195,10 @@ class EditedCollection(RuleBasedStateMachine):
     def cluster_otherwise(self, num_clusters: int | str, seed: int) -> None:
         self.flags |= {"num_clusters": num_clusters, "seed": seed}
 
-    @rule(allow_none=st.booleans(), multi_label=st.booleans(), evidence=st.booleans())
-    def judge_otherwise(self, allow_none: bool, multi_label: bool, evidence: bool) -> None:
-        self.flags |= {"allow_none": allow_none, "multi_label": multi_label, "evidence": evidence}
+    @rule(allow_none=st.booleans(), way=st.sampled_from(["one", "several", "certified"]), evidence=st.booleans())
+    def judge_otherwise(self, allow_none: bool, way: str, evidence: bool) -> None:
+        self.flags |= {"allow_none": allow_none, "multi_label": way == "several", "evidence": evidence}
+        self.flags["assign_target"] = 0.5 if way == "certified" else 1
 
     @rule(criterion=st.sampled_from(["Emotional Tone", "Color"]))
     def ask_otherwise(self, criterion: str) -> None:

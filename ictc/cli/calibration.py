@@ -66,7 +66,9 @@ def trial_settings(settings: RunSettings, track: str, folder: Path) -> RunSettin
         update={
             "input": InputSettings(ads_dir=folder / "ads", layout="flat"),
             "output": OutputSettings(output_dir=folder / "out", report="off"),
-            "clustering": settings.clustering.model_copy(update={"track": track, "clusters": clusters}),
+            "clustering": settings.clustering.model_copy(
+                update={"track": track, "clusters": clusters, "assign_target": None}
+            ),
             "control": settings.control.model_copy(update=control),
         }
     )

@@ -115,6 +115,7 @@ async def make_plan(settings: RunSettings, gpu: str, *, num_sampled: int, calibr
         steps=tuple(step for step in steps if not (given and isinstance(step, ReduceStep) and step.takes_given)),
         num_tracks=len(configs),
         dedupe=settings.control.dedupe != "off",
+        shares=expect_shares(steps, configs[0], sample.num_images),
     )
     levers = find_levers(scenario)
     place = settings.input.source
@@ -128,6 +129,12 @@ async def make_plan(settings: RunSettings, gpu: str, *, num_sampled: int, calibr
         left_out=source.left_out,
         clusters=clusters,
     )
+
+
+def expect_shares(steps: Sequence[Step], config: StepConfig, num_images: int) -> dict[str, float]:
+    """Return the share of the images that each step is expected to ask about, of those that infer some."""
+    shares = {step.name: step.expected_share(config, num_images) for step in steps}
+    return {name: share for name, share in shares.items() if share < 1}
 
 
 def plan_clusters(

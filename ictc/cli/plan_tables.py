@@ -171,6 +171,11 @@ def footnotes(plan: Plan) -> Iterator[str]:
     if plan.estimate.steps:
         yield f"Text tokens: {plan.token_source}."
         yield f"{SHARE} of the peak is what an engine that never waits reaches; loading the model comes on top."
+    for name, share in plan.scenario.shares.items():
+        yield (
+            f"{find_step(name).title}: about {share:.1%} of the images are asked about and the others inferred, where "
+            "labels tell most clusters; up to all, where they don't."
+        )
     for name, pace in (plan.measured or {}).items():
         tokens = "tokens unknown" if pace.tokens is None else f"{pace.tokens:,.0f} tokens each"
         measured = f"{pace.num_requests:,} requests at {pace.per_second:,.1f}/s"
@@ -282,6 +287,7 @@ def step_as_json(plan: Plan, step: Step) -> dict[str, object]:
     document: dict[str, object] = {
         "step": step.name,
         "requests": plan.scenario.num_requests(step),
+        **({"expected_share": share} if (share := plan.scenario.shares.get(step.name)) else {}),
         "hours": plan.hours(step),
         "measured_per_second": pace and pace.per_second,
         "measured_tokens": pace and pace.tokens,

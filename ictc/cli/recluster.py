@@ -34,6 +34,8 @@ def recluster(
     guide: Annotated[Path | None, Parameter(group=OWN)] = None,
     allow_none: Annotated[bool | None, Parameter(group=OWN)] = None,
     multi_label: Annotated[bool | None, Parameter(group=OWN)] = None,
+    assign_target: Annotated[float | None, Parameter(group=OWN)] = None,
+    assign_delta: Annotated[float | None, Parameter(group=OWN)] = None,
     evidence: Annotated[bool | None, Parameter(group=OWN)] = None,
     engine: Annotated[EngineSettings | None, Parameter(name="*", group=Group("Models", sort_key=4))] = None,
     control: Annotated[ControlSettings | None, Parameter(name="*", group=Group("Control", sort_key=5))] = None,
@@ -73,6 +75,9 @@ def recluster(
         allow_none: Let Step 3 say that no cluster fits an image. Unset: as in the source; --allow_none=false: no more.
         multi_label: Put an image into every cluster that fits it, with a score each. Unset: as in the source;
             --multi_label=false: into the best alone.
+        assign_target: Let Step 3 ask about some images only and infer the others, such that at least this share has the
+            answer that the model would have given. Unset: as in the source; 1: ask about all.
+        assign_delta: With --assign_target: probability with which that may be missed. Unset: as in the source.
         evidence: Back each assignment with a quote, and give each cluster two rules. Unset: as in the source;
             --evidence=false: no more.
     """
@@ -86,6 +91,8 @@ def recluster(
         "guide": guide,
         "allow_none": allow_none,
         "multi_label": multi_label,
+        "assign_target": assign_target,
+        "assign_delta": assign_delta,
         "evidence": evidence,
     }
     given = {name: value for name, value in own.items() if value is not None}

@@ -100,10 +100,16 @@ def drop_unused(rows: Sequence[Row]) -> list[Row]:
 
 def run_rows(run: RunStatus) -> list[Row]:
     """Return the rows of one run; the first names it."""
-    rows = [(step_row(step), describe_waits(step.waited, step.computing) if step.waited else "") for step in run.steps]
+    rows = [(step_row(step), say_below(step)) for step in run.steps]
     rows = rows or [((run.state, *[""] * (len(COLUMNS) - 2)), "")]
     names = [str(run.directory), *[""] * (len(rows) - 1)]
     return [((name, *cells), below) for name, (cells, below) in zip(names, rows, strict=True)]
+
+
+def say_below(step: StepStatus) -> str:
+    """Return what stands below the row of a step: what its time went to, and what there is to say of its result."""
+    waits = describe_waits(step.waited, step.computing) if step.waited else ""
+    return "; ".join(filter(None, (waits, step.remark)))
 
 
 def step_row(step: StepStatus) -> tuple[str, ...]:

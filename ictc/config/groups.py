@@ -229,6 +229,16 @@ class ClusteringSettings(SettingsGroup):
         description="Let Step 3 put an image into every cluster that fits it, with a score from 1 to 5 each, instead "
         "of the one that fits best.",
     )
+    assign_target: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="Let Step 3 ask about some images only and infer the others, such that at least this share has the "
+        "answer that the model would have given; .99, say. Unset, or 1: ask about all.",
+    )
+    assign_delta: float = Field(
+        0.05, gt=0, lt=1, description="With --assign_target: probability with which that may be missed."
+    )
     evidence: bool = Field(
         False,
         description="Back each assignment with a quote from the caption or the words in the image (Step 3b), and give "
@@ -310,6 +320,15 @@ class ClusteringSettings(SettingsGroup):
             raise ValueError(
                 f"--synthesize_runs 1 makes at most {MOST_AT_ONCE} clusters, as many as one answer holds; leave it "
                 "out, or lower --num_clusters"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def check_assign_target(self) -> Self:
+        if self.multi_label and self.assign_target not in (None, 1):
+            raise ValueError(
+                "--assign_target infers the one cluster of an image, and --multi_label asks for all that fit; leave "
+                "one of them out"
             )
         return self
 

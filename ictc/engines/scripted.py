@@ -11,6 +11,7 @@ whatever came before it. `--engine_options` scripts delays and failures:
     freeze_on     ids at which the engine stops answering, whatever it has been asked
     refuse        share of the pictures, in [0, 1], that it refuses, told by their pixels alone
     misquote      share of the quotes, in [0, 1], that stand nowhere, whatever else is asked
+    by_label      share of the images, in [0, 1], whose cluster follows from the first word of their label
     salt          any text: with another, every answer is another
     context       tokens of prompt and answer, of four letters each; a longer prompt is refused
     window        requests in flight
@@ -64,6 +65,7 @@ class ScriptedOptions(BaseModel):
     freeze_on: frozenset[str] = frozenset()
     refuse: float = Field(0.0, ge=0, le=1)
     misquote: float = Field(0.0, ge=0, le=1)
+    by_label: float = Field(0.0, ge=0, le=1)
     salt: str = ""
     context: int | None = Field(None, ge=1)
 
@@ -126,6 +128,8 @@ class ScriptedEngine:
         """Return the answer that the script has for a request, and scores for a closed choice."""
         if request.task == Task.ASSIGN and isinstance(request.answer, JsonAnswer):
             return orjson.dumps({"clusters": fits_for(request, self._options.salt)}).decode(), None
+        if request.task == Task.ASSIGN and _follows_label(request, self._options.by_label):
+            return choose_by_label(request, self._options.salt), None
         if request.task != Task.EVIDENCE:
             return answer_for(request, self._options.salt)
         random = Random(f"{self._options.salt}{orjson.dumps(request.inputs, option=orjson.OPT_SORT_KEYS)!r}")
@@ -141,6 +145,18 @@ def fits_for(request: GenerationRequest, salt: str = "") -> list[dict[str, Any]]
     least = request.answer.schema["properties"]["clusters"].get("minItems", 0)
     number = max(least, min(len(letters), random.choice((0, 1, 1, 1, 2, 2, 3))))
     return [{"cluster": one, "score": random.randint(1, 5)} for one in random.sample(letters, number)]
+
+
+def _follows_label(request: GenerationRequest, share: float) -> bool:
+    return Random(f"label{_fingerprint(request)}").random() < share
+
+
+def choose_by_label(request: GenerationRequest, salt: str = "") -> str:
+    """Return the letters of the cluster that all images get whose label begins with the same word."""
+    first = str(request.inputs["label"]).partition(" ")[0]
+    options = {option["name"]: letters for letters, option in request.inputs["options"].items()}
+    chosen: str = options[Random(f"{salt}{first}").choice(sorted(options))]
+    return chosen
 
 
 def quote_from(inputs: Mapping[str, Any], random: Random) -> str:

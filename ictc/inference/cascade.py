@@ -28,6 +28,9 @@ NO_ANSWER = -1
 """Stands for the answer of an input that the model gave none to."""
 
 LEAST_IN_A_ROUND = 8
+MOST_AT_FIRST = 0.01
+"""Of the inputs, most that are asked about before anything is known."""
+
 GROWTH = 1 / 3
 """A round asks about so many of what was asked before: the rounds of 10^6 images are some thirty."""
 
@@ -102,6 +105,24 @@ class Inferred:
     certificate: Certificate
 
 
+LEARNED = 0.03
+"""Of the inputs, what classifiers learn from at least where labels tell most answers (`docs/benchmarks.md`)."""
+
+
+def foresee(num_images: int, aim: Aim) -> float:
+    """Return the share of images that will be asked about, in [0, 1], if labels tell most answers.
+
+    An audit in which an eighth of the wrong images that are allowed turn up, and as many again to learn from.
+    """
+    allowed = aim.allowed(num_images)
+    if not num_images or not allowed:
+        return 1.0
+    share = HOPED * allowed / num_images
+    audit = Audit(total=num_images, allowed=allowed, delta=aim.share(0), prior=Prior.expecting(share))
+    audited = audit.count_draws(share) / num_images
+    return min(1.0, audited + max(audited, LEARNED))
+
+
 Asking = Generator[Integers, Sequence[int], Inferred]
 """Yields rows to ask about, is sent their answers in this order, and returns how all inputs are answered."""
 
@@ -150,14 +171,19 @@ class _Cascade:
     # What to ask, to learn from.
 
     def _choose_first(self) -> Integers:
-        """Return an input of each label, the most frequent ones first, of as many as half of the images have."""
+        """Return an input of each label, the most frequent ones first, of as many as half of the images have.
+
+        Where labels are rare, words tell more than another label does, so there is a bound.
+        """
         sizes = np.bincount(self.inputs.labels, self.inputs.counts)
         first = np.lexsort((self.ranks, self.inputs.labels))
         _, starts = np.unique(self.inputs.labels[first], return_index=True)
         of_label = first[starts]
         by_size = np.lexsort((self.ranks[of_label], -sizes))
         covered = np.cumsum(sizes[by_size])
-        first_ones: Integers = of_label[by_size[: 1 + np.argmax(2 * covered >= self.inputs.num_images)]]
+        number = 1 + int(np.argmax(2 * covered >= self.inputs.num_images))
+        most = max(LEAST_IN_A_ROUND, int(MOST_AT_FIRST * len(self.was_asked)))
+        first_ones: Integers = of_label[by_size[: min(number, most)]]
         return first_ones
 
     def _choose(self, right: Floats, number: int) -> Integers:

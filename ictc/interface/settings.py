@@ -43,6 +43,8 @@ OF_CLUSTERS = (
     "guide",
     "allow_none",
     "multi_label",
+    "assign_target",
+    "assign_delta",
     "evidence",
 )
 OWN_OF_RECLUSTER = ("track", "num_clusters", "redo_2a", "keep_labels", *OF_CLUSTERS)

@@ -6,7 +6,7 @@ Joins what is known of the collection, the prompts, the models and the GPU. Meas
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from ictc.config import EngineSettings, ModelSpec
@@ -39,6 +39,7 @@ class Scenario:
         steps: those to be run.
         num_tracks: tracks of the run.
         dedupe: whether equal images are asked about once.
+        shares: of the images, what a step is expected to ask about, by its name; all of them else.
         in_one_pass: whether the tracks share each image, or every track is a run of its own.
     """
 
@@ -49,6 +50,7 @@ class Scenario:
     steps: tuple[Step, ...]
     num_tracks: int = 1
     dedupe: bool = True
+    shares: Mapping[str, float] = field(default_factory=dict)
     in_one_pass: bool = True
 
     @property
@@ -70,7 +72,8 @@ class Scenario:
     def num_requests(self, step: Step) -> int:
         """Return how many requests a step makes, for all tracks together."""
         of_each = self.tokens[step.name].num_requests
-        return round(self.num_tracks * of_each * (1 if isinstance(step, ReduceStep) else self.num_images))
+        times = 1 if isinstance(step, ReduceStep) else self.num_images * self.shares.get(step.name, 1.0)
+        return round(self.num_tracks * of_each * times)
 
 
 @dataclass(frozen=True, kw_only=True)

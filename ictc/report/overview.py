@@ -11,6 +11,7 @@ import pandas as pd
 from ictc.report.clusters import clip
 from ictc.report.reading import RunReport
 from ictc.steps.base import MapStep
+from ictc.steps.certified import describe_certificate
 from ictc.steps.evidence import DROPPED, QUOTED
 from ictc.steps.table import STEPS
 
@@ -113,6 +114,7 @@ def build_facts(run: RunReport) -> dict[str, str]:
         "Levels": describe_levels(run),
         "No cluster": "allowed where none fits" if metadata.get("allow_none") else "",
         "Several clusters": "all that fit, with a score from 1 to 5" if metadata.get("multi_label") else "",
+        "Certificate": describe_certificate(metadata["certificate"]) if "certificate" in metadata else "",
         "Evidence": describe_quotes(run.quotes),
         "Imported": IMPORTS.get(imported, ""),
         "Model": describe_models(metadata),

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic
+from typing import Any, Generic
 
 from ictc.config import ControlSettings
 from ictc.executors.base import Executor
@@ -15,13 +15,14 @@ from ictc.runs.reporter import Reporter
 from ictc.stages.brake import Tolerance
 from ictc.stages.lane import Lane
 from ictc.stages.sharing import EqualSources, Leaders, NoLeaders, SimilarLooks
-from ictc.stages.survey import Survey, check_accounting
+from ictc.stages.survey import Survey, check_accounting, survey
 from ictc.stages.suspects import Suspects
 from ictc.stages.timekeeping import Timekeeper
 from ictc.stages.work import ItemT, MapStage
-from ictc.steps.base import MapStep
+from ictc.steps.base import MapStep, Results
 from ictc.steps.exports import Exports
 from ictc.storage.journal import Journal
+from ictc.storage.keys import StageKey
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,16 +67,13 @@ async def run_map_steps(
     with ExitStack() as stack:
         times = Timekeeper()
         lanes = [
-            stack.enter_context(open_lane(work, control, f"{number}:" if len(todo) > 1 else "", times))
+            stack.enter_context(open_lane(work, work.journal, control, f"{number}:" if len(todo) > 1 else "", times))
             for number, work in enumerate(todo)
         ]
         together = todo[0].step.combine(lanes) if control.combine_tracks else lanes
         await executor.run(together, stop, todo[0].reporter.note)
     for work, lane in zip(todo, lanes, strict=True):
-        if lane.num_shared:
-            work.reporter.note(
-                f"{work.title}: {lane.num_shared:,} of {lane.num_finished:,} are equal to others and share their answer"
-            )
+        say_shared(work, lane)
         if not stop.is_set():
             check_accounting(work.stage, work.journal)
 
@@ -87,14 +85,33 @@ def choose_todo(works: Sequence[MapWork[ItemT]], *, combined: bool) -> list[MapW
         return list(works)
     for work in works:
         if work not in todo:
-            work.reporter.note(f"{work.title}: all {work.surveyed.total:,} are up to date")
+            note_up_to_date(work)
     return todo
 
 
+def note_up_to_date(work: MapWork[Any]) -> None:
+    """Say that there is nothing to do."""
+    work.reporter.note(f"{work.title}: all {work.surveyed.total:,} are up to date")
+
+
+def say_shared(work: MapWork[Any], lane: Lane[Any]) -> None:
+    """Say how many images got the answer of another one, if any did."""
+    if lane.num_shared:
+        work.reporter.note(
+            f"{work.title}: {lane.num_shared:,} of {lane.num_finished:,} are equal to others and share their answer"
+        )
+
+
 @contextmanager
-def open_lane(work: MapWork[ItemT], control: ControlSettings, prefix: str, times: Timekeeper) -> Iterator[Lane[ItemT]]:
-    """Open the progress of a step and its list of suspects for as long as the block lasts."""
-    suspects_path = work.journal.directory / "in_flight.log"
+def open_lane(
+    work: MapWork[ItemT], journal: Journal, control: ControlSettings, prefix: str, times: Timekeeper
+) -> Iterator[Lane[ItemT]]:
+    """Open the progress of a step and its list of suspects for as long as the block lasts.
+
+    Args:
+        journal: gets the answers.
+    """
+    suspects_path = journal.directory / "in_flight.log"
     if control.retry_rejected:
         suspects_path.unlink(missing_ok=True)
     progress = work.reporter.stage(
@@ -104,10 +121,10 @@ def open_lane(work: MapWork[ItemT], control: ControlSettings, prefix: str, times
         try:
             yield Lane(
                 stage=work.stage,
-                journal=work.journal,
+                journal=journal,
                 suspects=suspects,
                 progress=opened,
-                leaders=choose_leaders(work, control),
+                leaders=choose_leaders(journal, control, compares_looks=work.compares_looks),
                 tolerance=tolerance_of(control, work.exports.directory),
                 retry_rejected=control.retry_rejected,
                 prefix=prefix,
@@ -118,15 +135,31 @@ def open_lane(work: MapWork[ItemT], control: ControlSettings, prefix: str, times
             work.exports.write_rejections()
 
 
+def survey_step(
+    step: MapStep[ItemT],
+    key: StageKey,
+    stage: MapStage[ItemT],
+    results: Results,
+    *,
+    journal: Journal | None,
+    retry_rejected: bool = False,
+) -> Survey:
+    """Return how much of the result of a map step under a key is done, as its journal says."""
+    partly_asked = step.partly_asked(key, results, stage)
+    if partly_asked is not None:
+        return partly_asked.survey(journal, retry_rejected=retry_rejected)
+    return survey(stage, journal, retry_rejected=retry_rejected, near=step.compares_looks(key))
+
+
 def tolerance_of(control: ControlSettings, directory: Path) -> Tolerance:
     """Return how many bad images a user puts up with in the run in `directory`."""
     return Tolerance(max_rejected=control.max_rejected, max_broken=control.max_broken, directory=directory)
 
 
-def choose_leaders(work: MapWork[ItemT], control: ControlSettings) -> Leaders:
+def choose_leaders(journal: Journal, control: ControlSettings, *, compares_looks: bool) -> Leaders:
     """Return what says which images share an answer."""
     if control.dedupe == "off":
         return NoLeaders()
-    if work.compares_looks:
-        return SimilarLooks(work.journal, retry_rejected=control.retry_rejected)
-    return EqualSources(work.journal, retry_rejected=control.retry_rejected)
+    if compares_looks:
+        return SimilarLooks(journal, retry_rejected=control.retry_rejected)
+    return EqualSources(journal, retry_rejected=control.retry_rejected)

@@ -119,6 +119,8 @@ def make_config(
         dedupe=control.dedupe,
         allow_none=clustering.allow_none,
         multi_label=clustering.multi_label,
+        assign_target=clustering.assign_target if clustering.assign_target != 1 else None,
+        assign_delta=clustering.assign_delta,
         evidence=clustering.evidence,
         is_part=settings.input.is_part,
         has_imported_labels=has_imported_labels,

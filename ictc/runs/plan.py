@@ -8,10 +8,11 @@ from typing import Any
 
 from ictc.errors import ConfigError
 from ictc.runs.context import check_room
+from ictc.runs.map_step import survey_step
 from ictc.runs.progress import load_work
 from ictc.runs.reporter import StepPlan
 from ictc.runs.track_run import TrackRun
-from ictc.stages.survey import Survey, survey
+from ictc.stages.survey import Survey
 from ictc.steps.base import MapStep, ReduceStep, Step
 from ictc.steps.choice import find_needed, name_numbers
 from ictc.storage.keys import StageKey, digest, explain_change
@@ -38,9 +39,10 @@ def check_preconditions(run: TrackRun) -> None:
 def _use_earlier(run: TrackRun, step: MapStep[Any]) -> None:
     """Use the result of a map step that is not run, if it covers every image."""
     key = run.directory.current_key(step.name)
-    journal = None if key is None else run.open_journal(step, key)
     stage = step.stage(run.config, run.results, None)
-    missing = survey(stage, journal, near=key is not None and step.compares_looks(key)).todo
+    missing = 0
+    if key is not None:
+        missing = survey_step(step, key, stage, run.results, journal=run.open_journal(step, key)).todo
     if missing or key is None:
         raise ConfigError(
             f"--steps {name_numbers(run.steps)} needs the result of Step {step.number}, and {run.directory.path} "

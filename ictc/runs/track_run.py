@@ -14,8 +14,9 @@ from ictc.config import ControlSettings, EngineSettings
 from ictc.engines.base import GenerationRequest, GenerationResult
 from ictc.errors import StageError
 from ictc.executors.base import Executor
+from ictc.runs.inferring import PartlyAskedWork, run_partly_asked
 from ictc.runs.manifests import ManifestKeeper
-from ictc.runs.map_step import MapWork, run_map_steps, tolerance_of
+from ictc.runs.map_step import MapWork, run_map_steps, survey_step, tolerance_of
 from ictc.runs.models import note_models
 from ictc.runs.reporter import Reporter
 from ictc.runs.stopping import raise_if_stopped
@@ -23,7 +24,7 @@ from ictc.runs.summary import TrackSummary, summarize
 from ictc.stages.asking import KeptAnswers
 from ictc.stages.brake import tally
 from ictc.stages.outcome import Status
-from ictc.stages.survey import Survey, survey
+from ictc.stages.survey import Survey
 from ictc.stages.work import AskAll, ImageReader, ReduceTask
 from ictc.steps.base import MapStep, ReduceStep, Results, Step, View
 from ictc.steps.config import StepConfig
@@ -108,11 +109,33 @@ class TrackRun:
 
     async def _run_text(self, step: Step, executor: Executor) -> None:
         if isinstance(step, MapStep):
-            await run_map_steps([self.prepare(step)], executor, self.control, self.stop)
+            await self._run_map(step, executor)
             if not self.stop.is_set() and (remark := step.remark(self.results)):
                 self.reporter.note(f"{self.title(step)}: {remark}")
         elif isinstance(step, ReduceStep):
             await self._run_reduce(step, executor)
+
+    async def _run_map(self, step: MapStep[Any], executor: Executor) -> None:
+        work, key = self.prepare(step), self.key(step)
+        partly_asked = step.partly_asked(key, self.results, work.stage)
+        if partly_asked is None:
+            await run_map_steps([work], executor, self.control, self.stop)
+            return
+        todo = PartlyAskedWork(
+            work=work,
+            partly_asked=partly_asked,
+            open_answers=partial(
+                self.directory.open_journal,
+                step.name,
+                partly_asked.key_of_answers,
+                sync_records=self._sync_records(step),
+            ),
+            is_afresh=self.is_forced(step, key),
+        )
+        await run_partly_asked(todo, executor, self.control, self.stop)
+
+    def _sync_records(self, step: MapStep[Any]) -> int:
+        return self.control.ckpt_vlm if step.role == "vlm" else self.control.ckpt_llm
 
     def prepare(self, step: MapStep[Any], reader: ImageReader | None = None) -> MapWork[Any]:
         """Return what is to do of a map step; nothing on the disk has changed yet."""
@@ -214,7 +237,7 @@ class TrackRun:
         """Return how much of a map step is done under `key`; nothing, if it is to start afresh."""
         journal = None if self.is_forced(step, key) else self.open_journal(step, key)
         stage = step.stage(self.config, self.results, None)
-        return survey(stage, journal, retry_rejected=self.control.retry_rejected, near=step.compares_looks(key))
+        return survey_step(step, key, stage, self.results, journal=journal, retry_rejected=self.control.retry_rejected)
 
     def _explain_change(self, step: Step, key: StageKey) -> None:
         earlier = self.directory.current_key(step.name)
@@ -235,6 +258,8 @@ class TrackRun:
         if isinstance(step, MapStep) and forced and step in self.results.journals:
             self.results.journals.pop(step).close()
         note_models(self.directory, self.models)
+        if isinstance(step, MapStep) and forced and (partly := step.partly_asked(key, self.results, None)):
+            self.directory.forget_result(step.name, partly.key_of_answers)
         self.directory.start_stage(step.name, key, afresh=forced)
         if isinstance(step, MapStep):
             self.open_journal(step, key)
@@ -288,8 +313,7 @@ class TrackRun:
             return held
         if held is not None:
             held.close()
-        sync_records = self.control.ckpt_vlm if step.role == "vlm" else self.control.ckpt_llm
-        journal = self.directory.open_journal(step.name, key, sync_records=sync_records)
+        journal = self.directory.open_journal(step.name, key, sync_records=self._sync_records(step))
         self.results.journals[step] = journal
         if journal.num_damaged:
             self.reporter.note(f"{self.title(step)}: {journal.num_damaged} damaged records are made again")

@@ -52,6 +52,7 @@ class StepStatus:
         waited: share of the time that it waited for what (`ictc.records.Wait`), of the last run that worked on it; they
             sum to 1. None where nothing is known.
         computing: share of that time in which its main thread computed.
+        remark: what there is to say of its result, "" if nothing.
     """
 
     stage: str
@@ -66,6 +67,7 @@ class StepStatus:
     dropped: int = 0
     waited: Mapping[str, float] | None = None
     computing: float | None = None
+    remark: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,6 +129,7 @@ class RunWatcher:
             )
         assert isinstance(step, MapStep)
         outcomes = self._read_outcomes(step, key)
+        remark = step.describe_result(self._directory.result_path(step.name, key))
         if record is None or record.key != digest(key):
             done, count = count_results(self._directory, step)
             return StepStatus(
@@ -137,6 +140,7 @@ class RunWatcher:
                 rejected=outcomes.rejected,
                 none=outcomes.num_none,
                 dropped=outcomes.num_dropped,
+                remark=remark,
             )
         step_state = state_of_step(done=record.done, total=record.total, run=state, at_work=record.ended_at is None)
         rate = record.images_per_second or None
@@ -153,6 +157,7 @@ class RunWatcher:
             dropped=outcomes.num_dropped,
             waited=record.waited or None,
             computing=record.computing,
+            remark=remark,
         )
 
     def _read_outcomes(self, step: Step, key: StageKey) -> OutcomeReader:

@@ -14,9 +14,10 @@ from typing import Any
 
 from ictc.records import Assignment, ClusterDefinition, LabeledCaption
 from ictc.stages.outcome import Status
-from ictc.stages.work import ImageReader, WorkItem
+from ictc.stages.work import ImageReader, MapStage, WorkItem
 from ictc.steps.base import ExportFile, JsonFile, MapStep, Results, TypicalRequest, View
 from ictc.steps.caption import CAPTION, caption_of, find_duplicates
+from ictc.steps.certified import TARGET, CertifiedAnswers, describe_certificate, load_certificate, target_key
 from ictc.steps.choosing import TOKENS_PER_FIT, AssignStage, FittingStage
 from ictc.steps.config import StepConfig
 from ictc.steps.finding import Finding
@@ -34,10 +35,13 @@ from ictc.tracks.context import CLUSTER, IMAGE, NOTHING, RULES, ContextNeed, Siz
 from ictc.tracks.fitting import MOST_SCORE
 from ictc.tracks.typical import TYPICAL_CLUSTER, TYPICAL_LABEL, TYPICAL_RULES, typical_ad
 
+INFERRED_COLUMNS: dict[str, type] = {"inferred": bool, "probability": float}
+"""Of rows where only some images were asked about, and their types."""
+
 JUDGED = (Status.DONE, Status.NONE)
 """How an image leaves that has its answer: a cluster, or that none fits."""
 
-SAID_APART = ("clusters", "levels", "allow_none", "multi_label")
+SAID_APART = ("clusters", "levels", "allow_none", "multi_label", "certificate")
 TYPICAL_FITS = '{"clusters": [{"cluster": "A", "score": 5}, {"cluster": "B", "score": 2}]}'
 
 ASSIGNMENTS_FILE = "step3_final_assignment.json"
@@ -86,13 +90,22 @@ def count_sizes(results: Results) -> tuple[Counter[int | None], Counter[int]]:
 def say_counts(view: View) -> dict[str, Any]:
     """Return what a run says of itself, with how many images left each step in which way."""
     results = view.results
+    certificate = say_certificate(view)
     return {
         **{name: value for name, value in say_settings(view).items() if name not in SAID_APART},
         "images": results.manifest.num_images,
         "duplicates": len(find_duplicates(results)),
         **{f"step{step.number}": results.describe_statuses(step) for step in (CAPTION, LABEL, ASSIGN)},
         **{name: True for name in ("allow_none", "multi_label") if name in view.keys[ASSIGN]},
+        **({"certificate": certificate} if certificate else {}),
     }
+
+
+def say_certificate(view: View) -> dict[str, Any]:
+    """Return what is certain of the assignments, {} where all images were asked about for want of a target."""
+    if TARGET not in view.keys[ASSIGN]:
+        return {}
+    return load_certificate(view.results.journals[ASSIGN].directory) or {}
 
 
 def iter_table(view: View) -> Iterator[Entry]:
@@ -125,12 +138,19 @@ def more_types(view: View, added: Mapping[str, Any] | None = None) -> dict[str, 
     """
     path = {PATH_FIELD: list[str]} if levels_of(view.results) else {}
     several = {"clusters": list[str], "cluster_scores": list[int]} if "multi_label" in view.keys[ASSIGN] else {}
-    return {**path, **several, **(added or {}), **view.results.once(own_types)}
+    inferred = INFERRED_COLUMNS if TARGET in view.keys[ASSIGN] else {}
+    return {**path, **several, **inferred, **(added or {}), **view.results.once(own_types)}
 
 
 def own_types(results: Results) -> dict[str, type]:
     """Return the types of the columns that are the user's own."""
     return metadata_types(results.manifest)
+
+
+def say_inferred(assignment: Assignment) -> dict[str, Any]:
+    """Return the columns that tell whether an image was asked about."""
+    probability = assignment.probability
+    return {"inferred": probability is not None, "probability": probability}
 
 
 def say_fitting(assignment: Assignment, names: Mapping[int, str]) -> dict[str, Any]:
@@ -186,19 +206,35 @@ class AssignStep(MapStep[LabeledCaption]):
         common = config.model_key(self.role, prompt, uses_criterion=config.assign_prompt.uses("criterion"))
         none = {"allow_none": digest([NONE_NAME, NONE_DESCRIPTION])} if config.allow_none else {}
         several = {"multi_label": True} if config.multi_label else {}
-        return {**common, **none, **several, "clusters": digest_clusters(definitions_of(results))}
+        target = target_key(target=config.assign_target, delta=config.assign_delta, shares=config.dedupe != "off")
+        return {**common, **none, **several, **target, "clusters": digest_clusters(definitions_of(results))}
+
+    def is_of_a_part(self, settings: object, *, given: bool) -> bool:
+        """Return as the others, but that what is inferred is inferred from the whole."""
+        return super().is_of_a_part(settings, given=given) and not infers(settings)
 
     def must_have(self, config: StepConfig) -> tuple[MapStep[Any], ...]:
         return (self,) if config.is_part else (CAPTION, self)
 
     def iter_items(self, results: Results) -> Iterator[WorkItem[LabeledCaption]]:
-        for image_id in results.iter_ids(CAPTION, Status.DONE):
-            made_from = [results.fingerprint(CAPTION, image_id)]
-            if has_label(results, image_id):
-                made_from.append(results.fingerprint(LABEL, image_id))
-            yield WorkItem(
-                image_id, input_digest=digest(made_from), load=partial(labeled_caption_of, results, image_id)
-            )
+        return map(partial(self._item, results), results.iter_ids(CAPTION, Status.DONE))
+
+    def _item(self, results: Results, image_id: str) -> WorkItem[LabeledCaption]:
+        made_from = [results.fingerprint(CAPTION, image_id)]
+        if has_label(results, image_id):
+            made_from.append(results.fingerprint(LABEL, image_id))
+        return WorkItem(image_id, input_digest=digest(made_from), load=partial(labeled_caption_of, results, image_id))
+
+    def partly_asked(
+        self, key: StageKey, results: Results, stage: MapStage[LabeledCaption] | None
+    ) -> CertifiedAnswers | None:
+        """Return which images are asked about, where others are inferred."""
+        if TARGET not in key:
+            return None
+        assert stage is None or isinstance(stage, AssignStage)
+        return CertifiedAnswers(
+            key=key, items=partial(self.iter_items, results), item_of=partial(self._item, results), stage=stage
+        )
 
     def stage(self, config: StepConfig, results: Results, reader: ImageReader | None) -> AssignStage:
         clusters = definitions_of(results)
@@ -212,6 +248,13 @@ class AssignStep(MapStep[LabeledCaption]):
             options = make_options(clusters, allow_none=False)
             return FittingStage(**common, options=options, allow_none=config.allow_none)
         return AssignStage(**common, options=make_options(clusters, allow_none=config.allow_none))
+
+    def remark(self, results: Results) -> str:
+        return self.describe_result(results.journals[self].directory)
+
+    def describe_result(self, folder: Path) -> str:
+        certificate = load_certificate(folder)
+        return describe_certificate(certificate) if certificate else ""
 
     def count_context(self, config: StepConfig, num_labels: int) -> ContextNeed | None:
         around = count_prompt(config.assign_prompt.render(criterion=config.criterion, clusters="", image=""))
@@ -239,6 +282,13 @@ class AssignStep(MapStep[LabeledCaption]):
         )
         return [TypicalRequest(prompt=prompt, answer=TYPICAL_FITS if config.multi_label else "A")]
 
+    def expected_share(self, config: StepConfig, num_images: int) -> float:
+        if config.assign_target is None:
+            return 1.0
+        from ictc.inference.cascade import Aim, foresee
+
+        return foresee(num_images, Aim(target=config.assign_target, delta=config.assign_delta, seed=config.seed))
+
     def check_result(self, folder: Path, results: Results, key: StageKey) -> Iterator[Finding]:
         if key["clusters"] != digest_clusters(definitions_of(results)):
             problem = "is out of date: it assigns to other clusters than those in use; run again"
@@ -248,6 +298,9 @@ class AssignStep(MapStep[LabeledCaption]):
                 f"{count:,} images fit no cluster, which the key does not allow; run Step 3 again (--force_steps 3)"
             )
             yield Finding("accounting", folder, problem)
+        if certified := self.partly_asked(key, results, None):
+            for problem in certified.find_problems(results.journals[self]):
+                yield Finding("accounting", folder, problem)
         is_several = "multi_label" in key
         if any(("fitting" in data) != is_several for _, data in results.iter_data(self, *JUDGED)):
             problem = "has answers to another question than its key: for one cluster, or for all that fit; run again"
@@ -262,12 +315,18 @@ class AssignStep(MapStep[LabeledCaption]):
         def makes_sense(record: Mapping[str, Any]) -> bool:
             data = record["data"]
             is_known = data.get("cluster_id", 0) in meant.get(record["status"], ())
+            is_known = is_known and 0 <= data.get("probability", 1) <= 1
             return is_known and ("fitting" not in data or is_fitting(data, known=meant[Status.DONE]))
 
         return makes_sense
 
 
 ASSIGN = AssignStep()
+
+
+def infers(settings: object) -> bool:
+    """Whether settings ask for assignments of which some are inferred."""
+    return getattr(settings, "assign_target", None) not in (None, 1)
 
 
 def is_fitting(data: Mapping[str, Any], *, known: Container[int | None]) -> bool:
@@ -294,7 +353,7 @@ def iter_assignments(results: Results) -> Iterator[Assignment]:
 
 def iter_result_rows(view: View) -> Iterator[ResultRow]:
     """Yield everything known about each image that was judged."""
-    results, is_several = view.results, "multi_label" in view.keys[ASSIGN]
+    results, is_several, infers_some = view.results, "multi_label" in view.keys[ASSIGN], TARGET in view.keys[ASSIGN]
     duplicates = find_duplicates(results)
     clusters: dict[int | None, ClusterDefinition | None] = {one.cluster_id: one for one in definitions_of(results)}
     clusters[None] = None
@@ -315,5 +374,6 @@ def iter_result_rows(view: View) -> Iterator[ResultRow]:
             further={
                 **({PATH_FIELD: path} if (path := paths.get(assignment.cluster_id or 0)) else {}),
                 **(say_fitting(assignment, names) if is_several else {}),
+                **(say_inferred(assignment) if infers_some else {}),
             },
         )

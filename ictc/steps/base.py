@@ -20,6 +20,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 from ictc.config.engine import Role
 from ictc.engines.base import Message
 from ictc.records import NONE_GIVEN, GivenClusters, ImageRecord, Rejection
+from ictc.stages.inferring import PartlyAsked
 from ictc.stages.lane import Lane
 from ictc.stages.outcome import Status
 from ictc.stages.work import ImageReader, ItemT, MapStage, ReduceTask, ResultT, WorkItem
@@ -145,6 +146,14 @@ class Step(ABC):
     flag: ClassVar[str] = ""
     completes: ClassVar[Step | None] = None
 
+    def is_of_a_part(self, settings: object, *, given: bool) -> bool:
+        """Whether a part of a collection does it under settings, of a command or of steps.
+
+        Args:
+            given: whether its clusters are given.
+        """
+        return self.of_a_part or (given and self.of_a_part_if_given)
+
     def is_wanted(self, settings: object) -> bool:
         """Whether settings, of a command or of steps, ask for it."""
         return not self.flag or bool(getattr(settings, self.flag))
@@ -178,6 +187,14 @@ class Step(ABC):
     @abstractmethod
     def examples(self, config: StepConfig) -> Sequence[TypicalRequest]:
         """Return typical requests, one of each kind, to reckon what a run costs."""
+
+    def describe_result(self, folder: Path) -> str:
+        """Return what there is to say of a result that lies in a folder, whole or not, "" if nothing."""
+        return ""
+
+    def expected_share(self, config: StepConfig, num_images: int) -> float:
+        """Return about what share of the images it will ask about, in (0, 1], as far as settings tell."""
+        return 1.0
 
     def export(self, directory: Path, view: View) -> None:
         """Write its files.
@@ -231,6 +248,14 @@ class MapStep(Step, Generic[ItemT]):
         Args:
             reader: None where nothing is asked, or nothing about pixels.
         """
+
+    def partly_asked(self, key: StageKey, results: Results, stage: MapStage[ItemT] | None) -> PartlyAsked[ItemT] | None:
+        """Return which images are asked about, where a result under this key has inferred ones; None if all are.
+
+        Args:
+            stage: asks about all; None where nothing is asked.
+        """
+        return None
 
     def count_entering(self, results: Results) -> int:
         """Return how many images enter."""

@@ -25,7 +25,7 @@ def choose_steps(
     """
     if control.steps is None:
         wanted = find_wanted(clustering)
-        steps = tuple(step for step in wanted if not is_part or _is_of_a_part(step, given=given))
+        steps = tuple(step for step in wanted if not is_part or step.is_of_a_part(clustering, given=given))
     else:
         named = find_by_numbers(parse_steps(control.steps), flag=f"--steps {control.steps}")
         _check_wanted(named, clustering, flag=f"--steps {control.steps}")
@@ -34,7 +34,7 @@ def choose_steps(
         raise ConfigError(f"--steps names no step; the steps are {name_numbers(STEPS)}")
     _check_no_gap(steps, asked=control.steps or name_numbers(steps))
     if is_part:
-        _check_part(steps, given=given)
+        _check_part(steps, clustering, given=given)
     for step in find_by_numbers(control.forced_steps, flag=f"--force_steps {control.force_steps}"):
         if step not in steps:
             raise ConfigError(f"--force_steps {step.number} is not among the steps to run ({name_numbers(steps)})")
@@ -79,10 +79,6 @@ def find_needed(steps: Iterable[Step]) -> tuple[Step, ...]:
     return tuple(step for step in STEPS if step in needed - chosen)
 
 
-def _is_of_a_part(step: Step, *, given: bool) -> bool:
-    return step.of_a_part or (given and step.of_a_part_if_given)
-
-
 def _is_given_to(step: Step, named: Sequence[Step]) -> bool:
     return isinstance(step, ReduceStep) and step.takes_given and any(step in other.needs for other in named)
 
@@ -105,11 +101,11 @@ def _check_wanted(named: Iterable[Step], clustering: ClusteringSettings, *, flag
             raise ConfigError(f"{flag}: Step {step.number} is for --{step.flag}; add that")
 
 
-def _check_part(steps: Sequence[Step], *, given: bool) -> None:
+def _check_part(steps: Sequence[Step], clustering: ClusteringSettings, *, given: bool) -> None:
     """Refuse what only the whole collection can be asked for."""
-    if all(_is_of_a_part(step, given=given) for step in steps):
+    if all(step.is_of_a_part(clustering, given=given) for step in steps):
         return
-    of_the_whole = " and ".join(step.number for step in STEPS if not _is_of_a_part(step, given=given))
+    of_the_whole = " and ".join(step.number for step in STEPS if not step.is_of_a_part(clustering, given=given))
     raise ConfigError(
         f"Steps {of_the_whole} of a part of the collection: clusters made from a part would differ from shard to "
         f"shard; run --steps {name_numbers(step for step in STEPS if step.of_a_part)} here, then ictc merge clusters "

@@ -38,6 +38,8 @@ class StepConfig:
         dedupe: what shares an answer.
         allow_none: whether an image may end in no cluster, as none fits.
         multi_label: whether an image may be in several clusters.
+        assign_target: least share of assignments that are the model's own, where others are inferred; None if all are.
+        assign_delta: probability with which that may be missed.
         evidence: whether each assignment is backed with a quote.
         is_part: whether the images are a part of a collection.
         has_imported_labels: whether some labels were imported, so that a model makes those of the others only.
@@ -61,6 +63,8 @@ class StepConfig:
     dedupe: Literal["off", "exact", "near"] = "exact"
     allow_none: bool = False
     multi_label: bool = False
+    assign_target: float | None = None
+    assign_delta: float = 0.05
     evidence: bool = False
     is_part: bool = False
     has_imported_labels: bool = False

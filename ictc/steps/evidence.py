@@ -114,6 +114,9 @@ class EvidenceStep(MapStep[Assigned]):
     flag = "evidence"
     completes = ASSIGN
 
+    def is_of_a_part(self, settings: object, *, given: bool) -> bool:
+        return ASSIGN.is_of_a_part(settings, given=given)
+
     def key(self, config: StepConfig, results: Results) -> StageKey:
         prompt = EVIDENCE_PROMPTS[self.name]
         return config.model_key(self.role, prompt, uses_criterion=PROMPT.uses("criterion"))

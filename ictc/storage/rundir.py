@@ -61,6 +61,13 @@ class RunDirectory:
         if self.current_key(stage) != key:
             write_atomic(self._stage_path(stage) / "current.json", orjson.dumps(key, option=orjson.OPT_INDENT_2))
 
+    def forget_result(self, stage: str, key: StageKey) -> None:
+        """Throw away what the stage has under a key that is not its current one, or will not be for long."""
+        path = self.result_path(stage, key)
+        with storage_errors(path):
+            if path.is_dir():
+                shutil.rmtree(path)
+
     def retire_stage(self, stage: str) -> None:
         """Use no result of the stage any more; what there is stays under its keys."""
         write_atomic(self._stage_path(stage) / "current.json", RETIRED)
