@@ -7,15 +7,22 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from cyclopts import Parameter
+from cyclopts import Group, Parameter
+from cyclopts.validators import Number
 
 from ictc.analytics.extra import analysis_packages
+from ictc.cli.judging import check_judge, tell_judged
+from ictc.config import ControlSettings, EngineSettings
+from ictc.config.base import explicit
 from ictc.errors import ConfigError
+from ictc.intrusion.run import JudgeRequest
 
 if TYPE_CHECKING:
     from ictc.analytics.evaluation import Evaluation, Scores
     from ictc.analytics.labels import Clustering
     from ictc.validation.result import FoundValidation
+
+MODELS, CONTROL = Group("Models of --judge", sort_key=4), Group("Control of --judge", sort_key=5)
 
 TITLES = {
     "accuracy": "accuracy (Hungarian)",
@@ -61,16 +68,24 @@ def evaluate(
     column: str = "truth",
     level: str | None = None,
     output_dir: Path | None = None,
+    judge: bool = False,
+    triples: Annotated[int, Parameter(validator=Number(gte=1))] = 20,
+    engine: Annotated[EngineSettings | None, Parameter(name="*", group=MODELS)] = None,
+    control: Annotated[ControlSettings | None, Parameter(name="*", group=CONTROL)] = None,
 ) -> None:
     """Compare clusters with the true classes: accuracy, NMI, ARI, AMI, BCubed, each class and the confusion matrix.
 
     Images without a cluster, also those that no cluster fits, or without a class are counted and told. Of a run with
     --multi_label the sets of clusters are compared, and the truth may have several classes in a cell, with semicolons
-    between them. Examples:
+    between them. Without a truth --judge asks a model, of two images of a cluster and one of another, for the odd one
+    out, by their captions: where it can't tell, the cluster holds nothing together. Clusters of shuffled images are
+    judged beside them. The same command again resumes. Examples:
 
     ictc evaluate out --truth truth.csv
 
     ictc evaluate out_levels --truth truth.csv --level coarse
+
+    ictc evaluate out --judge --triples 30
 
     ictc evaluate assignments.csv --truth truth.csv --column category --output_dir out_evaluation
 
@@ -80,14 +95,28 @@ def evaluate(
         column: Column of --truth that holds the class.
         level: Of nested clusters, the level to compare; all: each of them. Unset: the finest, and the scores of each.
         output_dir: Folder for evaluation.json, the tables as CSV and the confusion matrix as PNG and SVG; with all
-            levels, for a folder of each.
+            levels, for a folder of each. With --judge for judge.json; unset, it lies in "judge" in the
+            directory of the run.
+        judge: Ask a model about the captions of a run: the run's own unless --engine or the like say otherwise.
+        triples: Questions about each cluster with --judge.
     """
+    overrides = {**explicit(engine), **explicit(control)}
+    check_judge(truth, overrides, judge=judge)
+    if judge:
+        tell_judged(
+            JudgeRequest(directory=path, output_dir=output_dir, level=level, num_triples=triples, overrides=overrides)
+        )
+    elif truth is None:
+        tell_checked(path, level=level, output_dir=output_dir)
+    else:
+        compare_with_truth(path, truth=truth, column=column, level=level, output_dir=output_dir)
+
+
+def compare_with_truth(path: Path, *, truth: Path, column: str, level: str | None, output_dir: Path | None) -> None:
+    """Compare clusters with the true classes, and beside that tell what people say of a sample, if anything."""
     with analysis_packages():
         from ictc.analytics.evaluation import evaluate as compare
         from ictc.analytics.labels import choose_level, load_clusterings, read_labels
-    if truth is None:
-        tell_checked(path, level=level, output_dir=output_dir)
-        return
     clusterings = load_clusterings(path)
     chosen = choose_level(clusterings, level, path=path)
     folders = folders_of(chosen, output_dir)
@@ -125,14 +154,14 @@ def tell_checked(path: Path, *, level: str | None, output_dir: Path | None) -> N
     Raises:
         ConfigError: nobody was asked.
     """
-    from ictc.analytics.tables import to_records
-    from ictc.storage.json_files import write_json
-    from ictc.validation.shares import correct_shares, count_cells
-
+    with analysis_packages():
+        from ictc.analytics.tables import to_records
+        from ictc.storage.json_files import write_json
+        from ictc.validation.shares import correct_shares, count_cells
     validation = validation_beside(path, level)
     if validation is None:
         raise ConfigError(
-            f"{path}: give --truth, a table of the true classes; or let people code a sample first: ictc validate"
+            f"{path}: give --truth, a table of the true classes, or --judge; or let people code a sample: ictc validate"
         )
     if validation.codings is None:
         raise ConfigError(validation.problem)

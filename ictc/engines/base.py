@@ -27,6 +27,7 @@ class Task(StrEnum):
     ASSIGN = "assign"
     EVIDENCE = "evidence"
     SUGGEST = "suggest"
+    INTRUDER = "intruder"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +97,8 @@ class GenerationRequest:
             `cluster_id` is None for the option that no cluster fits); of a `JsonAnswer`, which is about all clusters
             that fit, `options` are by the letters that it may name;
             evidence: as label, with `cluster` (name, description, and its rules `include` and `exclude` if it has any);
+            intruder: `criterion` and `options` (from each letter of the `ChoiceAnswer` to what label is given of an
+            image);
             suggest: `images` (what label is given of each, but the criterion), `known` (criteria that there are) and
             `num_criteria` (most that are wanted).
     """

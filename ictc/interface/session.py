@@ -19,6 +19,7 @@ from ictc.config import RunSettings
 from ictc.errors import IctcError
 from ictc.interface.logs import logging_to
 from ictc.interface.progress import format_seconds
+from ictc.intrusion.run import JudgeRequest, judge_clusters, open_judging
 from ictc.pipeline import check_command, run_pipeline
 from ictc.recluster import ReclusterRequest, find_source, recluster_source
 from ictc.runs.reporter import Reporter
@@ -93,6 +94,18 @@ def suggest_for(request: SuggestRequest, front: Front) -> Path:
     root = source.target.path
     run_in_session(root, partial(suggest_criteria, source), front, verbose=source.settings.control.verbose)
     return root / SUGGESTIONS_FILE
+
+
+def judge_for(request: JudgeRequest, front: Front) -> Path:
+    """Do what `ictc evaluate --judge` does, and return the file with what came out.
+
+    Raises:
+        IctcError: one line for the user.
+    """
+    judging = open_judging(request)
+    work = partial(judge_clusters, judging)
+    run_in_session(judging.run.path, work, front, verbose=judging.settings.control.verbose)
+    return judging.output
 
 
 def run_in_session(root: Path, work: Work, front: Front, *, verbose: bool) -> list[TrackSummary]:

@@ -19,6 +19,7 @@ TITLES = {
     Task.LABEL: "Labels by each criterion",
     Task.SYNTHESIZE: "Values of each criterion",
     Task.ASSIGN: "A value for each image",
+    Task.INTRUDER: "Odd ones out",
 }
 
 

@@ -279,7 +279,7 @@ def test_brands_are_compared_with_all_others_also_when_corrected(ictc: Ictc, tmp
 
 
 def test_evaluate_and_consensus_and_the_report_tell_it(ictc: Ictc, run: Path, tmp_path: Path) -> None:
-    assert "let people code a sample first" in ictc("evaluate", run).stderr
+    assert "let people code a sample: ictc validate" in ictc("evaluate", run).stderr
     validated(ictc, run, tmp_path)
     alone = ictc("evaluate", run, "--output_dir", tmp_path / "out")
     assert "people agree with the model on 80.0% of all" in alone.stdout

@@ -97,7 +97,8 @@ class Answerer:
             if request.task not in set(Task):
                 raise RequestRefusedError(f"it can't do the {request.task} step; use another engine")
             if isinstance(request.answer, ChoiceAnswer):
-                scores = self._assign(request.inputs, request.answer.options)
+                choose = self._tell_odd_one if request.task == Task.INTRUDER else self._assign
+                scores = choose(request.inputs, request.answer.options)
                 text = max(scores, key=scores.__getitem__)
             else:
                 text = self._tasks[request.task](request)
@@ -211,6 +212,15 @@ class Answerer:
         similarities, least = self._similarities(inputs, clusters)
         probabilities = softmax(ASSIGN_SHARPNESS * np.array(similarities + [least] * len(none), np.float32))
         return rounded_to_one(dict(zip([*clusters, *none], probabilities.tolist(), strict=True)))
+
+    def _tell_odd_one(self, inputs: Inputs, options: tuple[str, ...]) -> dict[str, float]:
+        """Return each option's probability: the less its words are like those of the others, the likelier."""
+        fields = ("category", "text", "summary")
+        known = [{name: str(inputs["options"][option].get(name, "")) for name in fields} for option in options]
+        vectors = self._embedder.embed([content_of(one) or NOTHING_READ for one in known])
+        likeness = (vectors @ vectors.T).sum(axis=1) - 1  # of each to the others; to itself it is 1
+        probabilities = softmax(-ASSIGN_SHARPNESS * likeness)
+        return rounded_to_one(dict(zip(options, probabilities.tolist(), strict=True)))
 
     def _fit(self, request: GenerationRequest) -> str:
         """Return the clusters nearly as similar as the best; none, where that is allowed and the best is unlike it."""
