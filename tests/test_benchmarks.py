@@ -95,3 +95,9 @@ def test_cascade_tells_what_recorded_answers_would_have_cost(tmp_path: Path) -> 
     assert {*figures} >= {"calls", "agreement", "bound", "violated", "accuracy", "accuracy_full"}
     assert (figures["accuracy_full"], figures["violated"]) == (1.0, 0)
     assert figures["agreement"] >= figures["bound"] >= 0.9
+
+
+def test_corrected_shares_are_compared_with_normal_intervals() -> None:
+    (figures,) = run_benchmark("corrected_shares", "--draws", 1)
+    assert len(figures["rows"]) == 7
+    assert all(row["score_width"] > row["normal_width"] > 0 for row in figures["rows"])

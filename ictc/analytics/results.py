@@ -240,6 +240,22 @@ def _read_rows(path: Path, columns: Sequence[str] | None, definitions: Sequence[
     return rows.assign(cluster=pd.Categorical(rows["cluster"], categories=names, ordered=True))
 
 
+def load_rows(directory: Path, image_ids: Sequence[str], columns: Sequence[str]) -> pd.DataFrame:
+    """Read some columns of some images' rows, in the order of the ids; memory holds these alone.
+
+    Raises:
+        StorageError: the file is damaged, or lacks one of them.
+    """
+    path = directory / ROWS_FILE
+    wanted = list(dict.fromkeys(["image_id", *columns]))
+    try:
+        is_wanted = compute.field("image_id").isin(pa.array(image_ids, pa.string()))
+        rows = pd.read_parquet(path, columns=wanted, filters=is_wanted)
+        return rows.set_index("image_id").loc[list(image_ids)].reset_index()
+    except (pa.ArrowException, OSError, KeyError) as error:
+        raise _damaged(path, error) from None
+
+
 def load_clusters(directory: Path) -> pd.DataFrame:
     """Read the clusters, in their order: a table of cluster_id, name, description, and size in images.
 

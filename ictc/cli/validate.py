@@ -63,7 +63,7 @@ def validate(
     with analysis_packages():
         from ictc.analytics.results import find_single_results, load_results
         from ictc.validation.drawing import FOLDER, draw_sample, save_sample
-    run = load_results(find_single_results(directory))
+    run = load_results(find_single_results(directory), ["image_id", "platform", "timestamp"])
     folder = output_dir or run.directory / FOLDER
     if codings is None:
         sample = draw_sample(

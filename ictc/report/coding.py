@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from ictc.analytics.results import load_rows
 from ictc.records import ClusterDefinition
 from ictc.report.clusters import clip, cluster_color, cluster_marker, name_rules
 from ictc.report.images import ImageFinder, encode_images, find_images
@@ -27,6 +28,8 @@ IMAGES_AT_A_TIME = 64
 """Decoded images take a megabyte each."""
 TEXT_CHARS = 4000
 TEXT_FIELDS = ("category", "brand", "text", "summary")
+COLUMNS = ("image_path", *TEXT_FIELDS)
+"""Of the results, all that is read for the pages."""
 STYLES = ("base.css", "coding.css")
 SCRIPTS = ("parts.js", "coding_store.js", "coding.js")
 
@@ -37,7 +40,7 @@ def write_coding_pages(sample: Sample, finder: ImageFinder, folder: Path, *, num
     Raises:
         StorageError: the disk refused.
     """
-    rows = sample.run.judged.set_index("image_id").loc[sample.images["image_id"]].reset_index()
+    rows = load_rows(sample.run.directory, sample.images["image_id"], COLUMNS)
     images = embed_images(rows, finder)
     paths = []
     for number in range(1, num_coders + 1):

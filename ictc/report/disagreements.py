@@ -9,8 +9,9 @@ from typing import Any
 
 import pandas as pd
 
+from ictc.analytics.results import load_rows
 from ictc.report.clusters import clip
-from ictc.report.coding import describe_text, embed_images
+from ictc.report.coding import COLUMNS, describe_text, embed_images
 from ictc.report.images import ImageFinder
 from ictc.report.rendering import render
 from ictc.report.words import words_for
@@ -60,7 +61,7 @@ def write_disagreements(codings: Codings, finder: ImageFinder, folder: Path) -> 
         StorageError: the disk refused.
     """
     differing = find_disagreements(codings)
-    rows = codings.run.judged.set_index("image_id").loc[differing.index].reset_index()
+    rows = load_rows(codings.run.directory, list(differing.index), COLUMNS)
     entries = list(iter_entries(codings, rows, finder))
     path = folder / SHEET
     page = render(

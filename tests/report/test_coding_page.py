@@ -21,6 +21,7 @@ pytest.importorskip("playwright.sync_api", reason="the page is tested with Playw
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt-get install chromium")
 
 NAMES = ("Bargains", f"Trust {ATTACK}", "Novelty")
+THINGS = ("bus", "train", "room", "staff", "food")
 ADS = [f"ad_{number:02d}" for number in range(12)]
 CLUSTER_OF = {ad: (*NAMES, None)[number % 4] for number, ad in enumerate(ADS)}
 
@@ -214,6 +215,27 @@ def test_on_a_phone_all_of_it_is_reached_by_touch(browser: Any, run: Path) -> No
         assert all(box["height"] >= 44 and box["x"] + box["width"] <= PHONE["width"] for box in boxes)
         page.locator("#undo").tap()
         assert page.locator("#place").inner_text() == "3 of 12"
+
+
+def test_one_of_many_clusters_is_found_by_its_name(browser: Any, tmp_path: Path) -> None:
+    names = tuple(f"{what} {thing}" for what in ("Late", "Broken", "Rude") for thing in THINGS)
+    texts = {ad: f"text of {ad}" for ad in ADS}
+    run = write_results(tmp_path / "run", {ad: names[number] for number, ad in enumerate(ADS)}, names=names, text=texts)
+    assert run_command(["validate", str(run)]) == 0
+    first, second = (item["id"] for item in content_of(page_of(run))["items"][:2])
+    with opened(browser, page_of(run)) as page:
+        assert page.locator("#find-key").is_visible()
+        page.keyboard.press("Enter")
+        assert page.locator("#item").inner_text() == texts[first]
+        page.keyboard.press("/")
+        page.keyboard.type("staff rude")
+        assert page.locator("#clusters .name:visible").all_inner_texts() == ["Rude staff"]
+        page.keyboard.press("Enter")
+        assert page.locator("#item").inner_text() == texts[second]
+        assert page.locator("#clusters .name:visible").count() == len(names)
+        page.keyboard.press("a")  # the tenth
+        content = save(page, tmp_path / "saved.json")
+    assert answers_in(content) == {first: names.index("Rude staff") + 1, second: 10}
 
 
 def test_where_the_browser_keeps_nothing_the_page_says_so(browser: Any, run: Path, tmp_path: Path) -> None:

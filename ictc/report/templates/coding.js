@@ -177,7 +177,7 @@ const answerButtons = [...document.querySelectorAll('.answer')];
 for (const button of answerButtons) button.addEventListener('click', () => choose(button.answer));
 const numKeys = Math.min(data.clusters.length, keyNames.length);
 byId('first-keys').textContent = numKeys === 1 ? '1' : numKeys <= 9 ? `1–${numKeys}` : `1–9, ${numKeys === 10 ? 'a' : `a–${keyNames[numKeys - 1]}`}`;
-byId('find').hidden = data.clusters.length < filterFrom;
+for (const id of ['find', 'find-key']) byId(id).hidden = data.clusters.length < filterFrom;
 byId('filter').addEventListener('input', filterClusters);
 byId('note').addEventListener('input', () => {
   put(item().id, codingOf(item().id).answer, byId('note').value);
