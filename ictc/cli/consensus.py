@@ -79,7 +79,8 @@ def print_checked(directories: tuple[Path, ...]) -> None:
             print(f"\n{found.problem}")
             continue
         value, low, high = (float(one[0]) for one in measure_accuracy(count_cells(found.codings)))
-        agree = f"people agree with {found.codings.run.name} on {value:.1%} of all images ({low:.1%} to {high:.1%})"
+        name, items = found.codings.run.name, f"{found.codings.item}s"
+        agree = f"people agree with {name} on {value:.1%} of all {items} ({low:.1%} to {high:.1%})"
         print(f"\nBy what {found.source}, {agree}; consensus clusters are raw")
 
 

@@ -121,13 +121,14 @@ def print_validation(validation: Validation) -> None:
 
     codings = validation.codings
     coders = "1 coder" if len(codings.coders) == 1 else f"{len(codings.coders)} coders"
-    print(f"{codings.run.name}, coded by {coders}: {validation.num_coded:,} of {len(codings.run.judged):,} images")
+    items = f"{codings.item}s"
+    print(f"{codings.run.name}, coded by {coders}: {validation.num_coded:,} of {len(codings.run.judged):,} {items}")
     if validation.num_missing:
         print(f"  {validation.num_missing:,} more on which nobody could tell; they are left out")
     print("\nAgreement beyond chance (1 is all, 0 is chance), with intervals of 95 %")
     print(format_table(agreement_table(validation)))
     value, low, high = validation.accuracy
-    print(f"\nCoders agree with the model on {value:.1%} of all images ({low:.1%} to {high:.1%})")
+    print(f"\nCoders agree with the model on {value:.1%} of all {items} ({low:.1%} to {high:.1%})")
     print(format_table(cluster_table(validation.clusters[validation.clusters["images"] > 0])))
     print("\nShares of the clusters: raw is what the model says, corrected is without its errors")
     for by, shares in validation.shares.groupby("by", sort=False):

@@ -73,6 +73,11 @@ class Codings:
     notes: dict[str, dict[str, str]]
     complaints: tuple[str, ...]
 
+    @property
+    def item(self) -> str:
+        """What people call that which was coded."""
+        return "text" if self.run.metadata.get("imported") == "texts" else "image"
+
 
 def read_codings(run: RunResults, paths: Sequence[Path]) -> Codings:
     """Read the files of all coders.

@@ -202,7 +202,7 @@ class FoundValidation:
         assert self.codings is not None
         coders = len(self.codings.coders)
         num_coded = len(mean_answers(self.codings)[0])
-        return f"{coders} coder{' says' if coders == 1 else 's say'} of {num_coded:,} images"
+        return f"{coders} coder{' says' if coders == 1 else 's say'} of {num_coded:,} {self.codings.item}s"
 
 
 def find_validation(directory: Path, columns: Sequence[str] = (), *, level: str = "") -> FoundValidation | None:

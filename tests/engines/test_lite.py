@@ -28,7 +28,16 @@ from support.lite_ads.flow import (
 )
 
 from ictc.config import ModelSpec
-from ictc.engines.base import Answer, ChoiceAnswer, Engine, ItemError, ItemErrorKind, JsonAnswer
+from ictc.engines.base import (
+    Answer,
+    ChoiceAnswer,
+    Engine,
+    GenerationRequest,
+    ItemError,
+    ItemErrorKind,
+    JsonAnswer,
+    SamplingParams,
+)
 from ictc.engines.lite import load_lite_engine
 from ictc.errors import ConfigError, EngineLoadError
 from ictc.records import Caption, ClusterDefinition, DecodedImage
@@ -38,6 +47,7 @@ from ictc.stages.work import no_items
 from ictc.steps.evidence import Assigned, EvidenceStage
 from ictc.tracks.answers import CaptionAnswer, parse_caption, parse_cluster, parse_clusters, parse_label
 from ictc.tracks.fitting import fits_answer, parse_fits
+from ictc.tracks.intruders import LETTERS, render_intruder
 from ictc.tracks.rules import RuledClusterAnswer
 
 pytestmark = pytest.mark.lite
@@ -138,6 +148,24 @@ FOOD_AND_TRAVEL = {
     "Food & Dining": "dining and food; pizza and pasta",
     "Travel": "flights and hotels; beaches and resorts",
 }
+
+
+@pytest.mark.parametrize("place", range(3))
+def test_the_odd_one_out_is_told_wherever_it_stands(run: Run, engine: Engine, place: int) -> None:
+    texts = ["Running shoes for long miles", "Sneakers and boots, half price"]
+    texts.insert(place, "Open a savings account with 4% interest")
+    images = [{"text": text, "category": "", "summary": ""} for text in texts]
+    request = GenerationRequest(
+        "odd",
+        task="intruder",
+        messages=render_intruder(images, criterion="product category"),
+        answer=ChoiceAnswer(LETTERS),
+        sampling=SamplingParams(16),
+        inputs={"criterion": "product category", "options": dict(zip(LETTERS, images, strict=True))},
+    )
+    result = run(ask(engine, [request]))["odd"]
+    assert result.text == LETTERS[place]
+    assert sum(result.scores.values()) == pytest.approx(1)
 
 
 def test_an_ad_far_from_all_clusters_fits_none(run: Run, engine: Engine) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.browser import ATTACK, CHROMIUM, PHONE, launched, opened
+from support.browser import ATTACK, CHROMIUM, MIN_CONTRAST, PHONE, launched, luminance, opened, style
 from support.collections import draw_image
 from support.result_folders import write_results
 
@@ -215,6 +215,20 @@ def test_on_a_phone_all_of_it_is_reached_by_touch(browser: Any, run: Path) -> No
         assert all(box["height"] >= 44 and box["x"] + box["width"] <= PHONE["width"] for box in boxes)
         page.locator("#undo").tap()
         assert page.locator("#place").inner_text() == "3 of 12"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_stands_out_in_both_color_schemes(browser: Any, run: Path, scheme: str) -> None:
+    with opened(browser, page_of(run), color_scheme=scheme) as page:
+        for button in (".answer", "#start", "#help"):
+            paper = luminance(style(page, button, "backgroundColor"))
+            ink = luminance(style(page, button, "color"))
+            assert (max(ink, paper) + 0.05) / (min(ink, paper) + 0.05) >= MIN_CONTRAST, button
+        paper = luminance(style(page, "body", "backgroundColor"))
+        assert (paper < 0.2) == (scheme == "dark")
+        for words in ("h1", ".definition", ".rule", "#saved", ".note-field"):
+            ink = luminance(style(page, words, "color"))
+            assert (max(ink, paper) + 0.05) / (min(ink, paper) + 0.05) >= MIN_CONTRAST, words
 
 
 def test_one_of_many_clusters_is_found_by_its_name(browser: Any, tmp_path: Path) -> None:

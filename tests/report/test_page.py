@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.browser import ATTACK, CHROMIUM, DESKTOP, PHONE, launched, opened
+from support.browser import ATTACK, CHROMIUM, DESKTOP, MIN_CONTRAST, PHONE, launched, luminance, opened, style
 from support.collections import draw_image
 from support.result_folders import make_level, write_results
 
@@ -25,8 +25,6 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt-
 
 SMALLEST_PHONE = {"width": 320, "height": 600}
 INTERACTIVE_WITHIN_S = 3.0
-MIN_CONTRAST = 4.5
-"""WCAG 2.2, level AA, for text."""
 
 ADS = [f"ad_{number:03d}" for number in range(36)]
 CLUSTERS = {ad: ("Bargains", "Trust", "Novelty")[number % 3] for number, ad in enumerate(ADS)}
@@ -485,18 +483,6 @@ def test_text_stands_out_in_both_color_schemes(browser: Any, pages: dict[str, Pa
         for selector in ("h1", ".lead", ".definition", ".figure .muted", ".tile .caption", "figcaption", ".bar a"):
             ink = luminance(style(page, selector, "color"))
             assert (max(ink, paper) + 0.05) / (min(ink, paper) + 0.05) >= MIN_CONTRAST, selector
-
-
-def style(page: Any, selector: str, name: str) -> str:
-    value: str = page.locator(selector).first.evaluate("(node, name) => getComputedStyle(node)[name]", name)
-    return value
-
-
-def luminance(color: str) -> float:
-    """Return the relative luminance of a color such as "rgb(18, 19, 22)" (WCAG 2.2)."""
-    channels = [int(channel) / 255 for channel in re.findall(r"\d+", color)[:3]]
-    linear = [channel / 12.92 if channel <= 0.04045 else ((channel + 0.055) / 1.055) ** 2.4 for channel in channels]
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
 @pytest.mark.parametrize("name", ["small", "tracks", "hostile"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,8 @@ CHROMIUM_FLAGS = ["--disable-gpu", "--disable-background-networking", "--disable
 DESKTOP = {"width": 1440, "height": 900}
 PHONE = {"width": 390, "height": 844}
 PATIENCE_MS = 10_000
+MIN_CONTRAST = 4.5
+"""WCAG 2.2, level AA, for text."""
 
 ATTACK = "<img src=x onerror='window.__pwned=1'></script><script>window.__pwned=1</script>"
 
@@ -55,3 +58,16 @@ def opened(browser: Any, path: Path, *, profile: Any = None, **options: Any) -> 
 def is_foreign(url: str, path: Path) -> bool:
     """Whether a page asks for something besides itself and what it made."""
     return not url.startswith(("data:", "blob:")) and url.partition("#")[0] != path.as_uri()
+
+
+def style(page: Any, selector: str, name: str) -> str:
+    """Return how the first of some elements looks."""
+    value: str = page.locator(selector).first.evaluate("(node, name) => getComputedStyle(node)[name]", name)
+    return value
+
+
+def luminance(color: str) -> float:
+    """Return the relative luminance of a color such as "rgb(18, 19, 22)" (WCAG 2.2)."""
+    channels = [int(channel) / 255 for channel in re.findall(r"\d+", color)[:3]]
+    linear = [channel / 12.92 if channel <= 0.04045 else ((channel + 0.055) / 1.055) ** 2.4 for channel in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
