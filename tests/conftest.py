@@ -66,7 +66,7 @@ def tiny_text_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def build_checkpoint(tmp_path_factory: pytest.TempPathFactory, name: str, vision: bool) -> Path:
     pytest.importorskip("transformers")
-    return build_tiny_checkpoint(tmp_path_factory.mktemp("checkpoints") / name, vision=vision)
+    return build_tiny_checkpoint(tmp_path_factory.mktemp("checkpoints") / name, vision=vision, num_phrases=4000)
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
@@ -50,7 +51,7 @@ class Limits:
     """How much a runner does at a time, and when it gives up.
 
     Attributes:
-        window: most images in flight, None for as many as the engines can use.
+        window: most images in flight, the engines having equal shares of them; None for as many as they can use.
         prefetch: how many requests to prepare ahead of the engines (images decode while they compute).
         lookahead: how many images to find ahead of those (they are fetched meanwhile, where they lie elsewhere).
         hang_timeout_s: seconds without any result after which an engine counts as dead.
@@ -170,7 +171,7 @@ class MapRunner(Generic[ItemT]):
             return Wait.RESTART
         if seat.flow.is_exhausted:
             return Wait.LAST_ANSWERS
-        return self._supply() if self._has_room() else Wait.ENGINE
+        return self._supply() if self._has_room(seat) else Wait.ENGINE
 
     def _supply(self) -> Wait:
         return (self.supply and self.supply()) or Wait.MAIN_PROCESS
@@ -243,7 +244,7 @@ class MapRunner(Generic[ItemT]):
         seat.flow = self._choose_flow(seat)
         if seat.flow is None or seat.probe is not None:
             return None
-        return seat.flow.take_retry() or (seat.flow.take() if self._has_room() else None)
+        return seat.flow.take_retry() or (seat.flow.take() if self._has_room(seat) else None)
 
     def _choose_flow(self, seat: Seat[ItemT]) -> Flow[ItemT] | None:
         """Return where an engine takes its work from; before it tests suspects, it answers what it has."""
@@ -264,9 +265,15 @@ class MapRunner(Generic[ItemT]):
             seat.suspects.popleft()
         return bool(seat.suspects)
 
-    def _has_room(self) -> bool:
-        has_slot = self.limits.window is None or len(self._open) < self.limits.window
-        return has_slot and self._image_bytes < self.limits.image_bytes
+    def _has_room(self, seat: Seat[ItemT]) -> bool:
+        return self._has_slot(seat) and self._image_bytes < self.limits.image_bytes
+
+    def _has_slot(self, seat: Seat[ItemT]) -> bool:
+        """Return whether an engine may have another image: so many that one that hangs leaves room for the others."""
+        if self.limits.window is None:
+            return True
+        share = math.ceil(self.limits.window / sum(not other.is_left_out for other in self._seats))
+        return len(self._open) < self.limits.window and len(seat.in_flight) < share
 
     def _settle(self, seat: Seat[ItemT], result: GenerationResult) -> None:
         """Turn one result into a record, or into the next attempt."""

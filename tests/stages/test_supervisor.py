@@ -58,6 +58,14 @@ def test_one_that_hangs_is_noticed_while_the_others_answer(tmp_path: Path) -> No
     assert report.times[-1] - report.times[0] > 0.3  # it was noticed on the way, not when all was done
 
 
+def test_one_that_hangs_holds_no_more_than_its_share_of_a_limit(tmp_path: Path) -> None:
+    frozen = (Script(freezes_after=0), Script())
+    report = run_side_by_side(tmp_path, Texts(200), [frozen, SOUND], hang_timeout_s=2.0, window=4)
+    check_all_answered(report, 200)
+    assert report.notes[0].startswith("engine 1 of 2 died (it has given no result for 2 s) with 2 images in flight")
+    assert report.times[-3] - report.times[0] < 1.8  # all but those two, while it hung
+
+
 def test_one_that_hangs_even_when_it_is_told_to_stop_is_left_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

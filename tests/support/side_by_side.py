@@ -160,9 +160,17 @@ class Report:
 
 
 def run_side_by_side(
-    directory: Path, stage: Texts, engines: Sequence[Sequence[Script]], *, hang_timeout_s: float = 600.0
+    directory: Path,
+    stage: Texts,
+    engines: Sequence[Sequence[Script]],
+    *,
+    hang_timeout_s: float = 600.0,
+    window: int | None = None,
 ) -> Report:
     """Run a stage over engines, each of which follows its scripts, one for each load.
+
+    Args:
+        window: most images in flight, of all engines together.
 
     Raises:
         EngineError: none of them can go on.
@@ -173,7 +181,7 @@ def run_side_by_side(
     async def run(lane: Lane[str]) -> None:
         replicas = Replicas([script_load(scripts, report.loads, place) for place, scripts in enumerate(engines)])
         await replicas.load()
-        limits = Limits(hang_timeout_s=hang_timeout_s)
+        limits = Limits(window=window, hang_timeout_s=hang_timeout_s)
         try:
             await MapRunner([lane], asyncio.Event(), limits, report.notes.append).run(replicas)
         finally:

@@ -6,7 +6,10 @@ Knows the sizes that vLLM's kernels accept; the answers of such a model are nois
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from itertools import count, islice
 from pathlib import Path
+from random import Random
 from typing import Any
 
 CHAT_TEMPLATE = Path(__file__).with_name("chat_template.jinja").read_text(encoding="utf-8")
@@ -31,6 +34,7 @@ def build_tiny_checkpoint(
     hidden_size: int = 64,
     num_layers: int = 4,
     vocab_size: int = 512,
+    num_phrases: int = 0,
     max_position_embeddings: int = 8192,
     max_image_tokens: int = 16384,
     seed: int = 3,
@@ -40,13 +44,14 @@ def build_tiny_checkpoint(
     Args:
         vision: a Qwen3.5 with its vision tower; else a plain Qwen3 that reads text only.
         num_layers: a multiple of 4 for Qwen3.5, which has one full-attention layer in four.
+        num_phrases: tokens of two words each, which no text has: with many of them, noise soon is as long as it may be.
         max_image_tokens: what the shipped image processor allows, of 32×32 px each.
         seed: equal seeds give equal weights; with 3, a caption may be of an ad or of an interface only.
     """
     import torch
 
     folder.mkdir(parents=True, exist_ok=True)
-    token_ids = save_tokenizer(folder, vocab_size)
+    token_ids = save_tokenizer(folder, vocab_size, draw_phrases(num_phrases))
     sizes = text_config(token_ids, hidden_size, num_layers, max_position_embeddings)
     torch.manual_seed(seed)
     model = vision_model(sizes, token_ids) if vision else text_model(sizes)
@@ -58,7 +63,19 @@ def build_tiny_checkpoint(
     return folder
 
 
-def save_tokenizer(folder: Path, vocab_size: int) -> dict[str, int]:
+def draw_phrases(number: int) -> list[str]:
+    """Return distinct phrases of two words that mean nothing, with a space before them."""
+    random = Random(number)
+    phrases = (" " + draw_word(random) for _ in count())
+    return list(islice(dict.fromkeys(islice(phrases, 2 * number)), number))
+
+
+def draw_word(random: Random) -> str:
+    """Return four syllables."""
+    return "".join(random.choice("bdfgklmnprstvz") + random.choice("aeiou") for _ in range(4))
+
+
+def save_tokenizer(folder: Path, vocab_size: int, phrases: Sequence[str]) -> dict[str, int]:
     """Train a byte-level BPE tokenizer, save it with the chat template, and return its vocabulary."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
@@ -73,7 +90,7 @@ def save_tokenizer(folder: Path, vocab_size: int) -> dict[str, int]:
         show_progress=False,
     )
     bpe.train_from_iterator(TRAINING_TEXT * 2, trainer)
-    bpe.add_tokens(list(THINKING_TOKENS))
+    bpe.add_tokens([*THINKING_TOKENS, *phrases])
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=bpe,
         eos_token="<|im_end|>",
@@ -98,6 +115,7 @@ def text_config(token_ids: dict[str, int], hidden_size: int, num_layers: int, ma
         "max_position_embeddings": max_length,
         "eos_token_id": token_ids["<|im_end|>"],
         "tie_word_embeddings": False,
+        "initializer_range": 0.1,  # so large that what a model says depends on more than the last token
     }
 
 
