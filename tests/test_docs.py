@@ -31,7 +31,20 @@ THEY_ASK = ("run", "import", "recluster", "suggest")
 NEEDS_A_MODEL = ("engine", "vlm_model", "llm_model", "base_url", "engine_options")
 COMMANDS = [name for name in app if not name.startswith("-")]
 FLAGS_OF_BENCHMARKS = {
-    *("answer_tokens", "data", "delta", "draws", "parts", "preset", "repeats", "rounds", "scale", "seeds", "target")
+    *(
+        "answer_tokens",
+        "data",
+        "delta",
+        "draws",
+        "parts",
+        "preset",
+        "repeats",
+        "recluster",
+        "rounds",
+        "scale",
+        "seeds",
+        "target",
+    )
 }
 FLAGS_OF_OTHERS = {"help", "version", "no_deps"} | FLAGS_OF_BENCHMARKS
 KEYED_BY_IMAGE = (

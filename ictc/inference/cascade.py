@@ -27,7 +27,7 @@ from ictc.inference.inputs import Floats, Inputs, Integers
 NO_ANSWER = -1
 """Stands for the answer of an input that the model gave none to."""
 
-LEAST_IN_A_ROUND = 8
+LEAST_IN_A_ROUND = 4
 MOST_AT_FIRST = 0.01
 """Of the inputs, most that are asked about before anything is known."""
 
