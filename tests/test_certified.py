@@ -21,7 +21,7 @@ from ictc.engines.base import Task
 from ictc.engines.scripted import WORDS
 from ictc.records import ClusterDefinition
 from ictc.steps.assign import ASSIGN
-from ictc.steps.base import Results
+from ictc.steps.results import Results
 from ictc.storage.journal import decode_line, encode_line
 from ictc.storage.manifest import Manifest
 

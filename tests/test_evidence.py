@@ -25,8 +25,8 @@ from ictc.engines.scripted import ScriptedEngine
 from ictc.planning.prompts import ESTIMATE, count_text_tokens
 from ictc.records import Caption, ClusterDefinition
 from ictc.runs.verify import verify
-from ictc.steps.base import Results
 from ictc.steps.options import list_options, make_options
+from ictc.steps.results import Results
 from ictc.steps.synthesize import digest_clusters
 from ictc.steps.table import STEPS
 from ictc.storage.journal import decode_line, encode_line

@@ -26,8 +26,8 @@ from ictc.engines.lite.schema import properties_of
 from ictc.errors import InvalidAnswer
 from ictc.runs.verify import verify
 from ictc.steps.assign import ASSIGN
-from ictc.steps.base import Results
 from ictc.steps.options import option_letters
+from ictc.steps.results import Results
 from ictc.storage.journal import decode_line, encode_line
 from ictc.storage.manifest import Manifest
 from ictc.storage.rundir import RunDirectory

@@ -28,9 +28,9 @@ import ictc as package
 from ictc.engines.base import Task
 from ictc.records import ClusterDefinition
 from ictc.steps.assign import ASSIGN
-from ictc.steps.base import Results
 from ictc.steps.none_of_these import NONE_NAME, is_named_none, name_none
 from ictc.steps.options import make_options
+from ictc.steps.results import Results
 from ictc.storage.manifest import Manifest
 
 ALLOWED = "--allow_none"

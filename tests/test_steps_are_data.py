@@ -11,7 +11,7 @@ from support.step_configs import make_config
 
 import ictc
 from ictc.records import ClusterDefinition
-from ictc.steps.base import Results
+from ictc.steps.results import Results
 from ictc.steps.table import STEPS
 from ictc.storage.manifest import Manifest
 

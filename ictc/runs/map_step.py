@@ -19,8 +19,9 @@ from ictc.stages.survey import Survey, check_accounting, survey
 from ictc.stages.suspects import Suspects
 from ictc.stages.timekeeping import Timekeeper
 from ictc.stages.work import ItemT, MapStage
-from ictc.steps.base import MapStep, Results
+from ictc.steps.base import MapStep
 from ictc.steps.exports import Exports
+from ictc.steps.results import Results
 from ictc.storage.journal import Journal
 from ictc.storage.keys import StageKey
 

@@ -15,8 +15,9 @@ from ictc.records import ImageRecord
 from ictc.runs.reader import open_results
 from ictc.runs.shards import describe_change
 from ictc.stages.outcome import needs_work
-from ictc.steps.base import MapStep, Results, Step
+from ictc.steps.base import MapStep, Step
 from ictc.steps.choice import find_wanted
+from ictc.steps.results import Results
 from ictc.steps.table import STEPS
 from ictc.storage.keys import StageKey, explain_change
 from ictc.storage.manifest import Manifest, find_manifest

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from ictc.config.groups import default_work_dir
 from ictc.errors import ConfigError
-from ictc.steps.base import MapStep, ReduceStep, Results
+from ictc.steps.base import MapStep, ReduceStep
+from ictc.steps.results import Results
 from ictc.steps.table import STEPS
 from ictc.storage.journal import Journal
 from ictc.storage.lock import find_lock

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from ictc.records import Assignment, ClusterDefinition, LabeledCaption
 from ictc.steps.assign import ASSIGN, iter_assignments, labeled_caption_of
-from ictc.steps.base import Results
 from ictc.steps.caption import find_duplicates
 from ictc.steps.none_of_these import name_none
+from ictc.steps.results import Results
 from ictc.steps.synthesis.levels import find_paths
 from ictc.steps.synthesize import definitions_of, levels_of
 from ictc.tracks.fitting import MOST_SCORE

@@ -26,9 +26,10 @@ from ictc.stages.brake import tally
 from ictc.stages.outcome import Status
 from ictc.stages.survey import Survey
 from ictc.stages.work import AskAll, ImageReader, ReduceTask
-from ictc.steps.base import MapStep, ReduceStep, Results, Step, View
+from ictc.steps.base import MapStep, ReduceStep, Step, View
 from ictc.steps.config import StepConfig
 from ictc.steps.exports import Exports
+from ictc.steps.results import Results
 from ictc.steps.table import STEPS
 from ictc.storage.journal import Journal
 from ictc.storage.keys import StageKey, explain_change

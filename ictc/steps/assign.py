@@ -15,7 +15,7 @@ from typing import Any
 from ictc.records import Assignment, ClusterDefinition, LabeledCaption
 from ictc.stages.outcome import Status
 from ictc.stages.work import ImageReader, MapStage, WorkItem
-from ictc.steps.base import ExportFile, JsonFile, MapStep, Results, TypicalRequest, View
+from ictc.steps.base import ExportFile, JsonFile, MapStep, TypicalRequest, View
 from ictc.steps.caption import CAPTION, caption_of, find_duplicates
 from ictc.steps.certified import TARGET, CertifiedAnswers, describe_certificate, load_certificate, target_key
 from ictc.steps.choosing import TOKENS_PER_FIT, AssignStage, FittingStage
@@ -25,6 +25,7 @@ from ictc.steps.label import LABEL, has_label, label_of
 from ictc.steps.none_of_these import NONE_DESCRIPTION, NONE_NAME
 from ictc.steps.options import NONE, Option, list_options, make_options
 from ictc.steps.result_rows import PATH_FIELD, ResultRow, metadata_types, result_fields, write_parquet
+from ictc.steps.results import Results
 from ictc.steps.synthesis.levels import find_paths, list_levels
 from ictc.steps.synthesize import SYNTHESIZE, definitions_of, digest_clusters, levels_of, say_settings
 from ictc.storage.entries import Entry, iter_parquet, row_entry

@@ -20,10 +20,11 @@ from ictc.stages.outcome import Outcome, Status, content_of, unreadable
 from ictc.stages.retry import Attempt
 from ictc.stages.sharing import lead_all
 from ictc.stages.work import ImageReader, WorkItem, no_items
-from ictc.steps.base import JsonFile, MapStep, Results, TypicalRequest, View
+from ictc.steps.base import JsonFile, MapStep, TypicalRequest, View
 from ictc.steps.config import StepConfig
 from ictc.steps.finding import Finding, name_some
 from ictc.steps.image_links import FOLDERS, iter_names, linking_images
+from ictc.steps.results import Results
 from ictc.storage.entries import Entry
 from ictc.storage.forms import MAPPING
 from ictc.storage.keys import StageKey, digest

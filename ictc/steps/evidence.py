@@ -30,11 +30,12 @@ from ictc.steps.assign import (
     say_clusters,
     say_counts,
 )
-from ictc.steps.base import JsonFile, MapStep, Results, TypicalRequest, View
+from ictc.steps.base import JsonFile, MapStep, TypicalRequest, View
 from ictc.steps.caption import CAPTION, caption_of
 from ictc.steps.config import StepConfig
 from ictc.steps.label import shorten
 from ictc.steps.result_rows import ResultRow
+from ictc.steps.results import Results
 from ictc.steps.synthesize import SYNTHESIZE, definitions_of
 from ictc.storage.entries import Entry
 from ictc.storage.forms import FIELDS, MAPPING, TABLE

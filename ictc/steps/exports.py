@@ -12,7 +12,8 @@ from pathlib import Path
 import orjson
 
 from ictc.stages.publish import publish
-from ictc.steps.base import Results, Step, View
+from ictc.steps.base import Step, View
+from ictc.steps.results import Results
 from ictc.steps.table import STEPS, find_step, steps_from
 from ictc.storage.atomic import storage_errors, write_atomic
 from ictc.storage.entries import row_entry

@@ -15,9 +15,10 @@ from ictc.records import Caption
 from ictc.stages.outcome import Outcome, Status
 from ictc.stages.retry import Attempt
 from ictc.stages.work import ImageReader, WorkItem, no_items
-from ictc.steps.base import JsonFile, MapStep, Results, TypicalRequest, View
+from ictc.steps.base import JsonFile, MapStep, TypicalRequest, View
 from ictc.steps.caption import CAPTION, caption_of
 from ictc.steps.config import StepConfig
+from ictc.steps.results import Results
 from ictc.storage.entries import Entry
 from ictc.storage.forms import MAPPING
 from ictc.storage.keys import StageKey

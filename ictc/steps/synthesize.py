@@ -12,12 +12,13 @@ import orjson
 from ictc.config.levels import AUTO, MIN_CLUSTERS, MOST_AT_ONCE
 from ictc.errors import StageError
 from ictc.records import NONE_GIVEN, ClusterDefinition, ClusterLevel, GivenClusters, Guide
-from ictc.steps.base import JsonFile, MapStep, ReduceStep, Results, TypicalRequest, View
+from ictc.steps.base import JsonFile, MapStep, ReduceStep, TypicalRequest, View
 from ictc.steps.caption import CAPTION, caption_of
 from ictc.steps.config import StepConfig
 from ictc.steps.finding import Finding
 from ictc.steps.histogram import LabelHistogram, build_histogram
 from ictc.steps.label import LABEL, count_labels, iter_labels
+from ictc.steps.results import Results
 from ictc.steps.synthesis.dividing import labels_at_once
 from ictc.steps.synthesis.levels import iter_problems, iter_repeated_names, level_to_row
 from ictc.steps.synthesis.proposing import Aim

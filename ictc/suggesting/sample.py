@@ -18,8 +18,8 @@ from ictc.runs.discovery import key_of
 from ictc.runs.reader import open_results
 from ictc.runs.shards import shard_range
 from ictc.stages.outcome import Status
-from ictc.steps.base import Results
 from ictc.steps.caption import CAPTION, caption_of
+from ictc.steps.results import Results
 from ictc.storage.manifest import find_manifest
 from ictc.storage.rundir import RunDirectory
 

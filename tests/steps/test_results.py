@@ -10,8 +10,8 @@ from support.collections import draw_flat
 
 from ictc.records import ImageRecord
 from ictc.steps import label
-from ictc.steps.base import Results
 from ictc.steps.caption import CAPTION
+from ictc.steps.results import Results
 from ictc.storage.journal import Journal
 from ictc.storage.manifest import save_manifest
 

@@ -20,10 +20,11 @@ from ictc.records import Caption
 from ictc.stages.outcome import Outcome, Status
 from ictc.stages.retry import Attempt
 from ictc.stages.work import AskAll, ImageReader, ReduceTask, WorkItem, no_items
-from ictc.steps.base import JsonFile, MapStep, ReduceStep, Results, TypicalRequest, View
+from ictc.steps.base import JsonFile, MapStep, ReduceStep, TypicalRequest, View
 from ictc.steps.caption import CAPTION, caption_of
 from ictc.steps.config import StepConfig
 from ictc.steps.finding import Finding
+from ictc.steps.results import Results
 from ictc.steps.table import STEPS
 from ictc.storage.atomic import write_atomic
 from ictc.storage.entries import Entry

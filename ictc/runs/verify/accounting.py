@@ -11,8 +11,9 @@ import orjson
 
 from ictc.records import ImageRecord
 from ictc.stages.outcome import Status
-from ictc.steps.base import MapStep, Results, Step
+from ictc.steps.base import MapStep, Step
 from ictc.steps.finding import Finding, name_some
+from ictc.steps.results import Results
 from ictc.storage.json_files import read_json
 from ictc.storage.keys import StageKey, digest
 from ictc.storage.manifest import find_manifest

@@ -11,9 +11,10 @@ from ictc.runs.reader import open_results
 from ictc.runs.verify.accounting import check_key, check_manifest, check_step
 from ictc.runs.verify.exports import check_files, check_orphans, check_prompts, check_rejections, what_is_said
 from ictc.runs.verify.segments import check_segments
-from ictc.steps.base import MapStep, Results, Step, View
+from ictc.steps.base import MapStep, Step, View
 from ictc.steps.exports import stale_steps
 from ictc.steps.finding import Finding
+from ictc.steps.results import Results
 from ictc.steps.table import STEPS
 from ictc.storage.keys import StageKey
 from ictc.storage.lock import find_lock
