@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
+from itertools import islice, product
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,8 @@ from support.collections import draw_flat
 from support.step_configs import make_config
 
 from ictc.config import EngineSettings
+from ictc.engines.base import GenerationRequest, GenerationResult, Task
+from ictc.engines.scripted import ScriptedEngine
 from ictc.errors import ConfigError
 from ictc.runs.context import check_context, count_need, size_context
 from ictc.steps.table import STEPS
@@ -22,6 +26,9 @@ def need(num_clusters: int, num_labels: int) -> ContextNeed:
     assert counted is not None
     return counted
 
+
+NAMES = ["".join(letters) for letters in islice(product("bdfgk", "aeiou", "lmnrs", "aeiou"), 150)]
+"""Words of their own."""
 
 MANY = need(num_clusters=100, num_labels=200)
 FEW = need(num_clusters=5, num_labels=60)
@@ -77,6 +84,65 @@ def test_no_context_is_chosen_that_a_model_would_have_to_stretch_for() -> None:
 def test_more_clusters_than_the_usual_number_of_labels_just_work(ictc: Ictc, tmp_path: Path) -> None:
     ads = draw_flat(tmp_path / "ads", 200)
     ictc.succeed(ads, tmp_path / "out", "--num_clusters", 65, "--dedupe", "off")
+
+
+class TestMoreClustersThanAQuestionLists:
+    """Each image is asked about some of the clusters only, chosen by words."""
+
+    @pytest.fixture
+    def listed(self, monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
+        """The names of the clusters that each image is asked about."""
+        seen: dict[str, list[str]] = {}
+        answer = ScriptedEngine._answer
+
+        async def note(engine: ScriptedEngine, request: GenerationRequest) -> GenerationResult:
+            if request.task is Task.ASSIGN and "place" not in request.request_id:
+                seen[request.request_id] = [option["name"] for option in request.inputs["options"].values()]
+            return await answer(engine, request)
+
+        monkeypatch.setattr(ScriptedEngine, "_answer", note)
+        return seen
+
+    @pytest.fixture
+    def posts(self, tmp_path: Path) -> Path:
+        rows = [f"post{number},about {NAMES[number % 150]} today,{NAMES[number % 150]} talk" for number in range(300)]
+        (tmp_path / "posts.csv").write_text("\n".join(["id,text,label", *rows]))
+        return tmp_path / "posts.csv"
+
+    @pytest.fixture
+    def flags(self, posts: Path, tmp_path: Path) -> tuple[object, ...]:
+        columns = ("--text_column", "text", "--label_column", "label", "--criterion", "topic", "--engine", "scripted")
+        return (posts, "--output_dir", tmp_path / "out", *columns)
+
+    def test_the_cluster_of_its_label_is_among_them(
+        self, ictc: Ictc, tmp_path: Path, flags: tuple[object, ...], listed: dict[str, list[str]]
+    ) -> None:
+        assert ictc("import", *flags, "--num_clusters", 120).exit_code == 0
+        placed = {
+            one["label"]: one["cluster_id"] for one in load(tmp_path / "out", "step2b_metadata.json")["placed_labels"]
+        }
+        names = {one["cluster_id"]: one["name"] for one in load(tmp_path / "out", "step2b_dynamic_clusters.json")}
+        labels = load(tmp_path / "out", "step2a_hooks.json")
+        assert len(listed) == 150  # equal texts are asked about once
+        assert {len(shown) for shown in listed.values()} == {100}
+        assert all(names[placed[labels[image_id]]] in shown for image_id, shown in listed.items())
+        assert ictc("verify", tmp_path / "out").exit_code == 0
+
+    @pytest.mark.parametrize("more", [(), ("--allow_none",), ("--multi_label",)])
+    def test_of_clusters_that_are_given_those_that_share_its_words_are(
+        self,
+        ictc: Ictc,
+        tmp_path: Path,
+        flags: tuple[object, ...],
+        listed: dict[str, list[str]],
+        more: tuple[str, ...],
+    ) -> None:
+        clusters = [{"name": name, "description": f"all that is about {name}"} for name in NAMES]
+        (tmp_path / "clusters.json").write_text(json.dumps(clusters))
+        assert ictc("import", *flags, "--clusters", tmp_path / "clusters.json", *more).exit_code == 0
+        assert {len(shown) for shown in listed.values()} == {101 if "--allow_none" in more else 100}
+        assert all(NAMES[int(image_id.removeprefix("post")) % 150] in shown for image_id, shown in listed.items())
+        assert ictc("verify", tmp_path / "out").exit_code == 0
 
 
 class TestShortContext:

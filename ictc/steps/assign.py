@@ -26,6 +26,7 @@ from ictc.steps.none_of_these import NONE_DESCRIPTION, NONE_NAME
 from ictc.steps.options import NONE, Option, list_options, make_options
 from ictc.steps.result_rows import PATH_FIELD, ResultRow, metadata_types, result_fields, write_parquet
 from ictc.steps.results import Results
+from ictc.steps.shortlist import MOST_LISTED, shortlist_key, shortlist_of
 from ictc.steps.synthesis.levels import find_paths, list_levels
 from ictc.steps.synthesize import SYNTHESIZE, definitions_of, digest_clusters, levels_of, say_settings
 from ictc.storage.entries import Entry, iter_parquet, row_entry
@@ -208,7 +209,8 @@ class AssignStep(MapStep[LabeledCaption]):
         none = {"allow_none": digest([NONE_NAME, NONE_DESCRIPTION])} if config.allow_none else {}
         several = {"multi_label": True} if config.multi_label else {}
         target = target_key(target=config.assign_target, delta=config.assign_delta, shares=config.dedupe != "off")
-        return {**common, **none, **several, **target, "clusters": digest_clusters(definitions_of(results))}
+        listed = shortlist_key(results)
+        return {**common, **none, **several, **target, **listed, "clusters": digest_clusters(definitions_of(results))}
 
     def is_of_a_part(self, settings: object, *, given: bool) -> bool:
         """Return as the others, but that what is inferred is inferred from the whole."""
@@ -244,6 +246,7 @@ class AssignStep(MapStep[LabeledCaption]):
             "prompt": config.assign_prompt,
             "criterion": config.criterion,
             "seed": config.seed,
+            "shortlist": shortlist_of(results),
         }
         if config.multi_label:
             options = make_options(clusters, allow_none=False)
@@ -259,11 +262,10 @@ class AssignStep(MapStep[LabeledCaption]):
 
     def count_context(self, config: StepConfig, num_labels: int) -> ContextNeed | None:
         around = count_prompt(config.assign_prompt.render(criterion=config.criterion, clusters="", image=""))
-        clusters = CLUSTER.plus(RULES if config.evidence else NOTHING).times(config.num_clusters)
+        clusters = CLUSTER.plus(RULES if config.evidence else NOTHING).times(min(config.num_clusters, MOST_LISTED))
         if config.given:
-            tokens = count_tokens(
-                "\n".join(list_options({"AA": one}) for one in make_options(config.given, allow_none=False))
-            )
+            lines = (list_options({"AA": one}) for one in make_options(config.given, allow_none=False))
+            tokens = count_tokens("\n".join(sorted(lines, key=len)[-MOST_LISTED:]))
             clusters = Size(least=tokens, ample=tokens)
         around += count_tokens(list_options({"AA": NONE})) if config.allow_none else 0
         around += TOKENS_PER_FIT if config.multi_label else 0
@@ -275,7 +277,9 @@ class AssignStep(MapStep[LabeledCaption]):
         name, description = TYPICAL_CLUSTER
         rules = TYPICAL_RULES if config.evidence else {}
         typical = Option(cluster_id=1, name=name, description=description, **rules)
-        options = [typical] * config.num_clusters + [NONE] * (config.allow_none and not config.multi_label)
+        options = [typical] * min(config.num_clusters, MOST_LISTED) + [NONE] * (
+            config.allow_none and not config.multi_label
+        )
         prompt = config.assign_prompt.render(
             criterion=config.criterion,
             clusters="\n".join(list_options({"A": option}) for option in options),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Self
@@ -15,6 +15,7 @@ from ictc.stages.retry import Attempt
 from ictc.stages.work import WorkItem, no_items
 from ictc.steps.label import shorten
 from ictc.steps.options import Option, list_options, option_letters, shuffle_options
+from ictc.steps.shortlist import MOST_LISTED, Shortlist
 from ictc.storage.keys import digest
 from ictc.tracks.base import AssignPrompt, image_inputs, image_json
 from ictc.tracks.fitting import FitsAnswer, fits_answer, parse_fits
@@ -32,10 +33,14 @@ class AssignStage:
     The options stand in another order for each caption, drawn from the seed and its words, so that a model's liking
     for the first or last one evens out, and equal captions get equal requests. So does the one that no cluster fits:
     at the end of every list it would be chosen as often as a model likes what comes last.
+
+    Attributes:
+        shortlist: says which of the clusters are listed, where there are too many for one question.
     """
 
     items: Callable[[], Iterator[WorkItem[LabeledCaption]]]
     options: tuple[Option, ...]
+    shortlist: Shortlist | None = None
     prompt: AssignPrompt
     criterion: str
     seed: int
@@ -97,7 +102,24 @@ class AssignStage:
 
     def _by_letters(self, item: LabeledCaption) -> dict[str, Option]:
         """Return the options by their letters, in the order for these words."""
-        return shuffle_options(self.options, f"{self.seed}/{digest(image_inputs(*item))}")
+        return shuffle_options(self._listed(item), f"{self.seed}/{digest(image_inputs(*item))}")
+
+    def _listed(self, item: LabeledCaption) -> Sequence[Option]:
+        if self.shortlist is None:
+            return self.options
+        chosen = {None, *self.shortlist.pick(item)}
+        return [option for option in self.options if option.cluster_id in chosen]
+
+    @property
+    def num_listed(self) -> int:
+        """How many options each question has."""
+        return len(self.options) if self.shortlist is None else count_listed(self.options)
+
+
+def count_listed(options: Sequence[Option]) -> int:
+    """Return how many options a question lists of so many: clusters, and that none fits if that is one."""
+    num_clusters = sum(option.cluster_id is not None for option in options)
+    return min(num_clusters, MOST_LISTED) + len(options) - num_clusters
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +134,7 @@ class FittingStage(AssignStage):
 
     @cached_property
     def _model(self) -> type[FitsAnswer]:
-        return fits_answer(option_letters(len(self.options)), allow_none=self.allow_none)
+        return fits_answer(option_letters(self.num_listed), allow_none=self.allow_none)
 
     @cached_property
     def _form(self) -> JsonAnswer:
@@ -120,7 +142,7 @@ class FittingStage(AssignStage):
 
     @property
     def max_tokens(self) -> int:
-        return MAX_TOKENS + TOKENS_PER_FIT * len(self.options)
+        return MAX_TOKENS + TOKENS_PER_FIT * self.num_listed
 
     def answer_format(self, options: dict[str, Option]) -> AnswerFormat:
         return self._form
