@@ -163,7 +163,7 @@ async def import_source(
 
 async def export_imported(run: TrackRun) -> None:
     """Write the files of what was imported, where that is all that was asked for."""
-    for step in run.results.journals:
+    for step in filter(run.results.has, STEPS):
         if not run.exports.are_complete(step):
             run.exports.write(step, run.view())
 

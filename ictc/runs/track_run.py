@@ -213,8 +213,7 @@ class TrackRun:
         """
         if self.stop.is_set():
             return
-        has_result = step in self.results.journals or step in self.results.reduced
-        if has_result and not self.exports.are_complete(step):
+        if self.results.has(step) and not self.exports.are_complete(step):
             self.exports.write(step, self.view())
         if isinstance(step, MapStep) and step in self.steps:
             self._judge(step)

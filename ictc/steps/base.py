@@ -21,7 +21,7 @@ from ictc.stages.outcome import Status
 from ictc.stages.work import ImageReader, ItemT, MapStage, ReduceTask, ResultT, WorkItem
 from ictc.steps.config import StepConfig
 from ictc.steps.finding import Finding
-from ictc.steps.results import Results
+from ictc.steps.results import Mapped, Reduced, Results
 from ictc.storage.entries import Entry
 from ictc.storage.forms import Form
 from ictc.storage.keys import StageKey
@@ -214,7 +214,7 @@ class Step(ABC):
         """
 
 
-class MapStep(Step, Generic[ItemT]):
+class MapStep(Step, Mapped, Generic[ItemT]):
     """A step that makes something of each image.
 
     Attributes:
@@ -280,7 +280,7 @@ class MapStep(Step, Generic[ItemT]):
         return ()
 
 
-class ReduceStep(Step, Generic[ResultT]):
+class ReduceStep(Step, Reduced[ResultT]):
     """A step that makes one thing of the whole collection.
 
     Attributes:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from ictc.records import ImageRecord, Rejection
 from ictc.stages.outcome import Status
@@ -15,10 +15,23 @@ from ictc.stages.work import ResultT
 from ictc.storage.journal import Journal
 from ictc.storage.manifest import Manifest
 
-if TYPE_CHECKING:
-    from ictc.steps.base import MapStep, ReduceStep
-
 MadeT = TypeVar("MadeT")
+
+
+class Mapped:
+    """A map step, as far as its records are found by it.
+
+    Attributes:
+        name: of the step.
+        follows: the step that an image must have left as done to enter this one; None if every image enters.
+    """
+
+    name: ClassVar[str]
+    follows: ClassVar[Mapped | None] = None
+
+
+class Reduced(Generic[ResultT]):
+    """A reduce step, as far as its result is found by it."""
 
 
 @dataclass
@@ -31,8 +44,8 @@ class Results:
     """
 
     manifest: Manifest
-    journals: dict[MapStep[Any], Journal] = field(default_factory=dict)
-    reduced: dict[ReduceStep[Any], Any] = field(default_factory=dict)
+    journals: dict[Mapped, Journal] = field(default_factory=dict)
+    reduced: dict[Reduced[Any], Any] = field(default_factory=dict)
     _made: dict[Callable[[Results], Any], tuple[Any, Any]] = field(default_factory=dict)
 
     @cached_property
@@ -45,7 +58,7 @@ class Results:
         for journal in self.journals.values():
             journal.close()
 
-    def once(self, make: Callable[[Results], MadeT], *steps: MapStep[Any]) -> MadeT:
+    def once(self, make: Callable[[Results], MadeT], *steps: Mapped) -> MadeT:
         """Return what `make` makes of these results, which is made again only when records of `steps` are added.
 
         Several files and keys say the same of all images, and to find that out every record may have to be read.
@@ -58,11 +71,15 @@ class Results:
         made: MadeT = held[1]
         return made
 
-    def find(self, step: ReduceStep[ResultT]) -> ResultT | None:
+    def has(self, step: object) -> bool:
+        """Whether there is anything of a step."""
+        return step in self.journals or step in self.reduced
+
+    def find(self, step: Reduced[ResultT]) -> ResultT | None:
         """Return the result of a reduce step, None if there is none."""
         return self.reduced.get(step)
 
-    def iter_statuses(self, step: MapStep[Any]) -> Iterator[str | None]:
+    def iter_statuses(self, step: Mapped) -> Iterator[str | None]:
         """Yield how each image left a step; None if it has not, or did not enter it, whatever it once did."""
         journal = self.journals.get(step)
         if journal is None:
@@ -73,26 +90,26 @@ class Results:
         entered = (status == Status.DONE for status in self.iter_statuses(step.follows))
         return (status if enters else None for status, enters in zip(statuses, entered, strict=True))
 
-    def iter_ids(self, step: MapStep[Any], *ways: Status) -> Iterator[str]:
+    def iter_ids(self, step: Mapped, *ways: Status) -> Iterator[str]:
         """Yield the ids of the images that left a step in one of these ways, in the order of the manifest."""
         statuses = zip(self.image_ids, self.iter_statuses(step), strict=True)
         return (image_id for image_id, left in statuses if left in ways)
 
-    def iter_images(self, step: MapStep[Any], *ways: Status) -> Iterator[ImageRecord]:
+    def iter_images(self, step: Mapped, *ways: Status) -> Iterator[ImageRecord]:
         """Yield the images that left a step in one of these ways."""
         pairs = zip(self.manifest, self.iter_statuses(step), strict=True)
         return (image for image, left in pairs if left in ways)
 
-    def iter_data(self, step: MapStep[Any], *ways: Status) -> Iterator[tuple[str, dict[str, Any]]]:
+    def iter_data(self, step: Mapped, *ways: Status) -> Iterator[tuple[str, dict[str, Any]]]:
         """Yield id and data of the images that left a step in one of these ways, in the order of the manifest."""
         for image_id in self.iter_ids(step, *ways):
             yield image_id, self.record(step, image_id)["data"]
 
-    def count_statuses(self, step: MapStep[Any]) -> Counter[str]:
+    def count_statuses(self, step: Mapped) -> Counter[str]:
         """Return how many images of the manifest left a step in which way."""
         return Counter(status for status in self.iter_statuses(step) if status is not None)
 
-    def describe_statuses(self, step: MapStep[Any]) -> dict[str, int]:
+    def describe_statuses(self, step: Mapped) -> dict[str, int]:
         """Return the same by name, in a fixed order, those that are done also if there are none."""
         counts = self.count_statuses(step)
         return {status.value: counts[status] for status in Status if counts[status] or status is Status.DONE}
@@ -103,17 +120,17 @@ class Results:
             for image_id, data in self.iter_data(step, Status.REJECTED):
                 yield Rejection(image_id, stage=step.name, **data)
 
-    def record(self, step: MapStep[Any], image_id: str) -> dict[str, Any]:
+    def record(self, step: Mapped, image_id: str) -> dict[str, Any]:
         """Return the record of an image that has left a step."""
         record = self.journals[step].get(image_id)
         assert record is not None, f"{image_id!r} has no record in {step.name}"
         return record
 
-    def fingerprint(self, step: MapStep[Any], image_id: str) -> str:
+    def fingerprint(self, step: Mapped, image_id: str) -> str:
         """Return a digest of the outcome of an image that has left a step."""
         return self.journals[step].fingerprint(image_id)
 
-    def is_about(self, step: MapStep[Any], image_id: str, *, input_digest: str) -> bool:
+    def is_about(self, step: Mapped, image_id: str, *, input_digest: str) -> bool:
         """Whether an image left a step as done, with this very input."""
         journal = self.journals.get(step)
         return (
