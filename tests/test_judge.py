@@ -102,6 +102,8 @@ def test_one_level_alone_and_another_folder(ictc: Ictc, finished: Path, tmp_path
     outcome = ictc("evaluate", finished, "--judge", "--level", "coarse", "--output_dir", tmp_path / "judged")
     assert outcome.exit_code == 0, outcome.stderr
     assert [level["level"] for level in load(tmp_path / "judged", "judge.json")["levels"]] == ["coarse"]
+    assert ictc("evaluate", finished, "--judge", "--level", "all", "--output_dir", tmp_path / "all").exit_code == 0
+    assert [level["level"] for level in load(tmp_path / "all", "judge.json")["levels"]] == ["coarse", "fine"]
     assert not (finished / "judge").exists()
 
 

@@ -87,6 +87,11 @@ def _load_results(path: Path) -> list[Clustering]:
     ]
 
 
+def is_all_levels(level: str | None) -> bool:
+    """Return whether each level is meant, not one."""
+    return level is not None and level.strip().casefold() == ALL_LEVELS
+
+
 def choose_level(clusterings: Sequence[Clustering], level: str | None, *, path: Path) -> list[Clustering]:
     """Return those of a level: the finest if None, each for "all".
 
@@ -95,7 +100,7 @@ def choose_level(clusterings: Sequence[Clustering], level: str | None, *, path: 
     """
     if level is None:
         return [clusterings[-1]]
-    if level.strip().casefold() == ALL_LEVELS:
+    if is_all_levels(level):
         return list(clusterings)
     levels = [one.level for one in clusterings if one.level]
     return [clusterings[find_level(levels, level, where=str(path))]]

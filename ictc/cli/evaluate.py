@@ -136,16 +136,22 @@ def compare_with_truth(path: Path, *, truth: Path, column: str, level: str | Non
             print(f"Written to {folder}")
     if len(evaluated) > 1:
         print_levels(evaluated)
-    if (validation := validation_beside(path)) is not None:
+    if (validation := validation_beside(path, level)) is not None:
         print_checked(validation)
 
 
 def validation_beside(path: Path, level: str | None = None) -> FoundValidation | None:
-    """Return what people say of the run in a folder, None if nobody was asked or there is no run."""
+    """Return what people say of the run in a folder, None if nobody was asked or there is no run.
+
+    Args:
+        level: the finest if None; for all of them that which was coded.
+    """
+    from ictc.analytics.labels import is_all_levels
     from ictc.analytics.results import find_single_results
     from ictc.validation.result import find_validation
 
-    return find_validation(find_single_results(path), level=level or "") if path.is_dir() else None
+    wanted = None if is_all_levels(level) else level or ""
+    return find_validation(find_single_results(path), level=wanted) if path.is_dir() else None
 
 
 def tell_checked(path: Path, *, level: str | None, output_dir: Path | None) -> None:
@@ -165,6 +171,7 @@ def tell_checked(path: Path, *, level: str | None, output_dir: Path | None) -> N
         )
     if validation.codings is None:
         raise ConfigError(validation.problem)
+    print(validation.codings.run.name)
     print_checked(validation)
     if output_dir is not None:
         shares = correct_shares(count_cells(validation.codings))

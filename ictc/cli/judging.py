@@ -44,7 +44,7 @@ def print_judged(found: Mapping[str, Any]) -> None:
     for level in found["levels"]:
         print(f"\n{level['level'] or 'all clusters'}: {describe_judged(level)}")
         rows = [
-            {"right": describe_judged(row), "images": row["images"], "cluster": row["cluster"]}
+            {"right": describe_judged(row), "size": row["images"], "cluster": row["cluster"]}
             for row in level["clusters"]
         ]
         print(format_table(pd.DataFrame(rows)))

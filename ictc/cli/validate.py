@@ -34,7 +34,7 @@ def validate(
     coders: Annotated[int | None, Parameter(validator=Number(gte=1, lte=100))] = None,
     seed: Annotated[int | None, Parameter(validator=Number(gte=0))] = None,
     level: str | None = None,
-    codings: Annotated[list[Path] | None, Parameter(consume_multiple=True)] = None,
+    codings: Annotated[list[Path] | None, Parameter(consume_multiple=1)] = None,
     output_dir: Path | None = None,
     ads_dir: Path | None = None,
 ) -> None:
@@ -70,16 +70,20 @@ def validate(
             run, per_cluster=per_cluster or PER_CLUSTER, seed=SEED if seed is None else seed, level=level
         )
         save_sample(sample, folder)
-        write_pages(sample, folder, num_coders=coders or CODERS, ads_dir=ads_dir)
+        pages = write_pages(sample, folder, num_coders=coders or CODERS, ads_dir=ads_dir)
+        folders = (("--output_dir", output_dir), ("--ads_dir", ads_dir))
+        elsewhere = [word for flag, path in folders if path is not None for word in (flag, str(path))]
+        tell_coders(run, pages, elsewhere)
         return
     for flag, value in (("per_cluster", per_cluster), ("coders", coders), ("seed", seed), ("level", level)):
         if value is not None:
             raise ConfigError(f"--{flag} is about drawing a sample; leave it out with --codings")
     compute(run, codings, folder, ads_dir=ads_dir)
+    print(tell_where_it_shows(run, folder))
 
 
-def write_pages(sample: Sample, folder: Path, *, num_coders: int, ads_dir: Path | None) -> None:
-    """Write the coding pages and tell what to do with them."""
+def write_pages(sample: Sample, folder: Path, *, num_coders: int, ads_dir: Path | None) -> Sequence[Path]:
+    """Write the coding pages, tell what is in them and return their paths."""
     from ictc.report.coding import write_coding_pages
     from ictc.report.images import build_finder
     from ictc.report.words import words_for
@@ -87,14 +91,34 @@ def write_pages(sample: Sample, folder: Path, *, num_coders: int, ads_dir: Path 
     run = sample.run
     finder = build_finder(run.directory, ads_dir=ads_dir)
     pages = write_coding_pages(sample, finder, folder, num_coders=num_coders)
-    item = words_for(run.metadata).item
-    drawn = f"{len(sample.images):,} of {len(run.judged):,} {item}s"
-    print(f"{drawn} drawn, up to {sample.per_cluster:,} a cluster, to be coded by")
-    for page in pages:
-        print(f"  {page} ({page.stat().st_size / 1e6:,.1f} MB)")
+    item, num_drawn = words_for(run.metadata).item, len(sample.images)
+    print(f"{num_drawn:,} of {len(run.judged):,} {item}s drawn, up to {sample.per_cluster:,} a cluster, to be coded by")
+    for path in pages.paths:
+        print(f"  {path} ({path.stat().st_size / 1e6:,.1f} MB)")
+    missing = num_drawn - pages.num_pictured
+    if missing and item == "image":
+        print(
+            f"{missing:,} of the {num_drawn:,} have no image that can be found and read: the pages show what was read"
+        )
+        print("of them before. If the images have moved, give their folder: --ads_dir")
+    return pages.paths
+
+
+def tell_coders(run: RunResults, pages: Sequence[Path], elsewhere: Sequence[str]) -> None:
+    """Print what coders do with their pages, and the command that follows."""
     files = [page.with_suffix(".json").name for page in pages]
-    command = shlex.join(["ictc", "validate", str(run.directory), "--codings", *files])
+    command = shlex.join(["ictc", "validate", str(run.directory), "--codings", *files, *elsewhere])
     print(f"Each coder opens a page of their own in a browser and sends back the file that it saves. Then: {command}")
+
+
+def tell_where_it_shows(run: RunResults, folder: Path) -> str:
+    """Return which other commands show what was found, for people."""
+    from ictc.validation.drawing import FOLDER
+
+    if folder.resolve() != (run.directory / FOLDER).resolve():
+        return f"Other commands look into {run.directory / FOLDER} only, so they show nothing of it"
+    report = shlex.join(["ictc", "report", str(run.directory), "--output", str(run.directory / "report.html")])
+    return f"Other commands show corrected shares from now on; a report that is there is made anew with: {report}"
 
 
 def compute(run: RunResults, paths: Sequence[Path], folder: Path, *, ads_dir: Path | None) -> None:
@@ -129,7 +153,7 @@ def print_validation(validation: Validation) -> None:
     print(format_table(agreement_table(validation)))
     value, low, high = validation.accuracy
     print(f"\nCoders agree with the model on {value:.1%} of all {items} ({low:.1%} to {high:.1%})")
-    print(format_table(cluster_table(validation.clusters[validation.clusters["images"] > 0])))
+    print(format_table(cluster_table(validation.clusters[validation.clusters["images"] > 0], items)))
     print("\nShares of the clusters: raw is what the model says, corrected is without its errors")
     for by, shares in validation.shares.groupby("by", sort=False):
         print_shares(str(by), shares)
@@ -148,7 +172,7 @@ def agreement_table(validation: Validation) -> pd.DataFrame:
         (name, number_text(one.value), interval_text(one.low, high=one.high, form="{:.2f}"), one.num_units)
         for name, one in named
     ]
-    return pd.DataFrame(rows, columns=["between", "value", "interval", "images"])
+    return pd.DataFrame(rows, columns=["between", "value", "interval", f"{validation.codings.item}s"])
 
 
 def number_text(value: float) -> str:
@@ -161,11 +185,11 @@ def interval_text(low: float, *, high: float, form: str = "{:.1%}") -> str:
     return "" if low != low else f"{form.format(low)}–{form.format(high)}"  # noqa: PLR0124 - NaN
 
 
-def cluster_table(clusters: pd.DataFrame) -> pd.DataFrame:
-    """Return precision and recall of each cluster as text."""
+def cluster_table(clusters: pd.DataFrame, items: str) -> pd.DataFrame:
+    """Return precision and recall of each cluster as text; `items` is what it holds, such as "images"."""
     import pandas as pd
 
-    columns = {"images": clusters["images"], "coded": clusters["coded"]}
+    columns = {items: clusters["images"], "coded": clusters["coded"]}
     for name in ("precision", "recall"):
         columns[name] = clusters[name].map("{:.0%}".format, na_action="ignore").fillna("")
         ends = zip(clusters[f"{name}_low"], clusters[f"{name}_high"], strict=True)

@@ -50,7 +50,7 @@ class JudgeRequest:
     Attributes:
         directory: with the results of a track.
         output_dir: where the result goes; None for a folder in `directory`.
-        level: of nested clusters, the one to judge; None for each.
+        level: of nested clusters, the one to judge; None or "all" for each.
         num_triples: of each cluster.
         overrides: settings of models and control by flag that differ from those of the run.
     """
@@ -104,6 +104,7 @@ def open_judging(request: JudgeRequest) -> Judging:
         ConfigError: there is no finished run with its captions, or clusters overlap.
         StorageError: results are damaged.
     """
+    from ictc.analytics.labels import is_all_levels
     from ictc.analytics.results import find_single_results, load_results
 
     for flag in NOT_HERE:
@@ -115,7 +116,8 @@ def open_judging(request: JudgeRequest) -> Judging:
     manifest = find_manifest(run.manifest_path)
     if manifest is None:
         raise ConfigError(f"{run.path} has no state/, whose captions are judged; give the --output_dir of a run")
-    wanted = [level.name for level in results.levels] if request.level is None else [request.level]
+    names = [level.name for level in results.levels]
+    wanted = names if request.level is None or is_all_levels(request.level) else [request.level]
     runs = [results.at_level(name) for name in wanted] or [results]
     levels = {
         one.level: (

@@ -7,6 +7,7 @@ no label, no confidence and no size.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +35,21 @@ STYLES = ("base.css", "coding.css")
 SCRIPTS = ("parts.js", "coding_store.js", "coding.js")
 
 
-def write_coding_pages(sample: Sample, finder: ImageFinder, folder: Path, *, num_coders: int) -> list[Path]:
-    """Write a page for each coder and return their paths; equal samples and images give equal pages on one machine.
+@dataclass(frozen=True, kw_only=True)
+class CodingPages:
+    """The pages that were written.
+
+    Attributes:
+        paths: one a coder.
+        num_pictured: how many of the sample they show as an image; of the others they show words.
+    """
+
+    paths: tuple[Path, ...]
+    num_pictured: int
+
+
+def write_coding_pages(sample: Sample, finder: ImageFinder, folder: Path, *, num_coders: int) -> CodingPages:
+    """Write a page for each coder; equal samples and images give equal pages on one machine.
 
     Raises:
         StorageError: the disk refused.
@@ -48,7 +62,7 @@ def write_coding_pages(sample: Sample, finder: ImageFinder, folder: Path, *, num
         ordered = rows.iloc[random_keys(rows["image_id"], seed=sample.drawing.seed, about=coder).argsort(kind="stable")]
         paths.append(folder / f"{coder}.html")
         write_atomic(paths[-1], build_coding_page(sample, ordered, images, coder=coder).encode())
-    return paths
+    return CodingPages(paths=tuple(paths), num_pictured=len(images))
 
 
 def embed_images(rows: pd.DataFrame, finder: ImageFinder) -> dict[str, str]:

@@ -24,6 +24,7 @@ from ictc.config.groups import user_folder
 from ictc.dataset.decoding.pool import DecodePool
 from ictc.dataset.fetching.cache import ContentCache
 from ictc.dataset.fetching.places import ImagePlaces
+from ictc.errors import ConfigError
 from ictc.records import DecodedImage, ImageRecord
 from ictc.steps.image_links import LinkNames, iter_names
 from ictc.storage.manifest import Manifest, find_manifest
@@ -90,7 +91,13 @@ class CachedCopies:
 
 
 def build_finder(directory: Path, *, ads_dir: Path | None = None) -> ImageFinder:
-    """Look for images in `ads_dir`, else where the run read them."""
+    """Look for images in `ads_dir`, else where the run read them.
+
+    Raises:
+        ConfigError: `ads_dir` is no folder.
+    """
+    if ads_dir is not None and not ads_dir.is_dir():
+        raise ConfigError(f"--ads_dir {ads_dir}: there is no such folder")
     settings = read_optional_json(directory / "run.json").get("settings")
     if not isinstance(settings, dict):
         settings = {}

@@ -100,7 +100,7 @@ def read_codings(run: RunResults, paths: Sequence[Path]) -> Codings:
         codes, left_out = encode_answers(one, at_level, strata)
         columns[name] = pd.Series(codes, dtype="Int64")
         notes[name] = {image_id: note for image_id, (_, note) in one.answers.items() if note and image_id in codes}
-        complaints += [f"{one.path}: left out {count:,} {what}" for what, count in sorted(left_out.items())]
+        complaints += [f"{one.path}: left out: {what} ({count:,})" for what, count in sorted(left_out.items())]
     table = pd.DataFrame(columns).sort_index()
     if table.empty or not (table >= 0).any(axis=None):
         raise InputError(f"{', '.join(map(str, paths))}: no image of the sample has an answer there")
@@ -151,7 +151,7 @@ def read_coder_file(path: Path) -> CoderFile:
                 answers=answers,
                 left_out=left_out,
             )
-    raise InputError(f"{path} is no file that a coding page saves; export it from the page")
+    raise InputError(f"{path} is no file that a coding page saves; save it there again")
 
 
 def iter_answers(entries: Sequence[Any], left_out: Counter[str]) -> Iterator[tuple[str, tuple[int | str, str]]]:

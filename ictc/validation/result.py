@@ -205,12 +205,12 @@ class FoundValidation:
         return f"{coders} coder{' says' if coders == 1 else 's say'} of {num_coded:,} {self.codings.item}s"
 
 
-def find_validation(directory: Path, columns: Sequence[str] = (), *, level: str = "") -> FoundValidation | None:
+def find_validation(directory: Path, columns: Sequence[str] = (), *, level: str | None = "") -> FoundValidation | None:
     """Return what is kept beside the results in a directory, None if nothing is.
 
     Args:
         columns: of the results, those that shares are to be corrected by.
-        level: the one that shares are wanted of; the finest if "".
+        level: the one that shares are wanted of; the finest if "", that which was coded if None.
 
     Raises:
         StorageError: the file is damaged.
@@ -227,14 +227,16 @@ def find_validation(directory: Path, columns: Sequence[str] = (), *, level: str 
         raise StorageError(f"{path} is damaged; run ictc validate --codings again") from None
 
 
-def _judge(run: RunResults, content: Mapping[str, Any], *, level: str) -> FoundValidation:
+def _judge(run: RunResults, content: Mapping[str, Any], *, level: str | None) -> FoundValidation:
     folder = run.directory / FOLDER
     if content["assignments"] != digest_assignments(run):
         problem = f"{folder} is about assignments that have changed since: shares are not corrected"
         return FoundValidation(codings=None, problem=problem)
-    wanted = run.at_level(level).level if level else (run.levels[-1].name if run.levels else "")
+    finest = run.levels[-1].name if run.levels else ""
+    wanted = content["level"] if level is None else run.at_level(level).level if level else finest
     if content["level"] != wanted:
-        problem = f"{folder} is about the level {content['level']}: shares of {wanted} are not corrected"
+        coded = content["level"]
+        problem = f"{folder} is about the level {coded}: shares of {coded} are corrected, those of {wanted} are not"
         return FoundValidation(codings=None, problem=problem)
     coders: Sequence[str] = content["coders"]
     rows = content["codings"]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from support.cli import Ictc, load
 from support.result_folders import make_level, write_results
 
@@ -144,10 +145,10 @@ def test_what_cannot_be_used_is_counted_in_a_line_each(ictc: Ictc, run: Path, tm
     outcome = ictc("validate", run, "--codings", path)
     assert outcome.exit_code == 0, outcome.stderr
     assert outcome.stdout.splitlines()[:4] == [
-        f"{path}: left out 1 answers that name no cluster",
-        f"{path}: left out 3 entries that are no answers",
-        f"{path}: left out 1 images that are not in the sample",
-        f"{path}: left out 1 images with several answers",
+        f"{path}: left out: answers that name no cluster (1)",
+        f"{path}: left out: entries that are no answers (3)",
+        f"{path}: left out: images that are not in the sample (1)",
+        f"{path}: left out: images with several answers (1)",
     ]
     assert "22 of 90 images" in outcome.stdout
 
@@ -215,6 +216,54 @@ def test_flags_of_the_drawing_are_refused_beside_codings(ictc: Ictc, run: Path, 
     assert "--seed is about drawing a sample" in outcome.stderr
 
 
+def test_codings_without_a_file_are_a_wrong_use(ictc: Ictc, run: Path) -> None:
+    outcome = ictc("validate", run, "--codings")
+    assert outcome.exit_code == 2
+    assert "--codings requires at least 1" in outcome.stderr
+
+
+def test_images_that_are_not_found_are_counted(ictc: Ictc, run: Path, tmp_path: Path) -> None:
+    ads = tmp_path / "ads"
+    for ad in ADS[:88]:
+        (ads / ad).mkdir(parents=True)
+        Image.new("RGB", (8, 8)).save(ads / ad / "image.jpg")
+    some = ictc("validate", run, "--per_cluster", 100, "--ads_dir", ads)
+    assert "2 of the 90 have no image that can be found and read" in some.stdout
+    assert some.stdout.rstrip().endswith(f"--ads_dir {ads}")
+    for ad in ADS[88:]:
+        (ads / ad).mkdir()
+        Image.new("RGB", (8, 8)).save(ads / ad / "image.jpg")
+    assert "no image" not in ictc("validate", run, "--per_cluster", 100, "--ads_dir", ads).stdout
+
+
+def test_a_folder_of_images_that_is_not_there_is_refused(ictc: Ictc, run: Path, tmp_path: Path) -> None:
+    for command in (("validate",), ("sample", "--output_dir", tmp_path / "out"), ("report",)):
+        outcome = ictc(command[0], run, *command[1:], "--ads_dir", tmp_path / "gone")
+        assert outcome.exit_code == 2
+        assert "gone: there is no such folder" in outcome.stderr
+
+
+def test_what_lies_in_another_folder_is_gone_on_with_there(ictc: Ictc, run: Path, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "else where"
+    drawn = ictc("validate", run, "--per_cluster", 5, "--output_dir", elsewhere)
+    assert drawn.stdout.rstrip().endswith(f"coder_1.json coder_2.json --output_dir '{elsewhere}'")
+    draw(ictc, run, "--per_cluster", 5)
+    codings = code(run, tmp_path / "a.json")
+    told = ictc("validate", run, "--codings", codings, "--output_dir", elsewhere)
+    assert (elsewhere / "validation.json").exists()
+    assert f"look into {run / 'validation'} only" in told.stdout
+    assert f"ictc report {run} --output {run / 'report.html'}" in ictc("validate", run, "--codings", codings).stdout
+
+
+def test_texts_are_called_texts_from_the_drawing_on(ictc: Ictc, run: Path, tmp_path: Path) -> None:
+    metadata = load(run, "step3_metadata.json")
+    (run / "step3_metadata.json").write_text(json.dumps({**metadata, "imported": "texts"}), encoding="utf-8")
+    drawn = ictc("validate", run, "--per_cluster", 5)
+    told = ictc("validate", run, "--codings", code(run, tmp_path / "a.json"))
+    assert "20 of 90 texts" in drawn.stdout
+    assert "image" not in drawn.stdout + told.stdout
+
+
 def test_runs_in_which_clusters_overlap_are_refused(ictc: Ictc, run: Path) -> None:
     metadata = load(run, "step3_metadata.json")
     (run / "step3_metadata.json").write_text(json.dumps({**metadata, "multi_label": True}), encoding="utf-8")
@@ -234,6 +283,13 @@ def test_the_clusters_of_a_level_are_coded(ictc: Ictc, tmp_path: Path) -> None:
     assert outcome.exit_code == 0, outcome.stderr
     overall = {row["cluster"]: row["corrected"] for row in load(run / "validation", "validation.json")["shares"]}
     assert overall["Goods"] == pytest.approx(2 / 3)
+    (tmp_path / "truth.csv").write_text("image_id,truth\n" + "".join(f"{ad},x\n" for ad in ADS), encoding="utf-8")
+    for level in ("coarse", "all"):
+        for truth in ((), ("--truth", tmp_path / "truth.csv")):
+            evaluated = ictc("evaluate", run, "--level", level, *truth)
+            assert evaluated.exit_code == 0, evaluated.stderr
+            assert "raw from the model and corrected" in evaluated.stdout
+    assert "shares of coarse are corrected, those of fine are not" in ictc("evaluate", run).stderr
 
 
 # What other commands make of it

@@ -215,6 +215,11 @@ def test_on_a_phone_all_of_it_is_reached_by_touch(browser: Any, run: Path) -> No
         assert all(box["height"] >= 44 and box["x"] + box["width"] <= PHONE["width"] for box in boxes)
         page.locator("#undo").tap()
         assert page.locator("#place").inner_text() == "3 of 12"
+        with page.expect_download():
+            page.locator("#export").tap()
+        assert page.locator("#export").inner_text() == "Saved ✓"
+        page.locator(".answer").first.tap()
+        assert page.locator("#export").inner_text() == "Save file"
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

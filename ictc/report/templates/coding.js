@@ -79,6 +79,7 @@ function nextOpen() {
 function put(id, answer, note) {
   codings.set(id, { answer, note, at: new Date().toISOString() });
   exported = false;
+  byId('export').textContent = 'Save file';
   keep();
 }
 
@@ -107,6 +108,7 @@ function announce(text) { byId('announcement').textContent = text; }
 function save() {
   download();
   exported = true;
+  byId('export').textContent = 'Saved ✓';
   announce('The file is saved.');
   byId('saved').textContent = `Saved ${data.coder}.json`;
 }
