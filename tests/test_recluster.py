@@ -135,6 +135,7 @@ class TestRecluster:
             (["--clusters", "nowhere.json"], "nowhere.json: cannot be read"),
             (["--clusters", "c.json", "--num_clusters", "4"], "leave out --num_clusters"),
             (["--track", "3"], "holds marketing"),
+            (["--num_clusters", "3", "--synthesize_runs", "0"], "error: --synthesize_runs 0: input should be greater"),
         ],
     )
     def test_a_wrong_command_is_refused_with_the_reason(

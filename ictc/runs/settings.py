@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import yaml
 from pydantic import ValidationError
 
 from ictc.config import RunSettings
+from ictc.config.errors import describe_invalid
 from ictc.errors import ConfigError
 from ictc.steps.base import Step
 from ictc.steps.choice import choose_steps
@@ -72,16 +74,17 @@ def load_settings(directory: RunDirectory, **overrides: Any) -> RunSettings:
         for name in ("num_clusters", "levels", "guide"):  # the file says it
             flags.pop(name, None)
     flags |= overrides
-    settings = make_settings({flag: value for flag, value in flags.items() if value is not None}, f"{path}: ")
+    known = {flag: value for flag, value in flags.items() if value is not None}
+    settings = make_settings(known, f"{path}: ", given=overrides)
     steps_of(settings)
     return settings
 
 
-def make_settings(flags: Mapping[str, Any], where: str = "") -> RunSettings:
+def make_settings(flags: Mapping[str, Any], where: str = "", *, given: Collection[str] = ()) -> RunSettings:
     """Return the settings that flags stand for.
 
     Args:
-        where: what an error begins with.
+        where: what an error begins with, unless it is about flags alone that were `given` beside it.
 
     Raises:
         ConfigError: they are not valid.
@@ -89,7 +92,6 @@ def make_settings(flags: Mapping[str, Any], where: str = "") -> RunSettings:
     try:
         return RunSettings.from_flags(flags)
     except ValidationError as error:
-        first = error.errors()[0]
-        message = str(first["msg"]).removeprefix("Value error, ")
-        name = "" if message.startswith("--") else f"{'.'.join(map(str, first['loc']))}: "
-        raise ConfigError(f"{where}{name}{message}") from None
+        problem = describe_invalid(error)
+        named = set(re.findall(r"--(\w+)", problem))
+        raise ConfigError(problem if named and named <= set(given) else where + problem) from None
