@@ -113,6 +113,7 @@ def test_what_cannot_be_judged_is_said_in_a_line(ictc: Ictc, finished: Path, tmp
         (("--judge", "--steps", "3"), "--steps"),
         (("--judge", "--level", "middle"), "has the levels"),
         (("--engine", "scripted"), "add --judge"),
+        (("--triples", 5), "--triples is about what --judge asks"),
     ):
         outcome = ictc("evaluate", finished, *arguments)
         assert outcome.exit_code == 2

@@ -146,7 +146,7 @@ def _chance_corrected(
         size: of a simple random sample that is as precise.
     """
     if expected <= 0:
-        return Agreement(value=np.nan, low=np.nan, high=np.nan, num_units=num_units, observed=1 - observed)
+        return Agreement(value=np.nan, low=np.nan, high=np.nan, num_units=num_units, observed=float(1 - observed))
     values = 1 - resampled[0][resampled[1] > 0] / resampled[1][resampled[1] > 0]
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(values, [tail, 1 - tail]) if len(values) else (np.nan, np.nan)

@@ -15,7 +15,7 @@ from ictc.cli.judging import check_judge, tell_judged
 from ictc.config import ControlSettings, EngineSettings
 from ictc.config.base import explicit
 from ictc.errors import ConfigError
-from ictc.intrusion.run import JudgeRequest
+from ictc.intrusion.run import TRIPLES, JudgeRequest
 
 if TYPE_CHECKING:
     from ictc.analytics.evaluation import Evaluation, Scores
@@ -69,7 +69,7 @@ def evaluate(
     level: str | None = None,
     output_dir: Path | None = None,
     judge: bool = False,
-    triples: Annotated[int, Parameter(validator=Number(gte=1))] = 20,
+    triples: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
     engine: Annotated[EngineSettings | None, Parameter(name="*", group=MODELS)] = None,
     control: Annotated[ControlSettings | None, Parameter(name="*", group=CONTROL)] = None,
 ) -> None:
@@ -98,13 +98,15 @@ def evaluate(
             levels, for a folder of each. With --judge for judge.json; unset, it lies in "judge" in the
             directory of the run.
         judge: Ask a model about the captions of a run: the run's own unless --engine or the like say otherwise.
-        triples: Questions about each cluster with --judge.
+        triples: Questions about each cluster with --judge. Unset: 20.
     """
     overrides = {**explicit(engine), **explicit(control)}
-    check_judge(truth, overrides, judge=judge)
+    check_judge(truth, overrides if triples is None else {"triples": triples, **overrides}, judge=judge)
     if judge:
         tell_judged(
-            JudgeRequest(directory=path, output_dir=output_dir, level=level, num_triples=triples, overrides=overrides)
+            JudgeRequest(
+                directory=path, output_dir=output_dir, level=level, num_triples=triples or TRIPLES, overrides=overrides
+            )
         )
     elif truth is None:
         tell_checked(path, level=level, output_dir=output_dir)

@@ -17,13 +17,16 @@ from ictc.storage.json_files import read_json
 def check_judge(truth: Path | None, overrides: Mapping[str, Any], *, judge: bool) -> None:
     """Refuse flags that do not go together.
 
+    Args:
+        overrides: flags that are about the judge only.
+
     Raises:
         ConfigError: with what to leave out.
     """
     if judge and truth is not None:
         raise ConfigError("--judge asks a model, --truth compares with a table; give one at a time")
     if overrides and not judge:
-        raise ConfigError(f"--{next(iter(overrides))} is about the model that --judge asks; add --judge")
+        raise ConfigError(f"--{next(iter(overrides))} is about what --judge asks; add --judge")
 
 
 def tell_judged(request: JudgeRequest) -> None:

@@ -32,7 +32,7 @@ def validate(
     *,
     per_cluster: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
     coders: Annotated[int | None, Parameter(validator=Number(gte=1, lte=100))] = None,
-    seed: Annotated[int | None, Parameter(validator=Number(gte=0))] = None,
+    seed: Annotated[int | None, Parameter(validator=Number(gte=0, lte=2**32 - 1))] = None,
     level: str | None = None,
     codings: Annotated[list[Path] | None, Parameter(consume_multiple=1)] = None,
     output_dir: Path | None = None,

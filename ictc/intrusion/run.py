@@ -41,6 +41,7 @@ ANSWERS = "judge"
 """Folder of what the model said, below `state/`."""
 JUDGE_FOLDER, JUDGE_FILE = "judge", "judge.json"
 MAX_TOKENS = 16
+TRIPLES = 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +59,7 @@ class JudgeRequest:
     directory: Path
     output_dir: Path | None = None
     level: str | None = None
-    num_triples: int = 20
+    num_triples: int = TRIPLES
     overrides: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -6,6 +6,7 @@ only ever read.
 
 from __future__ import annotations
 
+import codecs
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,15 @@ NONE, CANT_TELL = "none", "cant_tell"
 """Answers besides the number of a cluster."""
 MISSING = -1
 """Code of an image that a coder saw and could not tell."""
+
+
+COLUMNS_BESIDES = ("image_id", "model", "stratum")
+"""Columns of tables of codings, which no coder can be called."""
+
+
+def note_column(coder: str) -> str:
+    """Return what the column of a coder's notes is called."""
+    return f"{coder}_note"
 
 
 def coder_name(number: int) -> str:
@@ -124,7 +134,7 @@ def read_coder_file(path: Path) -> CoderFile:
         InputError: it is no such file, or damaged.
     """
     try:
-        content = orjson.loads(path.read_bytes())
+        content = orjson.loads(path.read_bytes().removeprefix(codecs.BOM_UTF8))  # which some editors put in front
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from None
     except orjson.JSONDecodeError:
@@ -207,9 +217,12 @@ def name_coders(files: Sequence[CoderFile]) -> list[str]:
     """Return the name of each file's coder.
 
     Raises:
-        InputError: two are of one coder.
+        InputError: two are of one coder, or one is called as a column of the results is.
     """
     names = [one.coder for one in files]
+    for one in files:
+        if one.coder in (*COLUMNS_BESIDES, *(note_column(name) for name in names)):
+            raise InputError(f'{one.path}: its "coder" is called {one.coder}, as a column of the results is; rename it')
     for place, name in enumerate(names):
         if name in names[:place]:
             first = files[names.index(name)].path

@@ -21,7 +21,7 @@ from ictc.analytics.tables import to_records, write_csv
 from ictc.analytics.trends import period_of
 from ictc.errors import StorageError
 from ictc.storage.json_files import read_json, write_json
-from ictc.validation.codings import MISSING, Codings
+from ictc.validation.codings import MISSING, Codings, note_column
 from ictc.validation.drawing import FOLDER, Drawing, answer_names, digest_assignments, stratum_codes
 from ictc.validation.shares import correct_shares, count_cells, mean_answers, measure_accuracy, measure_clusters
 
@@ -120,7 +120,7 @@ def answers_table(codings: Codings) -> pd.DataFrame:
         said = table[coder]
         columns[coder] = [None if pd.isna(code) else names[int(code)] for code in said]
     for coder in codings.coders:
-        columns[f"{coder}_note"] = [codings.notes[coder].get(image_id, "") for image_id in table.index]
+        columns[note_column(coder)] = [codings.notes[coder].get(image_id, "") for image_id in table.index]
     return pd.DataFrame(columns)
 
 

@@ -170,6 +170,8 @@ def test_files_that_are_of_no_use_are_refused(ictc: Ictc, run: Path, tmp_path: P
     refuse(ictc, run, tmp_path / "list.json", because="no file that a coding page saves")
     refuse(ictc, run, tmp_path / "gone.json", because="No such file")
     refuse(ictc, run, good, good, because="both of coder_1")
+    for name in ("image_id", "model", "stratum", "coder_1_note"):
+        refuse(ictc, run, good, code(run, tmp_path / "name.json", coder=name), because="as a column of the results is")
     refuse(ictc, run, code(run, tmp_path / "other.json", drawing="0" * 16), because="another run")
     refuse(ictc, run, code(run, tmp_path / "seed.json", seed=7), because="another run")
     refuse(ictc, run, code(run, tmp_path / "level.json", level="coarse"), because="another run")
@@ -214,6 +216,32 @@ def test_flags_of_the_drawing_are_refused_beside_codings(ictc: Ictc, run: Path, 
     outcome = ictc("validate", run, "--seed", 3, "--codings", code(run, tmp_path / "a.json"))
     assert outcome.exit_code == 2
     assert "--seed is about drawing a sample" in outcome.stderr
+
+
+@pytest.mark.parametrize("answer", ["1", "none"])
+def test_coders_who_said_one_thing_only_have_no_kappa(ictc: Ictc, run: Path, tmp_path: Path, answer: str) -> None:
+    draw(ictc, run)
+    for number in (1, 2):
+        path = code(run, tmp_path / f"{number}.json", lambda _: int(answer) if answer == "1" else answer, f"c{number}")
+        content = json.loads(path.read_bytes())
+        path.write_text(json.dumps({**content, "codings": content["codings"][:1]}), encoding="utf-8")
+    told = ictc("validate", run, "--codings", tmp_path / "1.json", tmp_path / "2.json")
+    assert told.exit_code == 0, told.stderr
+    assert re.search(r"c1 and c2, Cohen's kappa +– +1\n", told.stdout)
+    assert load(run / "validation", "validation.json")["alpha"]["value"] is None
+
+
+def test_a_mark_of_the_byte_order_is_passed_over(ictc: Ictc, run: Path, tmp_path: Path) -> None:
+    draw(ictc, run, "--per_cluster", 5)
+    path = code(run, tmp_path / "a.json")
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert ictc("validate", run, "--codings", path).exit_code == 0
+
+
+def test_a_seed_that_no_file_holds_is_refused(ictc: Ictc, run: Path) -> None:
+    outcome = ictc("validate", run, "--seed", 2**64)
+    assert outcome.exit_code == 2
+    assert "--seed" in outcome.stderr
 
 
 def test_codings_without_a_file_are_a_wrong_use(ictc: Ictc, run: Path) -> None:
