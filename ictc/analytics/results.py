@@ -162,7 +162,7 @@ def find_single_results(directory: Path) -> Path:
     found = find_results([directory])
     if len(found) > 1:
         names = ", ".join(map(str, found))
-        raise ConfigError(f"{directory} holds the results of several tracks; name one of {names}")
+        raise ConfigError(f"{directory} holds several results; name one of {names}")
     return found[0]
 
 

@@ -21,7 +21,7 @@ def load_single(directory: Path, *, level: str | None = None) -> RunResults:
     first, *others = find_results([directory])
     if others:
         names = ", ".join(str(path) for path in (first, *others))
-        raise ConfigError(f"{directory} holds the results of several tracks; name one of {names}")
+        raise ConfigError(f"{directory} holds several results; name one of {names}")
     results = load_results(first, level=level)
     if results.rows.empty:
         raise ConfigError(f"{first}: no image has a cluster, so there is nothing to show")

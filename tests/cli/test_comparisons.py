@@ -115,7 +115,7 @@ def test_a_shift_that_is_there_is_found_and_hostile_brands_are_text(ictc: Ictc, 
         (("archetypes", "nowhere"), "nowhere: no results.parquet"),
         (("trends", "k2", "--by", "month"), "no image with a cluster has a timestamp"),
         (("trends", "k2", "--by", "brand"), "no image with a cluster has a brand"),
-        (("trends", ".", "--by", "brand"), "holds the results of several tracks; name one of"),
+        (("trends", ".", "--by", "brand"), "holds several results; name one of"),
         (("trends", "k2", "--by", "decade"), "decade"),
     ],
 )

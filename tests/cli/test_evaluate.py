@@ -216,7 +216,7 @@ def test_many_classes_are_drawn_without_numbers(tmp_path: Path) -> None:
     [
         (("out", "--truth", "none.csv"), "cannot read none.csv: No such file or directory"),
         (("none", "--truth", "truth.csv"), "cannot read none: No such file or directory"),
-        (("both", "--truth", "truth.csv"), "holds the results of several tracks; name one of"),
+        (("both", "--truth", "truth.csv"), "holds several results; name one of"),
         (("empty", "--truth", "truth.csv"), "no results.parquet here or one folder below"),
         (("truth.csv", "--truth", "truth.csv"), "no column cluster or cluster_id"),
         (("out", "--truth", "truth.csv", "--column", "class"), "no column class; its first line names image_id, truth"),

@@ -190,6 +190,8 @@ def test_a_file_of_something_else_changes_nothing(
         page.wait_for_selector("#warning:visible")
         assert reason in page.locator("#warning").inner_text()
         assert page.locator("#saved").inner_text() == "0 coded"
+        page.keyboard.press("1")
+        assert page.locator("#warning").is_hidden()
 
 
 def test_hostile_names_and_captions_are_text(browser: Any, run: Path) -> None:

@@ -53,7 +53,7 @@ function showProgress() {
   byId('bar').parentElement.setAttribute('aria-valuenow', String(done));
   byId('undo').disabled = history.length === 0;
   byId('saved').textContent = keepsAnswers ? `${counted(done)} coded` : `${counted(done)} coded, not kept here`;
-  if (!keepsAnswers) warn('This browser keeps nothing when the page is closed: save the file before you leave.');
+  warn(keepsAnswers ? '' : 'This browser keeps nothing when the page is closed: save the file before you leave.');
 }
 
 function warn(text) {
@@ -120,7 +120,6 @@ async function openFile(file) {
   if (why) { warn(`${why} Nothing was changed.`); byId('guide').close(); return; }
   const count = takeOver(found);
   keep();
-  warn('');
   byId('guide').close();
   resume();
   announce(`${count} answers taken over.`);
