@@ -191,7 +191,7 @@ def cluster_table(clusters: pd.DataFrame, items: str) -> pd.DataFrame:
 
     columns = {items: clusters["images"], "coded": clusters["coded"]}
     for name in ("precision", "recall"):
-        columns[name] = clusters[name].map("{:.0%}".format, na_action="ignore").fillna("")
+        columns[name] = ["" if pd.isna(value) else f"{value:.0%}" for value in clusters[name]]
         ends = zip(clusters[f"{name}_low"], clusters[f"{name}_high"], strict=True)
         columns["95 %" if name == "precision" else "95 % "] = [interval_text(a, high=b, form="{:.0%}") for a, b in ends]
     return pd.DataFrame({**columns, "cluster": clusters["cluster"]})

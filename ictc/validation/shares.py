@@ -184,7 +184,8 @@ def measure_clusters(cells: Cells) -> pd.DataFrame:
     Columns: group, cluster; `images` of the model's; `coded`; `precision`, the share of them that coders put there,
     too; `recall`, the share of the images that coders would put there, of all of the group, that the model has there;
     each with its interval of 95 %. Precision has the score interval of its stratum (Wilson's, with the correction for
-    a finite population), recall that of a ratio of stratified estimates.
+    a finite population), recall that of a ratio of stratified estimates. Both are NaN where nothing is coded of what
+    the model has there; recall may then be anything that its interval holds.
     """
     agreeing, by_answer = _agreeing(cells), np.swapaxes(cells.answers, 1, 2)
     low, high = score_interval(agreeing[..., None], sizes=cells.sizes[..., None], weights=1.0)
@@ -200,7 +201,7 @@ def measure_clusters(cells: Cells) -> pd.DataFrame:
         "precision": np.where(is_coded, agreeing, np.nan).ravel(),
         "precision_low": np.where(is_coded, np.minimum(low, agreeing), np.nan).ravel(),
         "precision_high": np.where(is_coded, np.maximum(high, agreeing), np.nan).ravel(),
-        "recall": recall.ravel(),
+        "recall": np.where(is_coded | (cells.all_images == 0), recall, np.nan).ravel(),
         "recall_low": np.fmin(recall_low, recall).ravel(),
         "recall_high": np.fmax(recall_high, recall).ravel(),
     }

@@ -228,7 +228,12 @@ def test_coders_who_said_one_thing_only_have_no_kappa(ictc: Ictc, run: Path, tmp
     told = ictc("validate", run, "--codings", tmp_path / "1.json", tmp_path / "2.json")
     assert told.exit_code == 0, told.stderr
     assert re.search(r"c1 and c2, Cohen's kappa +– +1\n", told.stdout)
-    assert load(run / "validation", "validation.json")["alpha"]["value"] is None
+    written = load(run / "validation", "validation.json")
+    assert written["alpha"]["value"] is None
+    assert sorted(row["coded"] for row in written["clusters"]) == [0, 0, 0, 1]
+    for row in written["clusters"]:
+        for name in ("precision", "recall"):
+            assert row["coded"] or row[name] is None, f"{name} of a cluster of which nothing is coded"
 
 
 def test_a_mark_of_the_byte_order_is_passed_over(ictc: Ictc, run: Path, tmp_path: Path) -> None:
