@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Check the style and the types, then run the tests, two at a time: launchers/test.sh [PYTEST_ARGUMENTS]
+# Check the style and the types, then run the tests, three at a time: launchers/test.sh [PYTEST_ARGUMENTS]
 #
 # With arguments, pytest runs once with these, such as a file, one test after the other.
 # Makes .venv (or ICTC_VENV=) and installs what all tests need on the first call. PYTHON= names the Python to use.
@@ -39,7 +39,7 @@ if (($#)); then
   python -m pytest "$@"
 else
   status=0
-  python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder -m "not clock" || status=$?
+  python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder -m "not clock" || status=$?
   mapfile -t measuring < <(grep -rl --include='test_*.py' 'mark\.clock' tests)
   python -m pytest -m clock "${measuring[@]}" || status=$?  # alone: what is measured against the clock
   (exit "$status")
