@@ -151,7 +151,7 @@ def build_section(run: RunReport, name: str) -> RunSection:
         outcomes=build_outcomes(run),
         facts=build_facts(run),
         checked=find_checked(run.results.directory),
-        curve=draw_stability(run.synthesis, run.results.num_clusters),
+        curve=draw_stability(run.synthesis, run.results.num_clusters + run.synthesis.get("merged_groups", 0)),
         prompts=build_prompts(run),
         num_repeated=count_repeated(run.results.rows),
         num_shown=len(run.shown),

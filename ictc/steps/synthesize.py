@@ -21,6 +21,7 @@ from ictc.steps.label import LABEL, count_labels, iter_labels
 from ictc.steps.results import Results
 from ictc.steps.synthesis.dividing import labels_at_once
 from ictc.steps.synthesis.levels import iter_problems, iter_repeated_names, level_to_row
+from ictc.steps.synthesis.merging import METHOD
 from ictc.steps.synthesis.proposing import Aim
 from ictc.steps.synthesis.result import DEFINITIONS, LEVELS, Synthesis, load_synthesis, save_synthesis
 from ictc.steps.synthesis.task import SynthesizeTask
@@ -75,7 +76,8 @@ def say_placed(made: Synthesis | None) -> dict[str, Any]:
     if made is None or not made.placed:
         return {}
     curve = {"stability": [asdict(one) for one in made.curve]} if made.curve else {}
-    return {**curve, "placed_labels": [asdict(one) for one in made.placed]}
+    merged = {"merged_groups": made.num_merged} if made.num_merged else {}
+    return {**curve, **merged, "placed_labels": [asdict(one) for one in made.placed]}
 
 
 def say_settings(view: View) -> dict[str, Any]:
@@ -115,7 +117,7 @@ class SynthesizeStep(ReduceStep[Synthesis]):
         prompt = config.track.prompts[self.name]
         common = config.model_key(self.role, prompt, uses_criterion=config.track.synthesize.uses("criterion"))
         if config.chooses_number:
-            sizes |= {"num_clusters": AUTO, "max_clusters": config.num_clusters}
+            sizes |= {"num_clusters": AUTO, "max_clusters": config.num_clusters, "merges": METHOD}
         if not config.makes_agreement:
             return {**common, **sizes, "labels": digest(all_labels(config, results).head(config.num_labels))}
         agreed = {

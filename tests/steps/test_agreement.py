@@ -22,6 +22,7 @@ from ictc.engines.base import GenerationRequest, Task
 from ictc.errors import StageError
 from ictc.records import Guide, GuideCluster
 from ictc.steps.histogram import build_histogram
+from ictc.steps.none_of_these import NONE_NAME
 from ictc.steps.synthesis.naming import LabelGroup, meaning_of, name_groups
 from ictc.steps.synthesis.proposing import Aim
 from ictc.steps.synthesis.task import SynthesizeTask
@@ -109,6 +110,35 @@ def test_as_many_clusters_are_chosen_as_proposals_agree_on() -> None:
     assert [point.num_clusters for point in result.curve] == [2, 3, 4, 5, 6]
     assert max(result.curve, key=lambda point: point.stability).num_clusters == 3
     assert "3 clusters, the fewest on which proposals agree" in task.remark(result)
+
+
+class MergeJudge(Muddler):
+    """Knows, too, whether a small group belongs to the one next to it."""
+
+    def __init__(self, *, belongs: bool) -> None:
+        super().__init__()
+        self.belongs = belongs
+
+    def choose(self, number: int, label: str, letters: Mapping[str, str]) -> str:
+        if NONE_NAME not in letters:
+            return super().choose(number, label, letters)
+        (other,) = {*letters} - {NONE_NAME}
+        return letters[other if self.belongs else NONE_NAME]
+
+
+@pytest.mark.parametrize(("belongs", "number"), [(True, 2), (False, 3)])
+def test_a_group_of_few_images_joins_the_next_one_if_the_model_says_so(belongs: bool, number: int) -> None:
+    counts = {thing: 1 if kind_of(thing) == "tool" else 100 for thing in COUNTS}
+    task = SynthesizeTask(
+        aim=AIM.of(6), labels=build_histogram(counts), num_labels=60, num_proposals=5, chooses_number=True
+    )
+    result = asyncio.run(task.run(MergeJudge(belongs=belongs)))
+    assert len(result.definitions) == number
+    assert result.num_merged == 3 - number
+    assert (frozenset(KINDS["tool"]) in groups_of(result)) == (not belongs)
+    assert {frozenset(KINDS[kind]) for kind in ("fruit", "vehicle")} & groups_of(result)
+    assert ("small groups merged with the ones next to them: 1" in task.remark(result)) == belongs
+    assert "3 clusters, the fewest" in task.remark(result)
 
 
 def groups_of(result: Any) -> set[frozenset[str]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations, pairwise
@@ -15,6 +15,7 @@ from ictc.tracks.spelling import singular_form
 
 if TYPE_CHECKING:
     from ictc.grouping.base import Grouping
+    from ictc.grouping.merges import Merge
 
 Pair = tuple[int, int]
 Placements = Sequence[Sequence[int | None]]
@@ -34,6 +35,15 @@ class Groups:
     placed: Sequence[PlacedLabel]
     members: Sequence[int]
     guided: Mapping[int, Sequence[GuideCluster]]
+
+    @property
+    def number(self) -> int:
+        """How many groups there are."""
+        return max(self.members)
+
+    def labels_of(self, numbers: Container[int]) -> list[str]:
+        """Return the labels of these groups, the most frequent first."""
+        return [one.label for one in self.placed if one.cluster_id in numbers]
 
     def parents_in(self, coarser: Groups) -> tuple[int, ...]:
         """Return the group of `coarser` in which each group lies."""
@@ -112,6 +122,35 @@ class LabelsToGroup:
         )
         return [self._as_groups(grouping) for grouping in levels]
 
+    def plan_merges(self, groups: Groups, placements: Placements, *, min_share: float) -> tuple[Merge, ...]:
+        """Return which groups have less than a share of the images, and which each of them would join.
+
+        Args:
+            placements: as for `group`.
+        """
+        from ictc.grouping.merges import plan_merges
+
+        return plan_merges(
+            _grouping_of(groups),
+            placements=as_rows(placements),
+            labels=self.names,
+            weights=[count for _, count in self._all],
+            min_weight=min_share * sum(count for _, count in self._all),
+        )
+
+    def merge(self, groups: Groups, merges: Sequence[Merge], placements: Placements) -> Groups:
+        """Return the groups after these merges."""
+        from ictc.grouping.merges import apply_merges
+
+        merged = apply_merges(
+            _grouping_of(groups),
+            merges,
+            placements=as_rows(placements),
+            labels=self.names,
+            weights=[count for _, count in self._all],
+        )
+        return self._as_groups(merged)
+
     def _as_groups(self, grouping: Grouping) -> Groups:
         placed = [
             PlacedLabel(label=label, count=count, cluster_id=int(group) + 1, support=round(float(support), 4))
@@ -170,6 +209,14 @@ class LabelsToGroup:
 
     def _apart_as_named(self) -> list[Pair]:
         return [*combinations(self._find([one.name for one in self.guide.clusters]), 2)]
+
+
+def _grouping_of(groups: Groups) -> Grouping:
+    from numpy import array, ones
+
+    from ictc.grouping.base import Grouping
+
+    return Grouping(members=array(groups.members) - 1, support=ones(len(groups.members)))
 
 
 def as_rows(placements: Placements) -> list[list[int]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import orjson
 
 from ictc.engines.base import ChoiceAnswer, GenerationRequest, Task
@@ -20,7 +22,12 @@ def place(label: str, proposal: Proposal, *, aim: Aim, name: str) -> Dialogue[in
     Args:
         name: of the requests.
     """
-    options = shuffle_options(proposal.options, f"{aim.seed}/{label}")
+    return place_among(label, proposal.options, aim=aim, name=name)
+
+
+def place_among(label: str, choices: Sequence[Option], *, aim: Aim, name: str) -> Dialogue[int | None]:
+    """Come to the number of one of these clusters; None also if none fits, where that is one of the choices."""
+    options = shuffle_options(choices, f"{aim.seed}/{label}")
 
     def parse(text: str) -> int | None:
         if text not in options:

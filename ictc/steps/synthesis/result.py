@@ -17,6 +17,7 @@ LABELS_READ = "labels_read.json"
 PLACED_LABELS = "placed_labels.json"
 STABILITY = "stability.json"
 LEVELS = "levels.json"
+MERGED = "merged_groups.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +57,7 @@ class Synthesis:
         num_labels: how many labels of the histogram the model read, the most frequent ones; None for all.
         placed: the labels that the clusters were made of, the most frequent first; () if one request made them.
         curve: from what the number of clusters was chosen; () if it was given.
+        num_merged: how many groups fewer there are than were chosen, as small ones were merged.
         levels: all levels, the coarsest first, the last of them being `definitions`; () if they are not nested.
     """
 
@@ -64,6 +66,7 @@ class Synthesis:
     placed: tuple[PlacedLabel, ...] = ()
     curve: tuple[StabilityOfNumber, ...] = ()
     levels: tuple[ClusterLevel, ...] = ()
+    num_merged: int = 0
 
 
 def load_synthesis(folder: Path) -> Synthesis | None:
@@ -77,6 +80,7 @@ def load_synthesis(folder: Path) -> Synthesis | None:
         tuple(PlacedLabel(**row) for row in read_json(folder / PLACED_LABELS) or ()),
         tuple(StabilityOfNumber(**row) for row in read_json(folder / STABILITY) or ()),
         tuple(level_from_row(row) for row in levels or ()),
+        read_json(folder / MERGED) or 0,
     )
 
 
@@ -90,6 +94,7 @@ def save_synthesis(folder: Path, result: Synthesis) -> None:
         (LABELS_READ, result.num_labels, result.num_labels is not None),
         (PLACED_LABELS, [asdict(one) for one in result.placed], bool(result.placed)),
         (STABILITY, [asdict(one) for one in result.curve], bool(result.curve)),
+        (MERGED, result.num_merged, result.num_merged > 0),
         (LEVELS, [level_to_row(level) for level in result.levels], bool(result.levels)),
     ):
         if is_there or (folder / name).exists():

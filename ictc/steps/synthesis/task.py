@@ -21,6 +21,7 @@ from ictc.stages.work import AskAll, ReduceTask
 from ictc.steps.histogram import Counted, LabelHistogram
 from ictc.steps.synthesis.agreeing import Groups, LabelsToGroup, find_absent
 from ictc.steps.synthesis.dividing import Divider, first_number, labels_at_once
+from ictc.steps.synthesis.merging import merge_small
 from ictc.steps.synthesis.naming import LabelGroup, name_groups
 from ictc.steps.synthesis.nesting import LevelGroups, name_levels
 from ictc.steps.synthesis.placing import place
@@ -117,8 +118,13 @@ class SynthesizeTask(ReduceTask[Synthesis]):
         if self.chooses_number:
             chosen, curve = labels.choose_number(placements)
         groups = labels.group(placements[chosen], chosen)
-        definitions = await name_groups(ask, self._describe(groups, chosen, takes_names=True), self.aim.of(chosen))
-        return Synthesis(definitions, placed=tuple(groups.placed), curve=curve)
+        if self.chooses_number and self.guide == Guide():  # what a guide tells apart stays apart
+            groups = await merge_small(
+                ask, groups, labels=labels, placements=placements[chosen], aim=self.aim.of(chosen)
+            )
+        number = groups.number
+        definitions = await name_groups(ask, self._describe(groups, number, takes_names=True), self.aim.of(number))
+        return Synthesis(definitions, placed=tuple(groups.placed), curve=curve, num_merged=chosen - number)
 
     async def _name_levels(self, ask: AskAll, groups: Sequence[Groups]) -> Synthesis:
         """Return nested clusters; those of a guide are on the finest level."""
@@ -231,10 +237,12 @@ def tell_of_number(result: Synthesis) -> str:
     if not result.curve:
         return ""
     best = max(result.curve, key=lambda point: point.stability)
-    chosen = next(point for point in result.curve if point.num_clusters == len(result.definitions))
+    number = len(result.definitions) + result.num_merged
+    chosen = next(point for point in result.curve if point.num_clusters == number)
+    merged = f"; small groups merged with the ones next to them: {result.num_merged}" if result.num_merged else ""
     return (
         f"{chosen.num_clusters} clusters, the fewest on which proposals agree as well as on any number: stability "
-        f"{chosen.stability:.2f}, at best {best.stability:.2f} ± {best.error:.2f} with {best.num_clusters}"
+        f"{chosen.stability:.2f}, at best {best.stability:.2f} ± {best.error:.2f} with {best.num_clusters}{merged}"
     )
 
 
