@@ -137,7 +137,7 @@ def test_several_tracks_are_not_mixed(ictc: Ictc, run: Path, tmp_path: Path) -> 
     write_results(tmp_path / "tracks" / "b", CLUSTERS)
     outcome = ictc("export", tmp_path / "tracks", "--format", "csv", "--output", tmp_path / "out.csv")
     assert outcome.exit_code == 2
-    assert "several tracks" in outcome.stderr
+    assert "several results; name one" in outcome.stderr
 
 
 @pytest.mark.parametrize(("format_", "folder"), [("huggingface", "train"), ("fiftyone", "data")])
