@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import KW_ONLY, asdict, dataclass
 from pathlib import Path
 
 import orjson
@@ -66,6 +66,7 @@ class Synthesis:
     placed: tuple[PlacedLabel, ...] = ()
     curve: tuple[StabilityOfNumber, ...] = ()
     levels: tuple[ClusterLevel, ...] = ()
+    _: KW_ONLY
     num_merged: int = 0
 
 
@@ -80,7 +81,7 @@ def load_synthesis(folder: Path) -> Synthesis | None:
         tuple(PlacedLabel(**row) for row in read_json(folder / PLACED_LABELS) or ()),
         tuple(StabilityOfNumber(**row) for row in read_json(folder / STABILITY) or ()),
         tuple(level_from_row(row) for row in levels or ()),
-        read_json(folder / MERGED) or 0,
+        num_merged=read_json(folder / MERGED) or 0,
     )
 
 
