@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -177,12 +178,12 @@ def agreement_table(validation: Validation) -> pd.DataFrame:
 
 def number_text(value: float) -> str:
     """Return an agreement as text, "–" where it can't be told."""
-    return "–" if value != value else f"{value:.2f}"  # noqa: PLR0124 - NaN
+    return "–" if isnan(value) else f"{value:.2f}"
 
 
 def interval_text(low: float, *, high: float, form: str = "{:.1%}") -> str:
     """Return an interval as text, "" where it is not known."""
-    return "" if low != low else f"{form.format(low)}–{form.format(high)}"  # noqa: PLR0124 - NaN
+    return "" if isnan(low) else f"{form.format(low)}–{form.format(high)}"
 
 
 def cluster_table(clusters: pd.DataFrame, items: str) -> pd.DataFrame:

@@ -74,7 +74,10 @@ class EngineSettings(SettingsGroup):
     enforce_eager: bool = Field(False, description="Start faster, run slower: no CUDA graphs.")
     swap_space: float | None = Field(None, ge=0, description="No longer a vLLM option: accepted, not passed on.")
     batch_vlm: int | None = Field(
-        None, ge=1, description="Most captions in flight; several engines have equal shares. Unset: what they can use."
+        None,
+        ge=1,
+        description="Most captions in flight. Replicas have equal shares; on Ray it is for each engine. Unset: what "
+        "they can use.",
     )
     batch_llm: int | None = Field(None, ge=1, description="Most text requests in flight, likewise.")
 
